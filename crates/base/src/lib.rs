@@ -1,1 +1,40 @@
-//! Placeholder page.
+//! The ground everything stands on: what people write in a config file and what it means.
+//!
+//! This crate hides how TOML is parsed, how a fault in a config is shown, how sizes, durations and
+//! schedules are written, where secrets are kept, where time comes from, and how a file is replaced
+//! without ever being half of each. It knows nothing of programs, logs or backups: each engine reads
+//! its own section through [`config::Section`], so that there is no crate that knows every key.
+//!
+//! Nothing here prints, reads the environment or starts a thread; what is needed is handed in.
+//!
+//! ```
+//! use mainstay_base::config::Document;
+//!
+//! let document = Document::parse("shop.toml", "[program.web]\ncomand = \"blog\"\n")?;
+//! let mut root = document.root();
+//! for (name, mut program) in root.sections("program") {
+//!     assert_eq!(name.value, "web");
+//!     let command: Option<String> = program.get("command");
+//!     assert_eq!(command, None);
+//!     program.finish(); // reports the keys nobody asked for
+//! }
+//! root.finish();
+//! let said = document.take_diagnostics().to_string();
+//! assert!(said.starts_with("shop.toml:2:1: error: unknown key `comand` in [program.web]"));
+//! assert!(said.contains("did you mean `command`?"));
+//! # Ok::<(), mainstay_base::Diagnostics>(())
+//! ```
+
+mod clock;
+pub mod config;
+mod diagnostic;
+pub mod fs;
+mod schedule;
+pub mod secret;
+mod unit;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, SourceText, Spanned, nearest};
+pub use schedule::{Schedule, ScheduleError};
+pub use secret::{Resolver, Secret, SecretError, SecretRef, Secrets, Template};
+pub use unit::{Size, UnitError, format_duration, parse_duration};
