@@ -175,7 +175,8 @@ pub fn format_duration(duration: Duration) -> String {
     let mut text = String::new();
     for (unit, factor) in DURATION_UNITS.into_iter().filter(|(unit, _)| *unit != "w") {
         if ms >= factor {
-            text.push_str(&format!("{}{unit}", ms / factor));
+            text.push_str(&(ms / factor).to_string());
+            text.push_str(unit);
             ms %= factor;
         }
     }
