@@ -141,9 +141,9 @@ impl Document {
             )
         })?;
         let text = String::from_utf8(bytes).map_err(|e| {
-            let good = String::from_utf8_lossy(&e.as_bytes()[..e.utf8_error().valid_up_to()]).into_owned();
-            let line = good.matches('
-').count() + 1;
+            let good =
+                String::from_utf8_lossy(&e.as_bytes()[..e.utf8_error().valid_up_to()]).into_owned();
+            let line = good.matches('\n').count() + 1;
             refuse(
                 format!("line {line} is not UTF-8"),
                 "TOML is always UTF-8: save the file as UTF-8",
@@ -684,9 +684,9 @@ impl<'d> Section<'d> {
             self.report(if let Some(near) = nearest(&key.value, known.clone()) {
                 diagnostic.label(format!("did you mean `{near}`?"))
             } else {
-                    let mut names: Vec<&str> = known.collect();
-                    names.sort_unstable();
-                    diagnostic.help(format!("known here: {}", names.join(", ")))
+                let mut names: Vec<&str> = known.collect();
+                names.sort_unstable();
+                diagnostic.help(format!("known here: {}", names.join(", ")))
             });
         }
     }
