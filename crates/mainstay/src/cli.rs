@@ -1,0 +1,279 @@
+//! The command line: one table from which parsing, `--help`, man pages and completions are made.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+/// Keeps a web app alive on your own servers: runs it, logs it, backs it up.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mainstay",
+    version,
+    max_term_width = 100,
+    propagate_version = true,
+    after_help = "Example:\n  mainstay check && mainstay run --daemon && mainstay status",
+    after_long_help = after_long_help()
+)]
+pub(crate) struct Cli {
+    /// The config [default: ./mainstay.toml, then /etc/mainstay/mainstay.toml]
+    #[arg(short, long, global = true, value_name = "FILE", env = "MAINSTAY_CONFIG", hide_env = true)]
+    pub(crate) config: Option<PathBuf>,
+
+    /// The daemon's control socket [default: the one the config names]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+
+    /// Print JSON: one document, or one per line for what goes on
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: ColorChoice,
+
+    /// Say less: results and errors only
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+fn after_long_help() -> String {
+    format!(
+        "Example:\n  mainstay check && mainstay run --daemon && mainstay status\n\n{}",
+        crate::exit::help()
+    )
+}
+
+/// When output is coloured. `auto` is: on a terminal, unless `NO_COLOR` is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorChoice {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the programs of the config and answer on the control socket
+    #[command(after_help = "Example:\n  mainstay run -c mainstay.toml\n  mainstay run -c /etc/mainstay/mainstay.toml --daemon")]
+    Run {
+        /// Go to the background; returns when the daemon is up, or says why it is not
+        #[arg(long)]
+        daemon: bool,
+    },
+
+    /// Show programs, backups and disks on one screen
+    #[command(after_help = "Example:\n  mainstay status\n  mainstay status web --json")]
+    Status {
+        /// Only these programs
+        names: Vec<String>,
+    },
+
+    /// Start programs and wait until they run
+    #[command(after_help = "Example:\n  mainstay start web worker\n  mainstay start all")]
+    Start(Names),
+
+    /// Stop programs and wait until they have ended
+    #[command(after_help = "Example:\n  mainstay stop web\n  mainstay stop web:1")]
+    Stop(Names),
+
+    /// Stop programs and start them again
+    #[command(after_help = "Example:\n  mainstay restart web")]
+    Restart(Names),
+
+    /// Send a signal to programs
+    #[command(after_help = "Example:\n  mainstay signal HUP web")]
+    Signal {
+        /// The signal's name or number: HUP, SIGUSR1, 15
+        signal: String,
+        /// Programs, processes (`web:0`) or `all`
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+
+    /// Show what programs wrote
+    #[command(after_help = "Example:\n  mainstay logs web -f\n  mainstay logs web --stream stderr -n 20")]
+    Logs {
+        /// A program or process; `mainstay` for the daemon's own log
+        name: String,
+        /// Go on with what is written from now on
+        #[arg(short, long)]
+        follow: bool,
+        /// How many lines of the past
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
+        lines: u32,
+        /// Which of its two outputs
+        #[arg(long, value_name = "STREAM", default_value = "both")]
+        stream: StreamChoice,
+    },
+
+    /// Check the config and show what it comes to
+    #[command(after_help = "Example:\n  mainstay check -c mainstay.toml")]
+    Check,
+
+    /// Back up, list, prove and restore
+    #[command(subcommand, after_help = "Example:\n  mainstay backup init local\n  mainstay backup run\n  mainstay backup restore db")]
+    Backup(Backup),
+
+    /// Stop every program in order and end the daemon
+    #[command(after_help = "Example:\n  mainstay shutdown")]
+    Shutdown,
+
+    /// Open the daemon's and the programs' log files anew, after something moved them
+    #[command(after_help = "Example:\n  mainstay reopen-logs")]
+    ReopenLogs,
+
+    /// Show the version of this binary and of the running daemon
+    #[command(after_help = "Example:\n  mainstay version --json")]
+    Version,
+
+    /// Write completions for a shell to standard output
+    #[command(after_help = "Example:\n  mainstay completions bash > /etc/bash_completion.d/mainstay")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+
+    /// Write man pages into a directory
+    #[command(after_help = "Example:\n  mainstay man target/man")]
+    Man {
+        /// Where to; it is created
+        directory: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Names {
+    /// Programs, processes (`web:0`), `web:*` or `all`
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+    /// Return at once instead of waiting for the outcome
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StreamChoice {
+    Both,
+    Stdout,
+    Stderr,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Backup {
+    /// Create a repository
+    #[command(after_help = "Example:\n  mainstay backup init local")]
+    Init {
+        /// A name from [repository]; without one, all that do not exist yet
+        repository: Option<String>,
+    },
+
+    /// Back up now
+    #[command(after_help = "Example:\n  mainstay backup run\n  mainstay backup run db")]
+    Run {
+        /// Names from [backup]; without one, all
+        names: Vec<String>,
+    },
+
+    /// List snapshots
+    #[command(after_help = "Example:\n  mainstay backup list\n  mainstay backup list db --json")]
+    List {
+        /// Only this backup's
+        name: Option<String>,
+        /// Only in this repository
+        #[arg(long, value_name = "NAME")]
+        repository: Option<String>,
+    },
+
+    /// Show one snapshot and the files in it
+    #[command(after_help = "Example:\n  mainstay backup show uploads latest")]
+    Show {
+        /// A name from [backup]
+        name: String,
+        /// `latest` or the beginning of a snapshot's id
+        #[arg(default_value = "latest")]
+        snapshot: String,
+        /// The repository to read [default: the backup's first]
+        #[arg(long, value_name = "NAME")]
+        repository: Option<String>,
+    },
+
+    /// Put a snapshot back: in place (the old data is set aside) or into a new directory
+    #[command(after_help = "Example:\n  mainstay backup restore db --yes\n  mainstay backup restore uploads 1a2b3c --to /tmp/look")]
+    Restore {
+        /// A name from [backup]
+        name: String,
+        /// `latest` or the beginning of a snapshot's id
+        #[arg(default_value = "latest")]
+        snapshot: String,
+        /// Restore into this new directory instead of in place
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+        /// The repository to read [default: the backup's first]
+        #[arg(long, value_name = "NAME")]
+        repository: Option<String>,
+        /// Only show what would be done
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+
+    /// Prove that what was backed up can be read back
+    #[command(after_help = "Example:\n  mainstay backup verify\n  mainstay backup verify db --read-data")]
+    Verify {
+        /// Names from [backup]; without one, all
+        names: Vec<String>,
+        /// Read and decrypt every pack of the repository, not only its structure
+        #[arg(long)]
+        read_data: bool,
+    },
+}
+
+/// The whole command line as clap sees it.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sound() {
+        command().debug_assert();
+    }
+
+    /// Each command, and each command under a command, has an example in its help.
+    #[test]
+    fn every_command_has_an_example() {
+        fn walk(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example:"), "{path} has no example");
+            assert!(command.get_about().is_some(), "{path} does not say what it does");
+            for sub in command.get_subcommands() {
+                walk(sub, &path);
+            }
+        }
+        walk(&command(), "");
+    }
+
+    #[test]
+    fn every_example_parses() {
+        fn walk(command: &clap::Command) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for example in help.lines().flat_map(|l| l.split("&&")).filter(|l| l.trim().starts_with("mainstay ")) {
+                let words = example.split('>').next().unwrap_or_default().split_whitespace();
+                if let Err(error) = Cli::try_parse_from(words) {
+                    panic!("{example}: {error}");
+                }
+            }
+            command.get_subcommands().for_each(walk);
+        }
+        walk(&command());
+    }
+}
