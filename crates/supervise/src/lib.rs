@@ -1,1 +1,2 @@
 //! Placeholder page.
+pub mod machine;
