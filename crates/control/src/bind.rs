@@ -1,0 +1,391 @@
+//! Making the control socket appear, and disappear, without a moment at which it could be opened by the
+//! wrong people, stand in for somebody else's file, or be taken from a daemon that is alive.
+//!
+//! The socket is made inside a directory that only we can enter, gets its mode and group there, and is
+//! then linked to its place. Linking fails where something exists, so nothing is ever overwritten; a
+//! socket that nobody listens on is first moved aside and looked at again. The process's umask plays
+//! no part, and no other thread's files are touched by changing it.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::auth::Policy;
+use crate::error::{Error, Kind};
+
+/// Longest path of a socket, in bytes: `sun_path` without its final zero byte (unix(7)).
+const LONGEST_PATH: usize = 107;
+
+/// How long whoever holds the path may take to accept before we call them alive but stuck.
+const PROBE: Duration = Duration::from_secs(2);
+
+/// How often the place is looked at again when somebody else changes it under our hands.
+const ATTEMPTS: usize = 5;
+
+/// The control socket, listening. Dropping it removes the file, if the file is still this socket.
+#[derive(Debug)]
+pub struct Listener {
+    pub(crate) socket: UnixListener,
+    pub(crate) place: Place,
+}
+
+impl Listener {
+    /// Where it listens.
+    pub fn path(&self) -> &Path {
+        &self.place.path
+    }
+
+    /// Who is who on this socket, by what the file is now.
+    pub fn policy(&self) -> Policy {
+        self.place.policy()
+    }
+}
+
+/// The socket's file: path and identity.
+#[derive(Debug)]
+pub(crate) struct Place {
+    path: PathBuf,
+    identity: Identity,
+    owner: u32,
+    group: Option<u32>,
+}
+
+/// Device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity(u64, u64);
+
+impl Identity {
+    fn of(meta: &fs::Metadata) -> Self {
+        Self(meta.dev(), meta.ino())
+    }
+}
+
+impl Place {
+    /// Who is who, by what the file is now. If the file was moved or replaced, its mode proves nothing
+    /// about who connected, and only primary groups count.
+    pub(crate) fn policy(&self) -> Policy {
+        match fs::symlink_metadata(&self.path) {
+            Ok(meta) if Identity::of(&meta) == self.identity => Policy {
+                own_uid: self.owner,
+                group: (meta.mode() & 0o020 != 0).then(|| meta.gid()),
+                closed_to_others: meta.mode() & 0o002 == 0,
+            },
+            _ => Policy {
+                own_uid: self.owner,
+                group: self.group,
+                closed_to_others: false,
+            },
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Between the look and the removal another daemon could put its socket here; the lock on the
+        // state directory is what keeps two daemons apart, this only spares a stranger's file.
+        if let Ok(meta) = fs::symlink_metadata(&self.path)
+            && Identity::of(&meta) == self.identity
+        {
+            // Nothing can be done about a failure here; the next daemon replaces the stale file.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Makes the control socket at `path` with these permission bits (`0o660`) and that group id, and
+/// listens.
+///
+/// A socket there that nobody listens on is replaced. The socket belongs to the user this process runs
+/// as. Needs no runtime: a daemon can do this before it detaches, while its errors are still seen.
+///
+/// # Errors
+/// [`Kind::Locked`] if somebody listens there; [`Kind::Usage`] if the path, the mode or what lies there
+/// makes it impossible; [`Kind::Denied`] or [`Kind::Failed`] with the system's reason otherwise.
+pub fn bind(path: &Path, mode: u32, group: Option<u32>) -> Result<Listener, Error> {
+    let parent = check(path, mode)?;
+    let room = PrivateDir::make(parent, path)?;
+    let new = room.path.join("s");
+    let socket = listen(&new, &room).map_err(|why| system("make", path, &why))?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(mode))
+        .map_err(|why| system("set the mode of", path, &why))?;
+    if let Some(group) = group {
+        chown(&new, None, Some(group)).map_err(|why| {
+            system("set the group of", path, &why).help(format!(
+                "the daemon's user must be root or a member of the group {group}; \
+                 see [control] socket.group"
+            ))
+        })?;
+    }
+    let meta = fs::symlink_metadata(&new).map_err(|why| system("look at", path, &why))?;
+    claim(path, &new, &room)?;
+    let place = Place {
+        path: path.to_owned(),
+        identity: Identity::of(&meta),
+        owner: meta.uid(),
+        group: (mode & 0o020 != 0).then(|| meta.gid()),
+    };
+    Ok(Listener { socket, place })
+}
+
+/// What can be said about path and mode without looking at the disk; returns the directory.
+fn check(path: &Path, mode: u32) -> Result<&Path, Error> {
+    let shown = path.display();
+    if mode & !0o777 != 0 || mode & 0o200 == 0 {
+        return Err(Error::new(
+            Kind::Usage,
+            format!("{mode:#o} cannot be the mode of the control socket {shown}"),
+        )
+        .help("use permission bits that let at least the owner write, such as 0600 or 0660"));
+    }
+    let length = path.as_os_str().len();
+    if length > LONGEST_PATH {
+        return Err(Error::new(
+            Kind::Usage,
+            format!(
+                "the path of the control socket has {length} bytes, the system allows \
+                 {LONGEST_PATH}: {shown}"
+            ),
+        )
+        .help("choose a shorter [control] socket.path"));
+    }
+    match (path.is_absolute(), path.file_name(), path.parent()) {
+        (true, Some(_), Some(parent)) => Ok(parent),
+        _ => Err(Error::new(
+            Kind::Usage,
+            format!("{shown:?} cannot be the path of a control socket"),
+        )
+        .help("give an absolute path that ends in a file name")),
+    }
+}
+
+/// Binds in the private directory, by its real name where that is short enough to be one.
+fn listen(new: &Path, room: &PrivateDir) -> io::Result<UnixListener> {
+    if new.as_os_str().len() <= LONGEST_PATH {
+        return UnixListener::bind(new);
+    }
+    // The kernel follows the descriptor's link, so that only this short name has to fit.
+    use std::os::fd::AsRawFd;
+    let dir = fs::File::open(&room.path)?;
+    UnixListener::bind(format!("/proc/self/fd/{}/s", dir.as_raw_fd()))
+}
+
+/// Links the new socket to its place once nothing that matters is there.
+fn claim(path: &Path, new: &Path, room: &PrivateDir) -> Result<(), Error> {
+    for _ in 0..ATTEMPTS {
+        match fs::hard_link(new, path) {
+            Ok(()) => return Ok(()),
+            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(why) => return Err(system("make", path, &why)),
+        }
+        let there = match fs::symlink_metadata(path) {
+            Ok(there) => there,
+            Err(why) if why.kind() == io::ErrorKind::NotFound => continue,
+            Err(why) => return Err(system("look at", path, &why)),
+        };
+        if !there.file_type().is_socket() {
+            return Err(Error::new(
+                Kind::Usage,
+                format!(
+                    "cannot make the control socket {}: there is {} already",
+                    path.display(),
+                    what_is(&there.file_type())
+                ),
+            )
+            .help("it was left as it is; move it away, or choose another [control] socket.path"));
+        }
+        match probe(path) {
+            Probe::Gone => {}
+            Probe::Stale => set_aside(path, Identity::of(&there), room)?,
+            Probe::Alive(how) => {
+                return Err(Error::new(
+                    Kind::Locked,
+                    format!("cannot listen on {}: {how}", path.display()),
+                )
+                .help(
+                    "stop that daemon first (`ss -lxp` shows its pid), or give this one another \
+                     [control] socket.path",
+                ));
+            }
+        }
+    }
+    Err(Error::new(
+        Kind::Locked,
+        format!(
+            "cannot listen on {}: somebody else keeps making it",
+            path.display()
+        ),
+    )
+    .help("look for another daemon that is starting with the same [control] socket.path"))
+}
+
+/// Moves a stale socket into the private directory, where nobody can swap it any more, and makes sure
+/// that it is the one that was probed. If it is not, it goes back.
+fn set_aside(path: &Path, probed: Identity, room: &PrivateDir) -> Result<(), Error> {
+    let aside = room.path.join("old");
+    match fs::rename(path, &aside) {
+        Ok(()) => {}
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(why) => return Err(system("set aside the stale socket", path, &why)),
+    }
+    let meta = fs::symlink_metadata(&aside).map_err(|why| system("look at", path, &why))?;
+    if Identity::of(&meta) == probed {
+        return fs::remove_file(&aside)
+            .map_err(|why| system("remove the stale socket", path, &why));
+    }
+    // Where even this fails, somebody else's file is at the path, and theirs goes on listening there.
+    fs::hard_link(&aside, path).or_else(|why| match why.kind() {
+        io::ErrorKind::AlreadyExists => Ok(()),
+        _ => Err(system("put back", path, &why)),
+    })
+}
+
+enum Probe {
+    /// Somebody listens, or may; with what was seen.
+    Alive(String),
+    /// Nobody listens.
+    Stale,
+    /// There is nothing there any more.
+    Gone,
+}
+
+/// Whether somebody listens on the socket at that path.
+fn probe(path: &Path) -> Probe {
+    // A connect blocks while the queue of the other side is full, and std knows no time limit for it;
+    // hence a thread, which ends when the other side accepts or ends.
+    let (sender, receiver) = mpsc::channel();
+    let target = path.to_owned();
+    let started = std::thread::Builder::new()
+        .name("probe".to_owned())
+        .spawn(move || {
+            // The receiver may have given up, which is nobody's loss.
+            let _ = sender.send(UnixStream::connect(target).map(drop));
+        });
+    if let Err(why) = started {
+        return Probe::Alive(format!(
+            "whether somebody listens there could not be tried: {why}"
+        ));
+    }
+    match receiver.recv_timeout(PROBE) {
+        Ok(Ok(())) => Probe::Alive("another daemon answers there".to_owned()),
+        Ok(Err(why)) => match why.kind() {
+            io::ErrorKind::ConnectionRefused => Probe::Stale,
+            io::ErrorKind::NotFound => Probe::Gone,
+            _ => Probe::Alive(format!(
+                "there is a socket, and connecting to it gives: {why}"
+            )),
+        },
+        Err(_) => Probe::Alive(format!(
+            "something listens there and did not accept within {} s",
+            PROBE.as_secs()
+        )),
+    }
+}
+
+fn what_is(kind: &fs::FileType) -> &'static str {
+    if kind.is_symlink() {
+        "a symbolic link"
+    } else if kind.is_dir() {
+        "a directory"
+    } else if kind.is_file() {
+        "a file"
+    } else {
+        "something that is not a socket"
+    }
+}
+
+fn system(what: &str, path: &Path, why: &io::Error) -> Error {
+    let message = format!("cannot {what} the control socket {}: {why}", path.display());
+    let parent = path.parent().unwrap_or(path).display();
+    match why.kind() {
+        io::ErrorKind::NotFound => Error::new(Kind::Failed, message).help(format!(
+            "make the directory {parent}, or choose another [control] socket.path"
+        )),
+        io::ErrorKind::PermissionDenied => Error::new(Kind::Denied, message).help(format!(
+            "the daemon's user must be able to write to {parent}; run as root or choose another \
+             [control] socket.path"
+        )),
+        _ => Error::new(Kind::Failed, message).help(format!(
+            "look at {parent}: its file system must take sockets and hard links"
+        )),
+    }
+}
+
+/// A directory that only we can enter; goes away with all it holds.
+struct PrivateDir {
+    path: PathBuf,
+}
+
+impl PrivateDir {
+    fn make(parent: &Path, socket: &Path) -> Result<Self, Error> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        // A daemon with our pid may have been killed here before, hence more than one name.
+        for _ in 0..1000 {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let path = parent.join(format!(".mainstay-{}-{number}", std::process::id()));
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(Self { path }),
+                Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(why) => return Err(system("make", socket, &why)),
+            }
+        }
+        Err(Error::new(
+            Kind::Failed,
+            format!(
+                "cannot make the control socket {}: no free name beside it",
+                socket.display()
+            ),
+        )
+        .help(format!(
+            "remove the empty directories {}/.mainstay-*",
+            parent.display()
+        )))
+    }
+}
+
+impl Drop for PrivateDir {
+    fn drop(&mut self) {
+        // Whatever stays behind is an empty directory with a name nobody else uses.
+        let _ = fs::remove_file(self.path.join("s"));
+        let _ = fs::remove_file(self.path.join("old"));
+        let _ = fs::remove_dir(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_modes() {
+        let long = format!("/{}", "x".repeat(LONGEST_PATH));
+        // (path, mode, fine)
+        let table: &[(&str, u32, bool)] = &[
+            ("/run/mainstay.sock", 0o600, true),
+            ("/run/mainstay.sock", 0o666, true),
+            ("/run/mainstay.sock", 0o060, false),
+            ("/run/mainstay.sock", 0o1600, false),
+            ("mainstay.sock", 0o600, false),
+            ("/", 0o600, false),
+            ("/run/..", 0o600, false),
+            ("", 0o600, false),
+            (&long, 0o600, false),
+            (&long[..LONGEST_PATH], 0o600, true),
+        ];
+        for &(path, mode, fine) in table {
+            let found = check(Path::new(path), mode);
+            match found {
+                Ok(_) => assert!(fine, "{path} {mode:o}"),
+                Err(error) => {
+                    assert!(!fine, "{path} {mode:o}: {error}");
+                    assert_eq!(error.kind, Kind::Usage);
+                    assert!(error.help.is_some());
+                }
+            }
+        }
+    }
+}
