@@ -158,10 +158,7 @@ fn machine_paths(path: &str, text: &str) -> Vec<Finding> {
             ));
         }
     }
-    if path.starts_with("crates/")
-        && path.ends_with(".rs")
-        && !path.split('/').any(|part| part == "tests")
-    {
+    if super::sources::is_engine_product(path) && path.ends_with(".rs") {
         let source = lexer::split(text);
         let product = lexer::product(&source.code);
         // A string is product code where the line around it still has code after tests are gone.

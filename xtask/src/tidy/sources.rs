@@ -144,15 +144,17 @@ fn crate_of(path: &str) -> Option<&str> {
     path.strip_prefix("crates/")?.split('/').next()
 }
 
-/// Whether a file is compiled only for tests.
-fn is_test_file(path: &str) -> bool {
-    path.split('/')
-        .any(|part| matches!(part, "tests" | "benches" | "tests.rs"))
+/// Whether a file is part of an engine, that is of any crate but the shell, and not only a test.
+pub(super) fn is_engine_product(path: &str) -> bool {
+    let is_test = path
+        .split('/')
+        .any(|part| matches!(part, "tests" | "benches" | "tests.rs"));
+    crate_of(path).is_some_and(|name| name != SHELL) && !is_test
 }
 
 /// What only the shell may do is not named in the product code of an engine.
 fn engine_rules(path: &str, source: &Source) -> Vec<Finding> {
-    if crate_of(path).is_none_or(|name| name == SHELL) || is_test_file(path) {
+    if !is_engine_product(path) {
         return Vec::new();
     }
     let product = lexer::product(&source.code);
