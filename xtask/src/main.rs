@@ -83,13 +83,11 @@ fn switches<const N: usize>(
             print!("{help}");
             return Err(ExitCode::SUCCESS);
         }
-        match known.iter().position(|name| name == arg) {
-            Some(index) => present[index] = true,
-            None => {
-                eprintln!("error: unknown option `{arg}`\n\n{help}");
-                return Err(ExitCode::from(USAGE));
-            }
-        }
+        let Some(index) = known.iter().position(|name| name == arg) else {
+            eprintln!("error: unknown option `{arg}`\n\n{help}");
+            return Err(ExitCode::from(USAGE));
+        };
+        present[index] = true;
     }
     Ok(present)
 }

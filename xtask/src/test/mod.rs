@@ -194,18 +194,17 @@ fn whole(report: &mut Report, binaries: &std::path::Path) {
         let mut command = run::cargo(&["doc", "--quiet", "--workspace", "--no-deps"]);
         run::run(command.env("RUSTDOCFLAGS", "-D warnings"))
     });
-    match has_subcommand("deny") {
-        true => {
-            report.stage("licences", |_| {
-                run::run(&mut run::cargo(&[
-                    "deny", "check", "licenses", "bans", "sources",
-                ]))
-            });
-        }
-        false => report.skip(
+    if has_subcommand("deny") {
+        report.stage("licences", |_| {
+            run::run(&mut run::cargo(&[
+                "deny", "check", "licenses", "bans", "sources",
+            ]))
+        });
+    } else {
+        report.skip(
             "licences",
             "cargo-deny is not installed (cargo install cargo-deny)",
-        ),
+        );
     }
     report.skip(
         "advisories",

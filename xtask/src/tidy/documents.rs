@@ -2,7 +2,7 @@
 
 use super::Finding;
 use super::lexer;
-use super::tree::Tree;
+use super::tree::{Tree, has_extension};
 
 /// The beginnings of paths that exist on one machine only. In pieces, so that this file passes.
 const MACHINE_PATHS: &[&str] = &[
@@ -29,9 +29,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
         found.extend(dead_links(tree, path, text));
     }
     for (path, text) in tree.texts() {
-        let is_text = path
-            .rsplit_once('.')
-            .is_some_and(|(_, found)| TEXTS.contains(&found));
+        let is_text = TEXTS.iter().any(|extension| has_extension(path, extension));
         if is_text || path.starts_with(".ci/") {
             found.extend(machine_paths(path, text));
         }
@@ -57,7 +55,7 @@ fn dead_links(tree: &Tree, path: &str, text: &str) -> Vec<Finding> {
             Some(file) if !tree.exists(&file) => Some(format!("`{file}` does not exist")),
             Some(file) if !anchor.is_empty() => tree
                 .text(&file)
-                .filter(|_| file.ends_with(".md"))
+                .filter(|_| has_extension(&file, "md"))
                 .filter(|text| !headings(text).iter().any(|heading| heading == anchor))
                 .map(|_| format!("`{file}` has no heading `#{anchor}`")),
             Some(_) => None,
@@ -158,7 +156,7 @@ fn machine_paths(path: &str, text: &str) -> Vec<Finding> {
             ));
         }
     }
-    if super::sources::is_engine_product(path) && path.ends_with(".rs") {
+    if super::sources::is_engine_product(path) && has_extension(path, "rs") {
         let source = lexer::split(text);
         let product = lexer::product(&source.code);
         // A string is product code where the line around it still has code after tests are gone.

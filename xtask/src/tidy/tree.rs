@@ -66,10 +66,8 @@ impl Tree {
 
     /// Every text file whose name ends in `.extension`.
     pub(crate) fn with_extension(&self, extension: &str) -> impl Iterator<Item = (&str, &str)> {
-        self.texts().filter(move |(path, _)| {
-            path.rsplit_once('.')
-                .is_some_and(|(_, found)| found == extension)
-        })
+        self.texts()
+            .filter(move |(path, _)| has_extension(path, extension))
     }
 
     /// The directories directly below `crates/`, by name.
@@ -105,4 +103,10 @@ impl Tree {
     pub(crate) fn remove(&mut self, path: &str) {
         self.files.remove(path);
     }
+}
+
+/// Whether a path ends in `.extension`.
+pub(crate) fn has_extension(path: &str, extension: &str) -> bool {
+    path.rsplit_once('.')
+        .is_some_and(|(_, found)| found == extension)
 }
