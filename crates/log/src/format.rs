@@ -1,0 +1,629 @@
+//! Records as bytes: formats compiled to a list of operations, and the escaping they share.
+//!
+//! Rendering appends to the caller's buffer and allocates nothing itself, so that a buffer that is
+//! used again costs no allocation once it has grown.
+
+use std::fmt::{self, Write as _};
+
+use crate::level::Level;
+use crate::record::{Message, Record, Value};
+use crate::stamp::Stamp;
+
+/// How a record is written, compiled.
+///
+/// There are three: `text` (`2026-11-22T14:00:00.123+08:00 INFO  target: message key=value`),
+/// `short` (`14:00:00 INFO  message key=value`) and `json` (one object a line).
+///
+/// One record is never taken for two in text: a line break inside a message is followed by four
+/// spaces, and every other control character but tab is written as an escape, so that what a program
+/// prints cannot move the cursor of whoever reads the log. In JSON a record is always one line.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Format {
+    ops: Box<[Op]>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Op {
+    Literal(&'static str),
+    Stamp,
+    Clock,
+    Level,
+    ColouredLevel,
+    Source,
+    Program,
+    Message,
+    Fields,
+    Json,
+}
+
+/// The names [`Format::named`] knows.
+pub const NAMES: [&str; 3] = ["text", "short", "json"];
+
+impl Format {
+    /// The format of this name, see [`NAMES`].
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "text" => Some(Self::text()),
+            "short" => Some(Self::short()),
+            "json" => Some(Self::json()),
+            _ => None,
+        }
+    }
+
+    /// Everything on a line, for people and grep.
+    pub fn text() -> Self {
+        Self::of([
+            Op::Stamp,
+            Op::Literal(" "),
+            Op::Level,
+            Op::Literal(" "),
+            Op::Source,
+            Op::Literal(": "),
+            Op::Message,
+            Op::Fields,
+        ])
+    }
+
+    /// What a person at a terminal needs: the time of day, the level, the program if it is one.
+    pub fn short() -> Self {
+        Self::of([
+            Op::Clock,
+            Op::Literal(" "),
+            Op::Level,
+            Op::Literal(" "),
+            Op::Program,
+            Op::Message,
+            Op::Fields,
+        ])
+    }
+
+    /// One JSON object a line: `time`, `level`, `target`, then where known `program`, `stream`,
+    /// `message`, `fields` (an object), `file`, `line`, `function`.
+    pub fn json() -> Self {
+        Self::of([Op::Json])
+    }
+
+    /// The same with the level in colour, for a terminal. JSON stays as it is.
+    #[must_use]
+    pub fn coloured(mut self) -> Self {
+        for op in &mut self.ops {
+            if *op == Op::Level {
+                *op = Op::ColouredLevel;
+            }
+        }
+        self
+    }
+
+    fn of<const N: usize>(ops: [Op; N]) -> Self {
+        Self { ops: ops.into() }
+    }
+
+    /// Appends the record as one line, line feed included.
+    pub fn render(&self, record: &Record<'_>, stamp: &mut Stamp, out: &mut Vec<u8>) {
+        for op in &self.ops {
+            match op {
+                Op::Literal(text) => out.extend_from_slice(text.as_bytes()),
+                Op::Stamp => stamp.full(record.time, out),
+                Op::Clock => stamp.clock(record.time, out),
+                Op::Level => out.extend_from_slice(record.level.column().as_bytes()),
+                Op::ColouredLevel => {
+                    out.extend_from_slice(colour(record.level).as_bytes());
+                    out.extend_from_slice(record.level.column().as_bytes());
+                    out.extend_from_slice(b"\x1b[0m");
+                }
+                Op::Source => source(record, out),
+                Op::Program => {
+                    if record.program.is_some() {
+                        source(record, out);
+                        out.extend_from_slice(b": ");
+                    }
+                }
+                Op::Message => plain_message(record.message, out),
+                Op::Fields => {
+                    for (key, value) in record.fields {
+                        out.push(b' ');
+                        quoted_if_needed(out, |out| out.extend_from_slice(key.as_bytes()));
+                        out.push(b'=');
+                        plain_value(*value, out);
+                    }
+                }
+                Op::Json => json_record(record, stamp, out),
+            }
+        }
+        out.push(b'\n');
+    }
+}
+
+fn colour(level: Level) -> &'static str {
+    match level {
+        Level::Trace | Level::Debug => "\x1b[2m",
+        Level::Info => "\x1b[32m",
+        Level::Warn => "\x1b[33m",
+        Level::Error => "\x1b[31m",
+        Level::Critical => "\x1b[1;31m",
+    }
+}
+
+/// Who speaks: the target, or `program[stream]`.
+fn source(record: &Record<'_>, out: &mut Vec<u8>) {
+    let mut plain = Plain::new(out);
+    match record.program {
+        None => plain.text(record.target),
+        Some(program) => {
+            plain.text(program);
+            if let Some(stream) = record.stream {
+                plain.text("[");
+                plain.text(stream.name());
+                plain.text("]");
+            }
+        }
+    }
+}
+
+fn plain_message(message: Message<'_>, out: &mut Vec<u8>) {
+    let mut plain = Plain::new(out);
+    match message {
+        Message::Text(text) => plain.text(text),
+        Message::Bytes(bytes) => {
+            for chunk in bytes.utf8_chunks() {
+                plain.text(chunk.valid());
+                if !chunk.invalid().is_empty() {
+                    plain.text("\u{fffd}");
+                }
+            }
+        }
+        Message::Format(arguments) => shown(plain.write_fmt(arguments), &mut plain),
+    }
+}
+
+/// A value that cannot be shown says so in its place; `format!` would panic.
+fn shown(result: fmt::Result, out: &mut impl fmt::Write) {
+    if result.is_err() {
+        // Writing to memory cannot fail.
+        let _ = out.write_str("<cannot be shown>");
+    }
+}
+
+/// The value bare where that is clear, else in quotes.
+fn plain_value(value: Value<'_>, out: &mut Vec<u8>) {
+    quoted_if_needed(out, |out| raw_value(value, &mut Raw(out)));
+}
+
+fn raw_value(value: Value<'_>, out: &mut impl fmt::Write) {
+    let result = match value {
+        Value::Null => out.write_str("null"),
+        Value::Bool(value) => write!(out, "{value}"),
+        Value::Signed(value) => write!(out, "{value}"),
+        Value::Unsigned(value) => write!(out, "{value}"),
+        Value::Float(value) => write!(out, "{value}"),
+        Value::Text(text) => out.write_str(text),
+        Value::Display(value) => write!(out, "{value}"),
+        Value::Debug(value) => write!(out, "{value:?}"),
+    };
+    shown(result, out);
+}
+
+/// Appends what `write` appends, and puts it in quotes with escapes if a reader could not tell
+/// where it ends.
+fn quoted_if_needed(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    write(out);
+    let clear = |byte: &u8| matches!(byte, 0x21..=0x7e if !matches!(byte, b'"' | b'=' | b'\\'));
+    let written = &out[start..];
+    if !written.is_empty() && written.iter().all(|byte| clear(byte) || !byte.is_ascii()) {
+        // Letters of other scripts stay bare; their spaces and the C1 controls do not.
+        let bare = written.is_ascii()
+            || std::str::from_utf8(written)
+                .is_ok_and(|text| !text.chars().any(|c| c.is_control() || c.is_whitespace()));
+        if bare {
+            return;
+        }
+    }
+    // The quoted form goes behind the bare one, then takes its place: no second buffer.
+    let end = out.len();
+    out.push(b'"');
+    let mut at = start;
+    while at < end {
+        let (char, size) = char_at(&out[at..end]);
+        at += size;
+        match char {
+            '"' => out.extend_from_slice(b"\\\""),
+            '\\' => out.extend_from_slice(b"\\\\"),
+            char => escaped(char, false, out),
+        }
+    }
+    out.push(b'"');
+    out.drain(start..end);
+}
+
+/// The first character and its size; U+FFFD for what is no UTF-8. `bytes` is not empty.
+fn char_at(bytes: &[u8]) -> (char, usize) {
+    let head = &bytes[..bytes.len().min(4)];
+    let chunk = head.utf8_chunks().next();
+    match chunk {
+        Some(chunk) => match chunk.valid().chars().next() {
+            Some(char) => (char, char.len_utf8()),
+            None => ('\u{fffd}', chunk.invalid().len().max(1)),
+        },
+        None => ('\u{fffd}', 1),
+    }
+}
+
+/// Appends a character, control characters as escapes.
+fn escaped(char: char, keep_tab: bool, out: &mut Vec<u8>) {
+    let mut buffer = [0; 4];
+    match char {
+        '\n' => out.extend_from_slice(b"\\n"),
+        '\r' => out.extend_from_slice(b"\\r"),
+        '\t' if keep_tab => out.push(b'\t'),
+        '\t' => out.extend_from_slice(b"\\t"),
+        char if char.is_ascii_control() => {
+            let code = char as u8;
+            out.extend_from_slice(&[b'\\', b'x', hex(code >> 4), hex(code & 15)]);
+        }
+        char if char.is_control() => {
+            // Writing to memory cannot fail.
+            let _ = write!(Raw(out), "\\u{{{:x}}}", u32::from(char));
+        }
+        char => out.extend_from_slice(char.encode_utf8(&mut buffer).as_bytes()),
+    }
+}
+
+fn hex(nibble: u8) -> u8 {
+    b"0123456789abcdef"[usize::from(nibble & 15)]
+}
+
+/// Bytes as they come.
+struct Raw<'a>(&'a mut Vec<u8>);
+
+impl fmt::Write for Raw<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// Text for a line: see [`Format`].
+struct Plain<'a> {
+    out: &'a mut Vec<u8>,
+    /// Line breaks seen and not yet written: those at the end are dropped.
+    breaks: usize,
+}
+
+impl<'a> Plain<'a> {
+    fn new(out: &'a mut Vec<u8>) -> Self {
+        Self { out, breaks: 0 }
+    }
+
+    fn text(&mut self, text: &str) {
+        // Almost all text is one clean run; 0xC2 begins the C1 control characters.
+        let odd = |byte: u8| byte < 0x20 || byte == 0x7f || byte == 0xc2;
+        let mut rest = text;
+        while !rest.is_empty() {
+            let clean = rest.bytes().position(odd).unwrap_or(rest.len());
+            // An odd byte is ASCII or begins a character, so this is a character boundary.
+            let (run, tail) = rest.split_at(clean);
+            if !run.is_empty() {
+                self.write_breaks();
+                self.out.extend_from_slice(run.as_bytes());
+            }
+            let mut chars = tail.chars();
+            match chars.next() {
+                Some('\n') => self.breaks += 1,
+                // CR LF is a line break too.
+                Some('\r') if chars.as_str().starts_with('\n') => {}
+                Some(char) => {
+                    self.write_breaks();
+                    escaped(char, true, self.out);
+                }
+                None => {}
+            }
+            rest = chars.as_str();
+        }
+    }
+
+    fn write_breaks(&mut self) {
+        for _ in 0..std::mem::take(&mut self.breaks) {
+            self.out.extend_from_slice(b"\n    ");
+        }
+    }
+}
+
+impl fmt::Write for Plain<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.text(text);
+        Ok(())
+    }
+}
+
+/// The inside of a JSON string (RFC 8259, section 7).
+struct Json<'a>(&'a mut Vec<u8>);
+
+impl fmt::Write for Json<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let bytes = text.as_bytes();
+        let mut from = 0;
+        for (at, byte) in bytes.iter().enumerate() {
+            let escape: &[u8] = match byte {
+                b'"' => b"\\\"",
+                b'\\' => b"\\\\",
+                b'\n' => b"\\n",
+                b'\r' => b"\\r",
+                b'\t' => b"\\t",
+                0..0x20 | 0x7f => &[b'\\', b'u', b'0', b'0', hex(byte >> 4), hex(byte & 15)],
+                _ => continue,
+            };
+            self.0.extend_from_slice(&bytes[from..at]);
+            self.0.extend_from_slice(escape);
+            from = at + 1;
+        }
+        self.0.extend_from_slice(&bytes[from..]);
+        Ok(())
+    }
+}
+
+fn json_string(text: &str, out: &mut Vec<u8>) {
+    json_quoted(out, |json| json.write_str(text));
+}
+
+fn json_quoted(out: &mut Vec<u8>, write: impl FnOnce(&mut Json<'_>) -> fmt::Result) {
+    out.push(b'"');
+    let mut json = Json(out);
+    let result = write(&mut json);
+    shown(result, &mut json);
+    out.push(b'"');
+}
+
+fn json_key(key: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn json_record(record: &Record<'_>, stamp: &mut Stamp, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"time\":\"");
+    stamp.full(record.time, out);
+    out.push(b'"');
+    json_key("level", out);
+    json_string(record.level.name(), out);
+    json_key("target", out);
+    json_string(record.target, out);
+    if let Some(program) = record.program {
+        json_key("program", out);
+        json_string(program, out);
+    }
+    if let Some(stream) = record.stream {
+        json_key("stream", out);
+        json_string(stream.name(), out);
+    }
+    json_key("message", out);
+    json_quoted(out, |json| match record.message {
+        Message::Text(text) => json.write_str(text),
+        Message::Format(arguments) => json.write_fmt(arguments),
+        Message::Bytes(bytes) => bytes.utf8_chunks().try_for_each(|chunk| {
+            json.write_str(chunk.valid())?;
+            if chunk.invalid().is_empty() {
+                return Ok(());
+            }
+            json.write_str("\u{fffd}")
+        }),
+    });
+    if !record.fields.is_empty() {
+        json_key("fields", out);
+        out.push(b'{');
+        for (index, (key, value)) in record.fields.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            json_string(key, out);
+            out.push(b':');
+            match *value {
+                Value::Null | Value::Bool(_) | Value::Signed(_) | Value::Unsigned(_) => {
+                    raw_value(*value, &mut Raw(out));
+                }
+                Value::Float(number) if number.is_finite() => raw_value(*value, &mut Raw(out)),
+                _ => json_quoted(out, |json| {
+                    raw_value(*value, json);
+                    Ok(())
+                }),
+            }
+        }
+        out.push(b'}');
+    }
+    if let Some(location) = record.location {
+        json_key("file", out);
+        json_string(location.file, out);
+        json_key("line", out);
+        raw_value(Value::Unsigned(location.line.into()), &mut Raw(out));
+        if let Some(function) = location.function {
+            json_key("function", out);
+            json_string(function, out);
+        }
+    }
+    out.push(b'}');
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use jiff::tz::TimeZone;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::record::{Location, Stream};
+
+    fn time() -> Timestamp {
+        "2026-11-22T06:00:00.123Z".parse().unwrap()
+    }
+
+    fn render(format: &Format, record: &Record<'_>) -> String {
+        let mut stamp = Stamp::new(TimeZone::get("Asia/Taipei").unwrap());
+        let mut out = Vec::new();
+        format.render(record, &mut stamp, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    struct Broken;
+    impl fmt::Display for Broken {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            Err(fmt::Error)
+        }
+    }
+
+    #[test]
+    fn text_lines() {
+        let record = |message| Record::new(time(), Level::Info, "app::db", message);
+        let head = "2026-11-22T14:00:00.123+08:00 INFO  app::db: ";
+        let dash = format_args!("{}-{:?}", 1, "x\n");
+        let broken = format_args!("a {}", Broken);
+        let table: [(Message<'_>, &str); 12] = [
+            ("ready".into(), "ready"),
+            ("".into(), ""),
+            ("tab\tkept".into(), "tab\tkept"),
+            ("two\nlines".into(), "two\n    lines"),
+            ("end\n\n".into(), "end"),
+            ("dos\r\nend\r\n".into(), "dos\n    end"),
+            ("bar\rbar".into(), "bar\\rbar"),
+            ("\x1b[31mred\x07".into(), "\\x1b[31mred\\x07"),
+            (
+                "c1 \u{9b}31m caf\u{e9} \u{a3}".into(),
+                "c1 \\u{9b}31m caf\u{e9} \u{a3}",
+            ),
+            (
+                b"bad \xff\xfe utf8 \xe2\x82".as_slice().into(),
+                "bad \u{fffd}\u{fffd} utf8 \u{fffd}",
+            ),
+            (dash.into(), "1-\"x\\n\""),
+            (broken.into(), "a <cannot be shown>"),
+        ];
+        for (message, expected) in table {
+            assert_eq!(
+                render(&Format::text(), &record(message)),
+                format!("{head}{expected}\n"),
+                "{expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn fields_are_quoted_only_where_needed() {
+        let table: [(Value<'_>, &str); 16] = [
+            (Value::Null, "null"),
+            (true.into(), "true"),
+            ((-3_i64).into(), "-3"),
+            (u64::MAX.into(), "18446744073709551615"),
+            (1.5.into(), "1.5"),
+            (f64::NAN.into(), "NaN"),
+            ("plain/path:1".into(), "plain/path:1"),
+            ("".into(), "\"\""),
+            ("a b".into(), "\"a b\""),
+            ("a=b".into(), "\"a=b\""),
+            ("say \"hi\" \\".into(), "\"say \\\"hi\\\" \\\\\""),
+            ("line\nbreak\ttab\x1b".into(), "\"line\\nbreak\\ttab\\x1b\""),
+            ("caf\u{e9}\u{6f22}".into(), "caf\u{e9}\u{6f22}"),
+            ("no\u{a0}break".into(), "\"no\u{a0}break\""),
+            (Value::Display(&"d d"), "\"d d\""),
+            (Value::Debug(&Some(1)), "Some(1)"),
+        ];
+        for (value, expected) in table {
+            let fields = [("k", value)];
+            let record = Record::new(time(), Level::Critical, "t", "m").fields(&fields);
+            assert_eq!(
+                render(&Format::short(), &record),
+                format!("14:00:00 CRIT  m k={expected}\n")
+            );
+        }
+        let fields = [
+            ("odd key", Value::Null),
+            ("twice", 1.into()),
+            ("twice", 2.into()),
+        ];
+        let record = Record::new(time(), Level::Debug, "t", "m").fields(&fields);
+        assert_eq!(
+            render(&Format::short(), &record),
+            "14:00:00 DEBUG m \"odd key\"=null twice=1 twice=2\n"
+        );
+    }
+
+    #[test]
+    fn programs_colours_json() {
+        let record =
+            Record::new(time(), Level::Warn, "web", "hot").program("web:1", Stream::Stderr);
+        assert_eq!(
+            render(&Format::text(), &record),
+            "2026-11-22T14:00:00.123+08:00 WARN  web:1[stderr]: hot\n"
+        );
+        assert_eq!(
+            render(&Format::short(), &record),
+            "14:00:00 WARN  web:1[stderr]: hot\n"
+        );
+        assert_eq!(
+            render(&Format::short().coloured(), &record),
+            "14:00:00 \x1b[33mWARN \x1b[0m web:1[stderr]: hot\n"
+        );
+        assert_eq!(Format::json().coloured(), Format::json());
+        let fields = [("n", Value::Unsigned(3)), ("nan", f64::NAN.into())];
+        let record = record.fields(&fields).location(Some(Location {
+            file: "src/a.rs",
+            line: 7,
+            function: Some("a::b"),
+        }));
+        assert_eq!(
+            render(&Format::json(), &record),
+            "{\"time\":\"2026-11-22T14:00:00.123+08:00\",\"level\":\"warn\",\"target\":\"web\",\
+             \"program\":\"web:1\",\"stream\":\"stderr\",\"message\":\"hot\",\
+             \"fields\":{\"n\":3,\"nan\":\"NaN\"},\"file\":\"src/a.rs\",\"line\":7,\
+             \"function\":\"a::b\"}\n"
+        );
+        for name in NAMES {
+            assert!(Format::named(name).is_some());
+        }
+        assert_eq!(Format::named("Text"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn json_says_what_was_said(
+            message in any::<Vec<u8>>(),
+            text in any::<String>(),
+            key in any::<String>(),
+            signed in any::<i64>(),
+            float in any::<f64>(),
+        ) {
+            let fields = [
+                (key.as_str(), Value::Text(&text)),
+                ("signed!", signed.into()),
+                ("float!", float.into()),
+                ("shown!", Value::Display(&text)),
+            ];
+            let record = Record::new(time(), Level::Error, &text, message.as_slice()).fields(&fields);
+            let line = render(&Format::json(), &record);
+            prop_assert_eq!(line.matches('\n').count(), 1);
+            prop_assert!(!line.trim_end_matches('\n').chars().any(|c| c.is_ascii_control()));
+            let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+            prop_assert_eq!(&read["message"], &String::from_utf8_lossy(&message).into_owned());
+            prop_assert_eq!(&read["target"], &text);
+            prop_assert_eq!(&read["fields"][&key], &text);
+            prop_assert_eq!(&read["fields"]["shown!"], &text);
+            prop_assert_eq!(read["fields"]["signed!"].as_i64(), Some(signed));
+            if float.is_finite() {
+                let back = read["fields"]["float!"].as_f64().unwrap();
+                // The reader may round the last place.
+                prop_assert!((back - float).abs() <= float.abs() * 1e-15, "{} {}", back, float);
+            }
+        }
+
+        #[test]
+        fn a_record_in_text_is_never_taken_for_two(message in any::<Vec<u8>>(), value in any::<String>()) {
+            let fields = [("key", Value::Text(&value))];
+            let record = Record::new(time(), Level::Error, "t", message.as_slice()).fields(&fields);
+            let text = render(&Format::text(), &record);
+            prop_assert!(text.ends_with('\n'));
+            for (index, line) in text.trim_end_matches('\n').split('\n').enumerate() {
+                let start = if index == 0 { "2026-11-22T14:00:00.123+08:00 ERROR t: " } else { "    " };
+                prop_assert!(line.starts_with(start), "{:?}", line);
+                prop_assert!(!line.chars().any(|c| c.is_control() && c != '\t'));
+            }
+        }
+    }
+}

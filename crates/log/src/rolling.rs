@@ -1,0 +1,832 @@
+//! A log file that rolls: usable alone, also as [`std::io::Write`].
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mainstay_base::Clock;
+use rustix::fs::{Gid, OFlags, RenameFlags, Uid};
+use rustix::io::Errno;
+
+use crate::error::{Error, Notice, Reason, WriteError};
+use crate::level::Level;
+use crate::plumbing::{self, Moved, Periscope};
+use crate::retention::{Retention, Rolled, Step, doomed, number_of, step};
+
+/// How often the path is compared with the open file, at most.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// How often retention is applied when no roll does it.
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+/// Waiting time after the first failed roll; doubled after each further one.
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+const BACKOFF_LAST: Duration = Duration::from_secs(60);
+/// A line longer than this may be cut when a moved file is left, where no size limits it.
+const LONG_LINE: u64 = 1 << 20;
+/// How many notices wait to be taken; a flood of them says nothing more.
+const NOTICES: usize = 32;
+
+/// A file that is followed by another when it reaches a size, line by line.
+///
+/// `f.log` is the current file, `f.log.1` the one before it, `f.log.2` older still (as supervisord
+/// and logrotate name them). The next file begins before a line that would make this one larger than
+/// [`Retention::size`]; a line is cut only if it alone is longer than that. Old files go by number,
+/// age and total size, at opening, at each roll and once an hour while it is written to.
+///
+/// A roll that fails loses nothing: the current file grows, the roll is tried again after one second,
+/// two, four, up to a minute, and [`RollingFile::take_notices`] says why.
+///
+/// The file may be moved, deleted or truncated by others. Deletion and truncation are seen before
+/// every write, a move within a second; writing goes on in a new file, at the new end. It is not
+/// opened with `O_APPEND`, because splice(2) refuses that; so that others may still append to it, the
+/// end of the file is looked up before every write.
+///
+/// New directories get mode 0750 and new files 0640, less the umask; a file that follows another
+/// has its mode and owner. At opening, a symbolic link at the path is followed, since an
+/// administrator may want it; the file that begins after a roll is created with `O_NOFOLLOW`, and
+/// renames do not follow links, so that nobody who may write to the directory later can send the log
+/// elsewhere.
+///
+/// What is no plain file (`/dev/null`, a terminal) is written to and never rolled.
+pub struct RollingFile {
+    path: PathBuf,
+    retention: Retention,
+    clock: Arc<dyn Clock>,
+    file: File,
+    identity: Identity,
+    plain: bool,
+    position: u64,
+    line: Line,
+    checked: Duration,
+    pruned: Duration,
+    blocked: Option<Backoff>,
+    /// Somebody moved the file: another one begins at the end of this line.
+    moved_away: bool,
+    splices: bool,
+    periscope: Option<Periscope>,
+    notices: VecDeque<Notice>,
+}
+
+/// How long the unfinished line at the end of the file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Length(u64),
+    /// Bytes came that were not looked at; the file itself knows.
+    Unknown,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Backoff {
+    until: Duration,
+    delay: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+}
+
+/// What [`RollingFile::splice_from`] came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spliced {
+    /// So many bytes were moved, at least one.
+    Moved(usize),
+    /// The pipe is empty and a writer may still come.
+    Empty,
+    /// The pipe is empty and nobody has it open for writing.
+    End,
+}
+
+impl RollingFile {
+    /// Opens the file at its end, and creates it and the directories above it where they are not.
+    pub fn open(
+        path: impl Into<PathBuf>,
+        retention: Retention,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let path = path.into();
+        let opened = create_parents(&path)
+            .and_then(|()| open_current(&path))
+            .and_then(|file| Ok((file.metadata()?, file)));
+        let (metadata, file) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return Err(Error::open(&path, error)),
+        };
+        let now = clock.monotonic();
+        let mut rolling = Self {
+            path,
+            retention: Retention {
+                size: retention.size.filter(|size| *size > 0),
+                ..retention
+            },
+            file,
+            identity: Identity::of(&metadata),
+            plain: metadata.is_file(),
+            position: 0,
+            line: Line::Unknown,
+            checked: now,
+            pruned: now,
+            blocked: None,
+            moved_away: false,
+            splices: true,
+            periscope: None,
+            notices: VecDeque::new(),
+            clock,
+        };
+        if rolling.plain {
+            rolling.position = metadata.len();
+            rolling.prune();
+        }
+        Ok(rolling)
+    }
+
+    /// The path of the current file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The size of the current file in bytes, as of the last write.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// What rolls and keeps the files.
+    pub fn retention(&self) -> &Retention {
+        &self.retention
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Takes what happened since the last call and should be told to a person. Nothing in it means
+    /// that something was lost.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        self.notices.drain(..).collect()
+    }
+
+    /// Closes the file and opens the path again, as after logrotate has moved it away. Where that
+    /// fails the old file goes on being written to.
+    ///
+    /// Done at once: output of a program that is in the middle of a line continues in the new file.
+    pub fn reopen(&mut self) -> Result<(), Error> {
+        self.try_reopen()
+            .map_err(|error| Error::open(&self.path, error))
+    }
+
+    fn try_reopen(&mut self) -> io::Result<()> {
+        create_parents(&self.path)?;
+        let file = open_current(&self.path)?;
+        let metadata = file.metadata()?;
+        self.become_file(file, &metadata);
+        Ok(())
+    }
+
+    fn become_file(&mut self, file: File, metadata: &Metadata) {
+        self.identity = Identity::of(metadata);
+        self.plain = metadata.is_file();
+        self.position = if self.plain { metadata.len() } else { 0 };
+        self.file = file;
+        self.line = if self.position == 0 {
+            Line::Length(0)
+        } else {
+            Line::Unknown
+        };
+        self.moved_away = false;
+        self.splices = true;
+        self.checked = self.clock.monotonic();
+    }
+
+    /// Writes whole lines, and begins new files between them as needed.
+    ///
+    /// All of it is written, or [`WriteError::written`] bytes are: whole lines, and of the one that
+    /// failed nothing stays in the file. Bytes that do not end in a line feed are written too, and
+    /// what comes next continues that line.
+    pub fn write(&mut self, data: &[u8]) -> Result<(), WriteError> {
+        let mut written = 0;
+        self.write_counting(data, &mut written)
+            .map_err(|error| WriteError {
+                written,
+                path: self.path.clone(),
+                error,
+            })
+    }
+
+    fn write_counting(&mut self, data: &[u8], written: &mut usize) -> io::Result<()> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        self.look()?;
+        while *written < data.len() {
+            let rest = &data[*written..];
+            let part = match self.limit() {
+                Some(limit) if self.position.saturating_add(rest.len() as u64) > limit => {
+                    let line = self.line_length()?;
+                    match step(self.position, line, limit, self.cut(), rest) {
+                        Step::Write(part) => part,
+                        Step::Turn => {
+                            self.turn();
+                            continue;
+                        }
+                    }
+                }
+                _ => rest.len(),
+            };
+            *written += self.put(&rest[..part])?;
+        }
+        Ok(())
+    }
+
+    /// Writes all of `data` at the end, or else whole lines of it: then the error is given back by
+    /// the next call, since what is left fails again.
+    fn put(&mut self, data: &[u8]) -> io::Result<usize> {
+        let mut done = 0;
+        let failed = loop {
+            if done == data.len() {
+                break None;
+            }
+            let result = if self.plain {
+                let end = self.position + done as u64;
+                rustix::io::retry_on_intr(|| rustix::io::pwrite(&self.file, &data[done..], end))
+            } else {
+                rustix::io::retry_on_intr(|| rustix::io::write(&self.file, &data[done..]))
+            };
+            match result {
+                Ok(0) => break Some(io::ErrorKind::WriteZero.into()),
+                Ok(bytes) => done += bytes,
+                Err(errno) => break Some(io::Error::from(errno)),
+            }
+        };
+        let keep = match &failed {
+            Some(_) if self.plain => self.take_back(data, done),
+            _ => done,
+        };
+        self.advance(&data[..keep]);
+        match failed {
+            Some(error) if keep == 0 => Err(error),
+            _ => Ok(keep),
+        }
+    }
+
+    /// Cuts off the part of a line that was written before an error. Returns how many of the `done`
+    /// bytes stay.
+    fn take_back(&mut self, data: &[u8], done: usize) -> usize {
+        let whole = data[..done]
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
+        if whole == done {
+            return done;
+        }
+        let end = self.position + done as u64;
+        // Not if somebody has appended in the meantime: their bytes are not ours to cut.
+        let ours = self.file.metadata().is_ok_and(|meta| meta.len() == end);
+        if ours && self.file.set_len(self.position + whole as u64).is_ok() {
+            whole
+        } else {
+            done
+        }
+    }
+
+    fn advance(&mut self, data: &[u8]) {
+        if self.plain {
+            self.position += data.len() as u64;
+        }
+        self.line = match (data.iter().rposition(|byte| *byte == b'\n'), self.line) {
+            (Some(at), _) => Line::Length((data.len() - at - 1) as u64),
+            (None, Line::Length(before)) => Line::Length(before + data.len() as u64),
+            (None, Line::Unknown) => Line::Unknown,
+        };
+    }
+
+    /// Moves at most `max` bytes from a pipe to the end of the file without reading them, and begins
+    /// new files at line ends as needed. The pipe must not block (`O_NONBLOCK`).
+    ///
+    /// Bytes leave the pipe only when they are in the file: on an error, and if this process is
+    /// killed at any moment, the pipe still holds all the rest. A file may exceed its size by the
+    /// rest of one line. On an error of which some bytes preceded, these are reported and the error
+    /// is given back by the next call.
+    pub fn splice_from(&mut self, pipe: BorrowedFd<'_>, max: usize) -> Result<Spliced, WriteError> {
+        self.look().map_err(|error| self.failed(error))?;
+        let mut total = 0;
+        let mut last = Moved::Empty;
+        while total < max {
+            let want = max - total;
+            let (asked, result) = match self.limit() {
+                Some(limit) if self.position >= limit => (1, self.splice_rest(pipe, want)),
+                limit => {
+                    let room = limit.map_or(u64::MAX, |limit| limit - self.position);
+                    let part = want.min(usize::try_from(room).unwrap_or(usize::MAX));
+                    (part, self.splice(pipe, part))
+                }
+            };
+            match result {
+                Ok(Moved::Bytes(bytes)) => {
+                    total += bytes;
+                    if bytes < asked {
+                        break;
+                    }
+                }
+                Ok(nothing) => {
+                    last = nothing;
+                    break;
+                }
+                Err(_) if total > 0 => break,
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+        Ok(match last {
+            _ if total > 0 => Spliced::Moved(total),
+            Moved::End => Spliced::End,
+            _ => Spliced::Empty,
+        })
+    }
+
+    fn failed(&self, error: io::Error) -> WriteError {
+        WriteError {
+            written: 0,
+            path: self.path.clone(),
+            error,
+        }
+    }
+
+    fn splice(&mut self, pipe: BorrowedFd<'_>, max: usize) -> io::Result<Moved> {
+        if self.splices {
+            let offset = self.plain.then_some(self.position);
+            match plumbing::splice(pipe, &self.file, offset, max) {
+                Ok(moved) => {
+                    if let Moved::Bytes(bytes) = moved {
+                        self.position += if self.plain { bytes as u64 } else { 0 };
+                        self.line = Line::Unknown;
+                    }
+                    return Ok(moved);
+                }
+                // Not a file that can be spliced to: a terminal, some network file systems.
+                Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+                    self.splices = false;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let mut periscope = self.periscope()?;
+        let result = self.copy(&mut periscope, pipe, max);
+        self.periscope = Some(periscope);
+        result
+    }
+
+    /// What splice does, by hand: written first and taken from the pipe then, so that being killed
+    /// in between doubles bytes and loses none.
+    fn copy(
+        &mut self,
+        periscope: &mut Periscope,
+        pipe: BorrowedFd<'_>,
+        max: usize,
+    ) -> io::Result<Moved> {
+        match periscope.look(pipe, max)? {
+            Moved::Bytes(_) => {
+                let written = self.put(periscope.seen())?;
+                plumbing::discard(pipe, written)?;
+                Ok(Moved::Bytes(written))
+            }
+            nothing => Ok(nothing),
+        }
+    }
+
+    /// The file has its size: finishes the line at its end, or begins the next file.
+    fn splice_rest(&mut self, pipe: BorrowedFd<'_>, max: usize) -> io::Result<Moved> {
+        let mut periscope = self.periscope()?;
+        // A new file begins only when there is something to put into it.
+        let seen = periscope.look(pipe, max.min(64 * 1024));
+        let rest = periscope
+            .seen()
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map_or(periscope.seen().len(), |at| at + 1);
+        self.periscope = Some(periscope);
+        match seen? {
+            Moved::Bytes(_) => {}
+            nothing => return Ok(nothing),
+        }
+        let line = self.line_length()?;
+        let cut = self.cut();
+        if line == 0 || line >= cut {
+            self.turn();
+            let room = match self.limit() {
+                Some(limit) => usize::try_from(limit.saturating_sub(self.position))
+                    .unwrap_or(usize::MAX)
+                    // The file that was turned to may be full itself; its first line goes in.
+                    .max(1),
+                None => usize::MAX,
+            };
+            return self.splice(pipe, max.min(room));
+        }
+        let part = rest.min(usize::try_from(cut - line).unwrap_or(usize::MAX));
+        let moved = self.splice(pipe, part)?;
+        if let Moved::Bytes(bytes) = moved {
+            // What was moved is what was seen: nobody else reads this pipe.
+            let ended = self
+                .periscope
+                .as_ref()
+                .and_then(|periscope| periscope.seen().get(bytes - 1))
+                == Some(&b'\n');
+            self.line = Line::Length(if ended { 0 } else { line + bytes as u64 });
+        }
+        Ok(moved)
+    }
+
+    fn periscope(&mut self) -> io::Result<Periscope> {
+        match self.periscope.take() {
+            Some(periscope) => Ok(periscope),
+            None => Periscope::new(64 * 1024),
+        }
+    }
+
+    /// The size at which the current file ends, if it ends.
+    fn limit(&self) -> Option<u64> {
+        if self.moved_away {
+            return Some(0);
+        }
+        if !self.plain {
+            return None;
+        }
+        match self.blocked {
+            Some(blocked) if self.clock.monotonic() < blocked.until => None,
+            _ => self.retention.size,
+        }
+    }
+
+    /// Lines longer than this are cut.
+    fn cut(&self) -> u64 {
+        self.retention.size.unwrap_or(LONG_LINE)
+    }
+
+    /// How long the unfinished line at the end of the file is, up to [`Self::cut`] and a bit.
+    fn line_length(&mut self) -> io::Result<u64> {
+        if let Line::Length(length) = self.line {
+            return Ok(length);
+        }
+        let mut buffer = [0; 8192];
+        let mut from = if self.plain { self.position } else { 0 };
+        let mut length = 0;
+        'file: while from > 0 && length < self.cut() {
+            let part = from.min(buffer.len() as u64);
+            from -= part;
+            // `part` is at most the buffer's length.
+            let chunk = &mut buffer[..usize::try_from(part).unwrap_or(0)];
+            self.file.read_exact_at(chunk, from)?;
+            for byte in chunk.iter().rev() {
+                if *byte == b'\n' {
+                    break 'file;
+                }
+                length += 1;
+            }
+        }
+        self.line = Line::Length(length);
+        Ok(length)
+    }
+
+    /// Sees what others did to the file since the last write.
+    fn look(&mut self) -> io::Result<()> {
+        if !self.plain {
+            return Ok(());
+        }
+        let metadata = self.file.metadata()?;
+        if metadata.nlink() == 0 {
+            // What went into the deleted file is gone by somebody's will; nothing more follows it.
+            self.try_reopen()?;
+            self.notice(
+                Level::Warn,
+                format!(
+                    "{} was deleted while it was written to; a new file has begun",
+                    self.path.display()
+                ),
+            );
+            return Ok(());
+        }
+        let size = metadata.len();
+        if size < self.position {
+            self.notice(
+                Level::Warn,
+                format!(
+                    "{} was truncated by somebody, from {} to {size} bytes",
+                    self.path.display(),
+                    self.position
+                ),
+            );
+        }
+        if size != self.position {
+            self.position = size;
+            self.line = Line::Unknown;
+        }
+        let now = self.clock.monotonic();
+        if now.saturating_sub(self.checked) >= CHECK_EVERY {
+            self.checked = now;
+            self.moved_away = !self.is_current();
+            if self.moved_away && self.position == 0 {
+                self.turn();
+            }
+        }
+        if now.saturating_sub(self.pruned) >= PRUNE_EVERY {
+            self.prune();
+        }
+        Ok(())
+    }
+
+    /// Whether the path still leads to the open file.
+    fn is_current(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|there| Identity::of(&there) == self.identity)
+    }
+
+    /// Leaves the current file: rolls it, or, where somebody else moved it, begins another.
+    fn turn(&mut self) {
+        let now = self.clock.monotonic();
+        if self.moved_away {
+            self.moved_away = false;
+            self.checked = now;
+            match self.try_reopen() {
+                Ok(()) => self.notice(
+                    Level::Info,
+                    format!(
+                        "{} was moved away; writing goes on in a new file",
+                        self.path.display()
+                    ),
+                ),
+                Err(error) => self.notice(
+                    Level::Error,
+                    format!(
+                        "{} was moved away and cannot be opened again: {}; writing goes on in \
+                         the moved file",
+                        self.path.display(),
+                        Reason(&error)
+                    ),
+                ),
+            }
+            return;
+        }
+        match self.try_roll() {
+            Ok(()) => {
+                if self.blocked.take().is_some() {
+                    self.notice(Level::Info, format!("{} rolls again", self.path.display()));
+                }
+                self.prune();
+            }
+            Err(failure) => {
+                let delay = self.blocked.map_or(BACKOFF_FIRST, |blocked| {
+                    (blocked.delay * 2).min(BACKOFF_LAST)
+                });
+                self.blocked = Some(Backoff {
+                    until: now + delay,
+                    delay,
+                });
+                self.notice(
+                    Level::Error,
+                    format!(
+                        "cannot roll {}: {failure}; the file grows until this is mended",
+                        self.path.display()
+                    ),
+                );
+            }
+        }
+    }
+
+    /// The path of the rolled file of this number.
+    fn rolled_path(&self, number: u32) -> PathBuf {
+        rolled_path(&self.path, number)
+    }
+
+    fn try_roll(&mut self) -> Result<(), String> {
+        if !self.is_current() {
+            return self.try_reopen().map_err(|e| Reason(&e).to_string());
+        }
+        // Files move up to the first free number. What is in the way is seen before anything moves.
+        let last = self.retention.files.map_or(u32::MAX, |files| files.max(1));
+        let mut free = 1;
+        loop {
+            let path = self.rolled_path(free);
+            match fs::symlink_metadata(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                Err(error) => return Err(format!("{}: {}", path.display(), Reason(&error))),
+                Ok(there) if there.is_dir() => {
+                    return Err(format!(
+                        "a directory is in the way, {}; move it away",
+                        path.display()
+                    ));
+                }
+                Ok(_) if free >= last => break,
+                Ok(_) => free += 1,
+            }
+        }
+        let rename = |from: &Path, to: &Path| {
+            fs::rename(from, to).map_err(|error| {
+                format!(
+                    "renaming {} to {}: {}",
+                    from.display(),
+                    to.display(),
+                    Reason(&error)
+                )
+            })
+        };
+        // From the oldest down: where this stops half way it leaves a free number and nothing else.
+        for number in (1..free).rev() {
+            rename(&self.rolled_path(number), &self.rolled_path(number + 1))?;
+        }
+        let first = self.rolled_path(1);
+        rename(&self.path, &first)?;
+        match create_next(&self.path, &self.file) {
+            Ok((file, metadata)) => {
+                self.become_file(file, &metadata);
+                Ok(())
+            }
+            Err(error) => {
+                // Back to its name, unless another file has it by now; then the next look at the
+                // path finds that this one was moved.
+                let _ = rustix::fs::renameat_with(
+                    rustix::fs::CWD,
+                    &first,
+                    rustix::fs::CWD,
+                    &self.path,
+                    RenameFlags::NOREPLACE,
+                );
+                Err(format!("creating the next file: {}", Reason(&error)))
+            }
+        }
+    }
+
+    /// Deletes the rolled files that retention does not keep. What cannot be deleted is noticed.
+    fn prune(&mut self) {
+        self.pruned = self.clock.monotonic();
+        let keeps_all = self.retention.files.is_none()
+            && self.retention.age.is_none()
+            && self.retention.total.is_none();
+        // Without rolling, files with numbers are somebody else's.
+        if keeps_all || self.retention.size.is_none() || !self.plain {
+            return;
+        }
+        let rolled = rolled_files(&self.path);
+        let doomed = doomed(&rolled, self.position, &self.retention, self.clock.now());
+        for number in doomed.into_iter().rev() {
+            let path = self.rolled_path(number);
+            if let Err(error) = fs::remove_file(&path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                self.notice(
+                    Level::Warn,
+                    format!("cannot delete {}: {}", path.display(), Reason(&error)),
+                );
+            }
+        }
+    }
+
+    fn notice(&mut self, level: Level, text: String) {
+        if self.notices.len() == NOTICES {
+            self.notices.pop_front();
+        }
+        self.notices.push_back(Notice { level, text });
+    }
+
+    /// Waits until the disk has everything (fdatasync).
+    pub fn sync(&mut self) -> io::Result<()> {
+        match self.file.sync_data() {
+            // What is no file has no disk.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            other => other,
+        }
+    }
+}
+
+impl io::Write for RollingFile {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        match RollingFile::write(self, data) {
+            Ok(()) => Ok(data.len()),
+            Err(error) if error.written > 0 => Ok(error.written),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Nothing is held back; for the disk see [`RollingFile::sync`].
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for RollingFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RollingFile")
+            .field("path", &self.path)
+            .field("retention", &self.retention)
+            .field("position", &self.position)
+            .field("line", &self.line)
+            .field("blocked", &self.blocked)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The rolled files of `path`, in no order. What cannot be read is left out.
+pub(crate) fn rolled_files(path: &Path) -> Vec<Rolled> {
+    let Some(base) = path.file_name() else {
+        return Vec::new();
+    };
+    let Ok(entries) = fs::read_dir(parent_of(path)) else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let number = number_of(base.as_bytes(), entry.file_name().as_bytes())?;
+            // Of a link itself: it is the name here that rolls.
+            let metadata = entry.metadata().ok()?;
+            (!metadata.is_dir()).then(|| Rolled {
+                number,
+                size: metadata.len(),
+                modified: metadata
+                    .modified()
+                    .ok()
+                    .and_then(|time| Timestamp::try_from(time).ok()),
+            })
+        })
+        .collect()
+}
+
+/// `f.log.7` for `f.log` and 7.
+pub(crate) fn rolled_path(path: &Path, number: u32) -> PathBuf {
+    let mut name = OsString::from(path.file_name().unwrap_or(OsStr::new("")));
+    name.push(format!(".{number}"));
+    path.with_file_name(name)
+}
+
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn create_parents(path: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(parent_of(path))
+}
+
+/// Opens to write anywhere and to read back what is at the end. Never blocks, not even on a FIFO.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o640);
+    options
+}
+
+fn open_current(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    options()
+        .create(true)
+        .truncate(false)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+}
+
+/// Creates the file that follows `before`, with its mode and, where we may, its owner.
+fn create_next(path: &Path, before: &File) -> io::Result<(File, Metadata)> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = flags.bits().cast_signed();
+    let file = match options().create_new(true).custom_flags(flags).open(path) {
+        // Somebody was faster; it is the current file now.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let file = options().custom_flags(flags).open(path)?;
+            let metadata = file.metadata()?;
+            return Ok((file, metadata));
+        }
+        other => other?,
+    };
+    let metadata = file.metadata()?;
+    if let Ok(old) = before.metadata() {
+        if (old.uid(), old.gid()) != (metadata.uid(), metadata.gid()) {
+            // Only root may; where it fails the file is ours, which is no worse than before.
+            let _ = rustix::fs::fchown(
+                &file,
+                Some(Uid::from_raw(old.uid())),
+                Some(Gid::from_raw(old.gid())),
+            );
+        }
+        if old.mode() != metadata.mode() {
+            let _ = file.set_permissions(old.permissions());
+        }
+    }
+    Ok((file, metadata))
+}
