@@ -31,9 +31,9 @@ def prepare():
         (DATA / directory).mkdir(parents=True, exist_ok=True)
     with database() as db:
         db.execute("PRAGMA journal_mode = WAL")
-        db.executescript((ASSETS / "schema.sql").read_text())
+        db.executescript((ASSETS / "schema.sql").read_text("utf-8"))
         if not db.execute("SELECT count(*) FROM product").fetchone()[0]:
-            db.executescript("BEGIN IMMEDIATE;" + (ASSETS / "seed.sql").read_text() + "COMMIT;")
+            db.executescript("BEGIN IMMEDIATE;" + (ASSETS / "seed.sql").read_text("utf-8") + "COMMIT;")
 
 
 def say(words, to=sys.stdout, level="INFO "):
@@ -76,7 +76,7 @@ def fault(name, given):
 
 def page(title, body):
     return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><link rel="icon" href="data:,">'
-            f"<title>{esc(title)} · Harbour &amp; Line</title><style>{(ASSETS / 'style.css').read_text()}</style></head>"
+            f"<title>{esc(title)} · Harbour &amp; Line</title><style>{(ASSETS / 'style.css').read_text("utf-8")}</style></head>"
             '<body><header><a class="brand" href="/">Harbour &amp; Line</a> <nav><a href="/">Shop</a> '
             f'<a href="/feedback">Feedback</a> <a href="/uploads">Uploads</a></nav></header>\n<main>{body}</main>'
             "<footer>Harbour &amp; Line, the Python twin.</footer></body></html>\n")
@@ -281,6 +281,8 @@ class Shop(BaseHTTPRequestHandler):
 
 
 def main():
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
     for item in filter(None, os.environ.get("SHOP_FAULT", "").replace(" ", "").split(",")):
         name, _, value = item.partition(":")
         fault(name, {"": value})

@@ -44,30 +44,13 @@ const GRACE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     faults::install_panic_hook();
-    let read = || -> Result<(Command, Settings), String> {
-        Ok((
-            Command::read(std::env::args_os().skip(1))?,
-            Settings::read(|n| std::env::var_os(n))?,
-        ))
-    };
-    let (command, settings) = match read() {
-        Ok(read) => read,
+    let (settings, listen) = match asked() {
+        Ok(Some(asked)) => asked,
+        Ok(None) => return ExitCode::SUCCESS,
         Err(words) => {
             say::complain(words);
             return ExitCode::from(2);
         }
-    };
-    let serve = match command {
-        Command::Help => {
-            say::plain(HELP);
-            return ExitCode::SUCCESS;
-        }
-        Command::Version => {
-            say::plain(concat!("shop ", env!("CARGO_PKG_VERSION")));
-            return ExitCode::SUCCESS;
-        }
-        Command::Shop => None,
-        Command::Partner { listen } => Some(listen),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -80,7 +63,7 @@ fn main() -> ExitCode {
         }
     };
     let result = runtime.block_on(async {
-        match serve {
+        match listen {
             None => run_shop(settings).await,
             Some(listen) => run_partner(&listen, &settings).await,
         }
@@ -94,6 +77,27 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What to run by the arguments and the environment: the shop, or with an address the partner
+/// alone; nothing when all that was asked for has been said.
+fn asked() -> Result<Option<(Settings, Option<String>)>, String> {
+    let listen = match Command::read(std::env::args_os().skip(1))? {
+        Command::Help => {
+            say::plain(HELP);
+            return Ok(None);
+        }
+        Command::Version => {
+            say::plain(concat!("shop ", env!("CARGO_PKG_VERSION")));
+            return Ok(None);
+        }
+        Command::Shop => None,
+        Command::Partner { listen } => Some(listen),
+    };
+    Ok(Some((
+        Settings::read(|name| std::env::var_os(name))?,
+        listen,
+    )))
 }
 
 async fn run_shop(settings: Settings) -> Result<(), String> {
