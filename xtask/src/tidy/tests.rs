@@ -376,6 +376,16 @@ fn engines_that_reach_out() {
             "use std::process::{Child, Command};",
             &["crates/log/src/a.rs:1: `process::Command`: "],
         ),
+        (
+            "crates/log/src/a.rs",
+            "fn f() { jiff::Timestamp::now(); }",
+            &["crates/log/src/a.rs:1: `Timestamp::now`: "],
+        ),
+        (
+            "crates/base/src/clock.rs",
+            "fn f() { jiff::Timestamp::now(); }",
+            &[],
+        ),
         // What tests, documents and the shell do is their own business.
         (
             "crates/log/src/a.rs",
