@@ -12,6 +12,7 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 HOST, _, PORT = os.environ.get("SHOP_LISTEN", "127.0.0.1:8080").rpartition(":")
 DATA = Path(os.environ.get("SHOP_DATA", "data"))
 TIMEOUT = int(os.environ.get("SHOP_PARTNER_TIMEOUT_MS", "3000")) / 1000
+STYLE = (ASSETS / "style.css").read_text("utf-8")
 LIMIT = 10_000_000
 SHOWN = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif",
          "webp": "image/webp", "txt": "text/plain; charset=utf-8", "md": "text/plain; charset=utf-8"}
@@ -76,7 +77,7 @@ def fault(name, given):
 
 def page(title, body):
     return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><link rel="icon" href="data:,">'
-            f"<title>{esc(title)} · Harbour &amp; Line</title><style>{(ASSETS / 'style.css').read_text("utf-8")}</style></head>"
+            f"<title>{esc(title)} · Harbour &amp; Line</title><style>{STYLE}</style></head>"
             '<body><header><a class="brand" href="/">Harbour &amp; Line</a> <nav><a href="/">Shop</a> '
             f'<a href="/feedback">Feedback</a> <a href="/uploads">Uploads</a></nav></header>\n<main>{body}</main>'
             "<footer>Harbour &amp; Line, the Python twin.</footer></body></html>\n")

@@ -4,7 +4,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
 
 use crate::html::percent;
 
@@ -127,15 +126,15 @@ impl Uploads {
         };
         fs::create_dir_all(&uploads.kept)?;
         fs::create_dir_all(&uploads.incoming)?;
-        // Only old ones: another shop may be receiving into the same directory.
-        let old = SystemTime::now() - Duration::from_hours(1);
         for entry in fs::read_dir(&uploads.incoming)? {
             let entry = entry?;
-            if entry
-                .metadata()
-                .and_then(|m| m.modified())
-                .is_ok_and(|at| at < old)
-            {
+            // Of a shop that is no more, or of an earlier one with our pid; another that still
+            // runs may be receiving into the same directory.
+            let abandoned = entry.file_name().to_str().is_none_or(|name| {
+                let pid = name.split('-').next().unwrap_or_default();
+                pid == std::process::id().to_string() || !Path::new("/proc").join(pid).exists()
+            });
+            if abandoned {
                 fs::remove_file(entry.path())?;
             }
         }
@@ -366,6 +365,23 @@ mod tests {
                 .count(),
             0
         );
+    }
+
+    #[test]
+    fn what_a_crash_left_is_removed_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let incoming = dir.path().join("incoming");
+        std::fs::create_dir(&incoming).unwrap();
+        // Pids end at 2^22 (proc_pid_sys_kernel(5)); 1 always runs.
+        for name in ["99999999-0", &format!("{}-3", std::process::id()), "1-0"] {
+            std::fs::write(incoming.join(name), "half").unwrap();
+        }
+        Uploads::open(dir.path()).unwrap();
+        let left: Vec<_> = std::fs::read_dir(&incoming)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["1-0"]);
     }
 
     #[test]
