@@ -1,0 +1,248 @@
+//! From the spec of a process to the call that starts it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use mainstay_base::Resolver;
+use mainstay_sys::spawn::resolve_program;
+use mainstay_sys::{Identity, Spawn, users};
+
+use crate::program::{ProcessSpec, ProgramSpec};
+
+/// Where programs are looked for when neither the program nor the daemon has a PATH.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Who a program runs as, looked up ahead of its start.
+#[derive(Debug, Clone)]
+pub(crate) enum RunAs {
+    /// As the daemon does.
+    Same,
+    /// As this user: ids, and the variables that a login would set.
+    User {
+        identity: Identity,
+        variables: Vec<(&'static str, String)>,
+    },
+    /// The user could not be found: why, and what to do.
+    Nobody(String),
+}
+
+impl RunAs {
+    /// Looks the user and group of `spec` up. May ask directory services, so it is done before
+    /// the supervision thread runs; only a failed look-up is repeated on it.
+    pub(crate) fn look_up(spec: &ProgramSpec) -> Self {
+        if spec.user.is_none() && spec.user_group.is_none() {
+            return Self::Same;
+        }
+        match Self::find(spec) {
+            Ok(found) => found,
+            Err(text) => Self::Nobody(text),
+        }
+    }
+
+    fn find(spec: &ProgramSpec) -> Result<Self, String> {
+        let name = &spec.name;
+        let failed = |what: &str, error: std::io::Error| {
+            format!("cannot start {name}: cannot look up {what}: {error}")
+        };
+        let user = match &spec.user {
+            Some(user) => users::lookup(user)
+                .map_err(|e| failed(&format!("user {user}"), e))?
+                .ok_or_else(|| {
+                    format!(
+                        "cannot start {name}: there is no user `{user}` on this host; create it \
+                         (useradd --system {user}) or correct the program's user"
+                    )
+                })?,
+            None => users::by_uid(users::effective_uid())
+                .map_err(|e| failed("the user mainstay runs as", e))?
+                .ok_or_else(|| {
+                    format!(
+                        "cannot start {name}: a group needs a user, and the one mainstay runs as \
+                         has no entry; name the program's user too"
+                    )
+                })?,
+        };
+        let mut identity = user.identity;
+        if let Some(group) = &spec.user_group {
+            identity.gid = users::group(group)
+                .map_err(|e| failed(&format!("group {group}"), e))?
+                .ok_or_else(|| {
+                    format!(
+                        "cannot start {name}: there is no group `{group}` on this host; create it \
+                         (groupadd --system {group}) or correct the program's group"
+                    )
+                })?;
+        }
+        let variables = if spec.user.is_some() {
+            vec![
+                ("HOME", user.home.display().to_string()),
+                ("LOGNAME", user.name.clone()),
+                ("USER", user.name),
+            ]
+        } else {
+            Vec::new()
+        };
+        Ok(Self::User {
+            identity,
+            variables,
+        })
+    }
+}
+
+/// The call that starts the process, or in words why there cannot be one and what to do.
+///
+/// The environment is, later ones winning: what the daemon hands down, the variables of the user,
+/// mainstay's own three, what the config says.
+pub(crate) fn prepare(
+    spec: &ProgramSpec,
+    process: &ProcessSpec,
+    run_as: &RunAs,
+    environment: &BTreeMap<String, String>,
+    resolver: &Resolver,
+    fds: Vec<(OwnedFd, i32)>,
+) -> Result<Spawn, String> {
+    let name = &process.process;
+    let resolve = |template: &mainstay_base::Template, what: &str| {
+        template
+            .resolve(resolver)
+            .map_err(|error| format!("cannot start {name}: {what}: {error}; {}", error.help()))
+    };
+    let mut env: BTreeMap<&str, OsString> = environment
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.into()))
+        .collect();
+    let identity = match run_as {
+        RunAs::Same => None,
+        RunAs::User {
+            identity,
+            variables,
+        } => {
+            env.extend(variables.iter().map(|(name, value)| (*name, value.into())));
+            Some(identity.clone())
+        }
+        RunAs::Nobody(text) => return Err(text.clone()),
+    };
+    env.insert("MAINSTAY_PROGRAM", (&spec.name).into());
+    env.insert("MAINSTAY_PROCESS", name.into());
+    env.insert("MAINSTAY_INSTANCE", process.instance.to_string().into());
+    for (variable, template) in &process.env {
+        let value = resolve(template, &format!("variable {variable}"))?;
+        env.insert(variable, value.expose().into());
+    }
+    let mut args = Vec::with_capacity(process.command.len());
+    for word in &process.command {
+        args.push(OsString::from(resolve(word, "its command")?.expose()));
+    }
+    let first = args
+        .first()
+        .ok_or_else(|| format!("cannot start {name}: its command is empty"))?;
+    let path = env
+        .get("PATH")
+        .cloned()
+        .unwrap_or_else(|| DEFAULT_PATH.into());
+    let cwd = spec.dir.as_deref().unwrap_or(Path::new("."));
+    if let Err(error) = std::fs::metadata(cwd)
+        && error.kind() == std::io::ErrorKind::NotFound
+    {
+        return Err(format!(
+            "cannot start {name}: its directory {} does not exist; create it or correct the \
+             program's dir",
+            cwd.display()
+        ));
+    }
+    let program = resolve_program(first, &path, cwd)
+        .map_err(|error| format!("cannot start {name}: {error}"))?;
+    let mut spawn = Spawn::new(program);
+    spawn.args = args;
+    spawn.env = env
+        .into_iter()
+        .map(|(name, value)| (name.into(), value))
+        .collect();
+    spawn.cwd.clone_from(&spec.dir);
+    spawn.umask = spec.umask;
+    spawn.identity = identity;
+    spawn.limits.clone_from(&spec.limits);
+    spawn.no_new_privs = spec.no_new_privs;
+    spawn.session = true;
+    spawn.fds = fds;
+    Ok(spawn)
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_base::{Secrets, Template};
+
+    use super::*;
+
+    fn prepared(spec: &ProgramSpec, environment: &[(&str, &str)]) -> Result<Spawn, String> {
+        let environment: BTreeMap<String, String> = environment
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+            .collect();
+        let resolver = Resolver::new(Secrets::default(), environment.clone());
+        prepare(
+            spec,
+            &spec.processes[0],
+            &RunAs::look_up(spec),
+            &environment,
+            &resolver,
+            vec![],
+        )
+    }
+
+    fn spec(words: &[&str]) -> ProgramSpec {
+        let words = words.iter().map(|w| Template::parse(w).unwrap()).collect();
+        ProgramSpec::new("web", words, Path::new("/nowhere"))
+    }
+
+    #[test]
+    fn the_environment_is_layered() {
+        let mut spec = spec(&["sh", "${env.WHO}"]);
+        spec.processes[0]
+            .env
+            .insert("A".into(), Template::parse("config ${env.A}").unwrap());
+        let spawn = prepared(&spec, &[("A", "daemon"), ("B", "daemon"), ("WHO", "me")]).unwrap();
+        let get = |name: &str| {
+            spawn
+                .env
+                .iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, v)| v.to_str().unwrap().to_owned())
+        };
+        assert_eq!(get("A").as_deref(), Some("config daemon"));
+        assert_eq!(get("B").as_deref(), Some("daemon"));
+        assert_eq!(get("MAINSTAY_PROGRAM").as_deref(), Some("web"));
+        assert_eq!(get("MAINSTAY_PROCESS").as_deref(), Some("web"));
+        assert_eq!(get("MAINSTAY_INSTANCE").as_deref(), Some("0"));
+        assert_eq!(spawn.args, ["sh", "me"]);
+        assert!(spawn.session);
+    }
+
+    #[test]
+    fn what_cannot_be_started_says_why_and_what_to_do() {
+        let mut no_user = spec(&["sh"]);
+        no_user.user = Some("no such user".into());
+        let mut no_dir = spec(&["sh"]);
+        no_dir.dir = Some("/no/such/dir".into());
+        for (spec, words) in [
+            (
+                spec(&["no-such-program-here"]),
+                ["cannot find the program", "PATH"],
+            ),
+            (
+                spec(&["/etc/passwd"]),
+                ["not an executable file", "chmod +x"],
+            ),
+            (spec(&["/etc"]), ["a directory", "name a file"]),
+            (spec(&["sh", "${env.NOPE}"]), ["its command", "set NOPE"]),
+            (no_user, ["there is no user", "useradd"]),
+            (no_dir, ["/no/such/dir does not exist", "create it"]),
+        ] {
+            let text = prepared(&spec, &[]).unwrap_err();
+            assert!(text.starts_with("cannot start web: "), "{text}");
+            assert!(words.iter().all(|word| text.contains(word)), "{text}");
+        }
+    }
+}

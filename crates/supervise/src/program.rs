@@ -1,0 +1,202 @@
+//! What a program is, as the config (or an importer of another format) says it.
+//!
+//! A [`ProgramSpec`] has what its processes share; each [`ProcessSpec`] has what may differ between
+//! them. In `mainstay.toml` the processes of one program differ only in name, number and log files,
+//! but other formats build the command and the environment of each from its number, so that these
+//! belong to the process here.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use mainstay_base::Template;
+use mainstay_log::Retention;
+use mainstay_sys::limits::Resource;
+
+use crate::machine::Policy;
+
+/// Programs that start, stop and fail together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Group {
+    /// Groups start in ascending and stop in descending order of this.
+    pub priority: i32,
+    /// The name; a program that is in no group is one of its own, with its own name.
+    pub name: String,
+}
+
+/// A program of the config.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProgramSpec {
+    /// Its name, without `:`.
+    pub name: String,
+    /// The group it belongs to.
+    pub group: Group,
+    /// Within the group, programs start in ascending and stop in descending order of this.
+    pub priority: i32,
+    /// Whether it starts with the daemon.
+    pub autostart: bool,
+    /// The rules of its life.
+    pub policy: Policy,
+    /// Where its processes run; `None`: where the daemon runs.
+    pub dir: Option<PathBuf>,
+    /// The user they run as, by name or number; `None`: the daemon's.
+    pub user: Option<String>,
+    /// The group they run as, by name or number; `None`: the user's.
+    pub user_group: Option<String>,
+    /// Their umask; `None`: the daemon's.
+    pub umask: Option<u32>,
+    /// Resource limits, (which, soft, hard).
+    pub limits: Vec<(Resource, u64, u64)>,
+    /// Whether the kernel forbids them to gain rights by set-user-id files.
+    pub no_new_privs: bool,
+    /// The processes, at least one.
+    pub processes: Vec<ProcessSpec>,
+}
+
+/// One process of a program.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProcessSpec {
+    /// Its name, unique among all: the program's name, or `program:instance`.
+    pub process: String,
+    /// Its number among the processes of the program.
+    pub instance: u32,
+    /// The program and its arguments. No shell is involved.
+    pub command: Vec<Template>,
+    /// What is added to the environment that the daemon hands down.
+    pub env: BTreeMap<String, Template>,
+    /// What happens to its standard output.
+    pub stdout: Output,
+    /// What happens to its standard error.
+    pub stderr: Output,
+}
+
+/// Where a stream of a process goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Into a rolling file.
+    File {
+        /// The file; its directory is made when it is missing.
+        path: PathBuf,
+        /// When it rolls and what is kept.
+        retain: Retention,
+    },
+    /// To the same place as the other stream; only for stderr.
+    Merge,
+    /// Nowhere: `/dev/null`.
+    Discard,
+}
+
+impl Output {
+    /// The file, if there is one.
+    pub fn path(&self) -> Option<&PathBuf> {
+        match self {
+            Self::File { path, .. } => Some(path),
+            Self::Merge | Self::Discard => None,
+        }
+    }
+}
+
+impl ProgramSpec {
+    /// A program of one process with all defaults, in a group of its own, whose output goes to
+    /// `NAME.stdout.log` and `NAME.stderr.log` in `log_dir`.
+    pub fn new(name: &str, command: Vec<Template>, log_dir: &std::path::Path) -> Self {
+        let output = |stream: &str| Output::File {
+            path: log_dir.join(format!("{name}.{stream}.log")),
+            retain: Retention::default(),
+        };
+        Self {
+            name: name.to_owned(),
+            group: Group {
+                priority: 999,
+                name: name.to_owned(),
+            },
+            priority: 999,
+            autostart: true,
+            policy: Policy::default(),
+            dir: None,
+            user: None,
+            user_group: None,
+            umask: None,
+            limits: Vec::new(),
+            no_new_privs: false,
+            processes: vec![ProcessSpec {
+                process: name.to_owned(),
+                instance: 0,
+                command,
+                env: BTreeMap::new(),
+                stdout: output("stdout"),
+                stderr: output("stderr"),
+            }],
+        }
+    }
+
+    /// A number that changes when what a process of this program is started with changes: its
+    /// command, directory, environment, user, umask or limits. Secrets enter by name only. It is
+    /// the same in every build of this version, because the journal keeps it.
+    pub fn hash(&self, process: &ProcessSpec) -> u64 {
+        let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+        for word in &process.command {
+            hash.text(&word.to_string());
+        }
+        hash.text("env");
+        for (name, value) in &process.env {
+            hash.text(name);
+            hash.text(&value.to_string());
+        }
+        hash.text(&format!(
+            "{:?} {:?} {:?} {:?} {}",
+            self.dir, self.user, self.user_group, self.umask, self.no_new_privs
+        ));
+        hash.text(&format!("{:?}", self.limits));
+        hash.0
+    }
+}
+
+/// FNV-1a, 64 bits.
+struct Fnv(u64);
+
+impl Fnv {
+    fn text(&mut self, text: &str) {
+        // 0xff is no byte of UTF-8, so that two texts never read as one.
+        for byte in text.bytes().chain([0xff]) {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_sees_what_a_process_is_started_with() {
+        let words = |words: &[&str]| {
+            words
+                .iter()
+                .map(|w| Template::literal(*w))
+                .collect::<Vec<_>>()
+        };
+        let base = ProgramSpec::new("web", words(&["a", "b"]), "/log".as_ref());
+        let hash = |spec: &ProgramSpec| spec.hash(&spec.processes[0]);
+        let mut others = vec![ProgramSpec::new("web", words(&["ab"]), "/log".as_ref())];
+        let mut change = |f: fn(&mut ProgramSpec)| {
+            let mut spec = base.clone();
+            f(&mut spec);
+            others.push(spec);
+        };
+        change(|s| s.dir = Some("/x".into()));
+        change(|s| s.user = Some("blog".into()));
+        change(|s| s.umask = Some(0o22));
+        change(|s| {
+            s.processes[0]
+                .env
+                .insert("A".into(), Template::literal("b"));
+        });
+        for other in &others {
+            assert_ne!(hash(other), hash(&base), "{other:?}");
+        }
+        let mut same = base.clone();
+        same.policy.stop_wait *= 2;
+        same.priority = 1;
+        assert_eq!(hash(&same), hash(&base));
+    }
+}
