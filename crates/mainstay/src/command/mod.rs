@@ -1,0 +1,69 @@
+//! What each command does. A command returns its exit code or a [`Failure`]; it never exits by itself.
+
+pub(crate) mod backup;
+pub(crate) mod check;
+pub(crate) mod generate;
+pub(crate) mod logs;
+pub(crate) mod program;
+pub(crate) mod status;
+pub(crate) mod version;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use mainstay_base::Diagnostics;
+use mainstay_control::Client;
+
+use crate::cli::Cli;
+use crate::config;
+use crate::exit::{Exit, Failure};
+
+/// The environment, for `${env.NAME}` and secret references. Names or values that are not UTF-8
+/// can't be referenced from a TOML file and are left out.
+pub(crate) fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// A config that is wrong: every diagnostic, and exit 2.
+pub(crate) fn config_failure(diagnostics: &Diagnostics) -> Failure {
+    Failure::new(Exit::Usage, diagnostics.to_string())
+}
+
+/// The config of this invocation, read and checked.
+pub(crate) fn load(cli: &Cli) -> Result<config::Config, Failure> {
+    let path = config::locate(cli.config.as_deref())?;
+    config::load(&path, environment()).map_err(|diagnostics| config_failure(&diagnostics))
+}
+
+/// Where the daemon of this invocation listens.
+pub(crate) fn socket(cli: &Cli) -> Result<PathBuf, Failure> {
+    if let Some(socket) = &cli.socket {
+        return Ok(socket.clone());
+    }
+    let path = config::locate(cli.config.as_deref())?;
+    config::socket(&path).map_err(|diagnostics| config_failure(&diagnostics))
+}
+
+/// A client for the daemon of this invocation.
+pub(crate) fn client(cli: &Cli) -> Result<Client, Failure> {
+    socket(cli).map(Client::new)
+}
+
+/// What the daemon refused, as the end of a command.
+impl From<mainstay_control::Error> for Failure {
+    fn from(error: mainstay_control::Error) -> Self {
+        let exit = Exit::from_code(error.exit_code());
+        Self { exit, message: error.message, help: error.help }
+    }
+}
+
+/// Runs a client's request to its end. The runtime lives only that long.
+pub(crate) fn ask<T>(request: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(Exit::Failed, format!("cannot start the client: {e}")))?
+        .block_on(request)
+}

@@ -1,0 +1,82 @@
+//! `start`, `stop`, `restart`, `signal`, `shutdown`, `reopen-logs`
+
+use std::time::Duration;
+
+use mainstay_control::wire::{ActionDocument, ActionRequest, DoneDocument, SignalRequest};
+use mainstay_control::{Client, Verb};
+
+use crate::cli::{Cli, Names};
+use crate::command;
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+use crate::render::plain;
+
+/// Starts, stops or restarts.
+pub(crate) fn act(cli: &Cli, output: &Output, verb: Verb, names: &Names) -> Result<Exit, Failure> {
+    let client = command::client(cli)?;
+    let request = ActionRequest::new(names.names.iter().cloned(), !names.no_wait);
+    let document = command::ask(async {
+        Ok(match verb {
+            Verb::Start => client.start(&request).await?,
+            Verb::Stop => client.stop(&request).await?,
+            _ => client.restart(&request).await?,
+        })
+    })?;
+    Ok(report(output, &document))
+}
+
+/// Sends a signal.
+pub(crate) fn signal(cli: &Cli, output: &Output, signal: &str, names: &[String]) -> Result<Exit, Failure> {
+    let client = command::client(cli)?;
+    let request = SignalRequest::new(names.iter().cloned(), signal);
+    let document = command::ask(async { Ok(client.signal(&request).await?) })?;
+    Ok(report(output, &document))
+}
+
+fn report(output: &Output, document: &ActionDocument) -> Exit {
+    if output.json {
+        output.document(document);
+    } else {
+        for result in &document.results {
+            let state = result.state.map(|state| format!(" ({state})")).unwrap_or_default();
+            let detail = result.detail.as_deref().map(|d| format!(": {}", plain(d))).unwrap_or_default();
+            let line = format!("{}: {}{state}{detail}", result.name, result.outcome);
+            if result.outcome.is_done(document.verb) {
+                output.say(&line);
+            } else {
+                output.print(&format!("{line}\n"));
+            }
+        }
+    }
+    Exit::from_code(document.exit_code())
+}
+
+/// How long a shutdown may take before the command stops waiting: programs have their own limits.
+const SHUTDOWN: Duration = Duration::from_secs(600);
+
+/// Ends the daemon and waits until it is gone.
+pub(crate) fn shutdown(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
+    let client = command::client(cli)?;
+    command::ask(async {
+        client.shutdown().await?;
+        Ok(client.gone(SHUTDOWN).await?)
+    })?;
+    done(output, &DoneDocument::with("every program has ended, and the daemon with them"));
+    Ok(Exit::Done)
+}
+
+/// Lets the daemon open its log files anew.
+pub(crate) fn reopen_logs(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
+    let client: Client = command::client(cli)?;
+    let document = command::ask(async { Ok(client.reopen_logs().await?) })?;
+    done(output, &document);
+    Ok(Exit::Done)
+}
+
+fn done(output: &Output, document: &DoneDocument) {
+    if output.json {
+        output.document(document);
+    } else {
+        output.say(document.detail.as_deref().unwrap_or("done"));
+    }
+}

@@ -1,0 +1,341 @@
+//! `mainstay.toml` as a whole: which file, which sections, and what they come to.
+//!
+//! Each engine reads its own section; here they are only called in turn. Nothing is applied before
+//! everything was read.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+use mainstay_base::config::{Document, Section};
+use mainstay_base::{Diagnostic, Diagnostics, Resolver, Secrets, Severity, nearest};
+use mainstay_supervise::ProgramSpec;
+
+use crate::exit::{Exit, Failure};
+
+/// The version of the config language.
+const SCHEMA: i64 = 1;
+
+/// Sections that are designed and do not work yet.
+const PLANNED: [&str; 4] = ["app", "front", "alert", "import"];
+
+/// A unix socket's path has at most this many bytes (`sun_path` in unix(7), less its NUL).
+const LONGEST_SOCKET: usize = 107;
+
+/// The whole config, checked.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// The main file.
+    pub(crate) path: PathBuf,
+    pub(crate) host: Host,
+    pub(crate) control: Control,
+    pub(crate) log: mainstay_log::Config,
+    pub(crate) programs: Vec<ProgramSpec>,
+    pub(crate) backup: mainstay_backup::Config,
+    pub(crate) resolver: Resolver,
+    /// What is probably not meant.
+    pub(crate) warnings: Vec<Diagnostic>,
+}
+
+/// `[host]`
+#[derive(Debug, Clone)]
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) state: PathBuf,
+    pub(crate) zone: TimeZone,
+}
+
+/// `[control]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Control {
+    pub(crate) socket: PathBuf,
+    pub(crate) mode: u32,
+    pub(crate) group: Option<String>,
+}
+
+/// Where a config has its state and socket when it does not say (ARCHITECTURE.md, decision 1).
+fn default_places(config: &Path) -> (PathBuf, PathBuf) {
+    if config.starts_with("/etc") {
+        return (PathBuf::from("/var/lib/mainstay"), PathBuf::from("/run/mainstay.sock"));
+    }
+    let state = config.parent().unwrap_or(Path::new("/")).join(".mainstay");
+    let socket = state.join("control.sock");
+    (state, socket)
+}
+
+/// The config that is meant: the one that was named, else the one here, else the system's.
+pub(crate) fn locate(named: Option<&Path>) -> Result<PathBuf, Failure> {
+    let absolute = |path: &Path| {
+        std::path::absolute(path).map_err(|e| {
+            Failure::new(Exit::Usage, format!("cannot find {}: {e}", path.display()))
+        })
+    };
+    if let Some(named) = named {
+        return absolute(named);
+    }
+    for candidate in ["mainstay.toml", "/etc/mainstay/mainstay.toml"] {
+        if Path::new(candidate).exists() {
+            return absolute(Path::new(candidate));
+        }
+    }
+    Err(Failure::new(
+        Exit::Usage,
+        "there is no config: neither ./mainstay.toml nor /etc/mainstay/mainstay.toml exists",
+    )
+    .help("name one with -c FILE; three lines are enough for a first one: `schema = 1`, `[program.web]`, `command = \"…\"`"))
+}
+
+/// The main file and what stands in `conf.d` beside it, as one document.
+fn document(path: &Path) -> Result<Document, Diagnostics> {
+    let mut document = Document::load(path)?;
+    let directory = path.parent().unwrap_or(Path::new("/")).join("conf.d");
+    let mut parts: Vec<PathBuf> = match std::fs::read_dir(&directory) {
+        Ok(entries) => entries
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(|path| {
+                let hidden = path.file_name().is_none_or(|n| n.as_encoded_bytes().starts_with(b"."));
+                !hidden && path.extension().is_some_and(|e| e == "toml")
+            })
+            .collect(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => {
+            return Err(Diagnostic::error(format!("cannot list {}: {error}", directory.display()))
+                .help("make it readable for the user that runs mainstay")
+                .into());
+        }
+    };
+    parts.sort();
+    for part in parts {
+        document.merge(Document::load(&part)?);
+    }
+    Ok(document)
+}
+
+fn read_schema(root: &mut Section<'_>) {
+    if root.value("schema").is_none() {
+        root.report(
+            Diagnostic::error("`schema` is missing")
+                .at(root.place())
+                .help("write `schema = 1` as the first line, so that a later mainstay knows how to read this file"),
+        );
+        return;
+    }
+    if let Some(schema) = root.get_spanned::<i64>("schema")
+        && schema.value != SCHEMA
+    {
+        root.report(
+            Diagnostic::error(format!("this mainstay reads schema {SCHEMA}, not {}", schema.value))
+                .at(&schema.place)
+                .help("write `schema = 1`, or use the mainstay that wrote this file"),
+        );
+    }
+}
+
+fn read_host(root: &mut Section<'_>, default_state: PathBuf) -> Host {
+    let mut host = Host {
+        name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        state: default_state,
+        zone: TimeZone::system(),
+    };
+    let Some(mut section) = root.section("host") else { return host };
+    if let Some(name) = section.get("name") {
+        host.name = name;
+    }
+    if let Some(state) = section.get("state") {
+        host.state = state;
+    }
+    if let Some(zone) = section.get_spanned::<String>("timezone") {
+        match TimeZone::get(&zone.value) {
+            Ok(found) => host.zone = found,
+            Err(_) => section.report(
+                Diagnostic::error(format!("there is no time zone `{}`", zone.value))
+                    .at(&zone.place)
+                    .help("write a name of the IANA database, as in \"Europe/Berlin\", or \"UTC\""),
+            ),
+        }
+    }
+    section.planned(&["language"]);
+    section.finish();
+    host
+}
+
+fn read_control(root: &mut Section<'_>, default_socket: PathBuf) -> Control {
+    let mut control = Control { socket: default_socket, mode: 0o660, group: None };
+    if let Some(mut section) = root.section("control") {
+        if let Some(mut socket) = section.section("socket") {
+            if let Some(path) = socket.get("path") {
+                control.socket = path;
+            }
+            if let Some(mode) = socket.get_spanned::<String>("mode") {
+                match u32::from_str_radix(&mode.value, 8) {
+                    Ok(bits) if bits <= 0o777 => control.mode = bits,
+                    _ => socket.report(
+                        Diagnostic::error(format!("`{}` is not a file mode", mode.value))
+                            .at(&mode.place)
+                            .help("write it in octal, as in \"0660\""),
+                    ),
+                }
+                if control.mode & 0o002 != 0 {
+                    socket.report(
+                        Diagnostic::warning("everybody on this machine can connect to the control socket")
+                            .at(&mode.place)
+                            .help("use \"0660\" with `group = \"…\"`; others are refused all the same"),
+                    );
+                }
+            }
+            control.group = socket.get("group");
+            socket.finish();
+        }
+        section.planned(&["http", "roles"]);
+        section.finish();
+    }
+    if control.socket.as_os_str().len() > LONGEST_SOCKET {
+        root.report(
+            Diagnostic::error(format!(
+                "the control socket's path is too long for a unix socket ({} bytes, at most {LONGEST_SOCKET}): {}",
+                control.socket.as_os_str().len(),
+                control.socket.display()
+            ))
+            .help("set a shorter one: `[control]`, `socket = { path = \"/run/…\" }`"),
+        );
+    }
+    control
+}
+
+/// Reads and checks everything. The error holds all that is wrong, not only the first.
+pub(crate) fn load(
+    path: &Path,
+    environment: BTreeMap<String, String>,
+) -> Result<Config, Diagnostics> {
+    let document = document(path)?;
+    let mut root = document.root();
+    let (default_state, default_socket) = default_places(path);
+    read_schema(&mut root);
+    let host = read_host(&mut root, default_state);
+    let control = read_control(&mut root, default_socket);
+    let resolver = Resolver::new(Secrets::read(&mut root), environment);
+    let log = mainstay_log::Config::read(&mut root, &host.state, host.zone.clone());
+    let programs = mainstay_supervise::config::read(&mut root, &log);
+    let backup = mainstay_backup::Config::read(&mut root, &host.name, &host.zone);
+    check_stops(&root, &backup, &programs);
+    root.planned(&PLANNED);
+    root.finish();
+    document.check_references(&resolver);
+    let diagnostics = document.take_diagnostics();
+    if diagnostics.has_errors() {
+        return Err(diagnostics);
+    }
+    debug_assert!(diagnostics.iter().all(|d| d.severity == Severity::Warning));
+    Ok(Config {
+        path: path.to_owned(),
+        host,
+        control,
+        log,
+        programs,
+        backup,
+        resolver,
+        warnings: diagnostics.into_iter().collect(),
+    })
+}
+
+/// The programs a restore stops must exist; only here are both known.
+fn check_stops(
+    root: &Section<'_>,
+    backup: &mainstay_backup::Config,
+    programs: &[ProgramSpec],
+) {
+    for stop in backup.backups.iter().flat_map(|backup| &backup.restore_stop) {
+        let known = || programs.iter().map(|program| program.name.as_str());
+        if known().all(|name| name != stop.value) {
+            let diagnostic =
+                Diagnostic::error(format!("there is no program `{}`", stop.value)).at(&stop.place);
+            root.report(match nearest(&stop.value, known()) {
+                Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
+                None => diagnostic.help("name programs of this config"),
+            });
+        }
+    }
+}
+
+/// The control socket a config names, even when something else in the config is wrong: a daemon that
+/// runs must stay reachable while its config is being edited.
+pub(crate) fn socket(path: &Path) -> Result<PathBuf, Diagnostics> {
+    let document = document(path)?;
+    let (_, default_socket) = default_places(path);
+    Ok(read_control(&mut document.root(), default_socket).socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load_text(text: &str) -> Result<Config, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("mainstay.toml");
+        std::fs::write(&path, text).unwrap();
+        load(&path, BTreeMap::new()).map_err(|diagnostics| diagnostics.to_string())
+    }
+
+    #[test]
+    fn three_lines_are_a_config() {
+        let config = load_text("schema = 1\n[program.web]\ncommand = \"sleep 1\"\n").unwrap();
+        assert_eq!(config.programs.len(), 1);
+        assert!(config.host.state.ends_with(".mainstay"));
+        assert_eq!(config.control.socket, config.host.state.join("control.sock"));
+        assert_eq!(config.control.mode, 0o660);
+    }
+
+    #[test]
+    fn default_places_follow_from_where_the_config_is() {
+        assert_eq!(
+            default_places(Path::new("/etc/mainstay/mainstay.toml")),
+            (PathBuf::from("/var/lib/mainstay"), PathBuf::from("/run/mainstay.sock"))
+        );
+        assert_eq!(default_places(Path::new("/srv/shop/mainstay.toml")).0, Path::new("/srv/shop/.mainstay"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_where_it_stands() {
+        for (text, expected) in [
+            ("[program.web]\ncommand = \"x\"\n", "`schema` is missing"),
+            ("schema = 2\n", ":1:10: error: this mainstay reads schema 1, not 2"),
+            ("schema = 1\n[host]\ntimezone = \"Mars/Olympus\"\n", "there is no time zone `Mars/Olympus`"),
+            ("schema = 1\n[host]\ntimezon = \"UTC\"\n", "did you mean `timezone`?"),
+            ("schema = 1\n[control]\nsocket = { mode = \"999\" }\n", "`999` is not a file mode"),
+            ("schema = 1\n[control]\nhttp = { listen = \"127.0.0.1:1\" }\n", "`control.http` does not work yet"),
+            ("schema = 1\n[front.blog]\nhosts = []\n", ":2:2: error: `front` does not work yet"),
+            ("schema = 1\n[alert]\n", "`alert` does not work yet"),
+            ("schema = 1\n[progam.web]\ncommand = \"x\"\n", "did you mean `program`?"),
+            ("schema = 1\n[program.web]\ncommand = \"x\"\nenv = { A = \"${secret.pw}\" }\n", "there is no secret `pw`"),
+        ] {
+            let said = load_text(text).unwrap_err();
+            assert!(said.contains(expected), "{text}\n--- said:\n{said}\n--- expected:\n{expected}");
+        }
+    }
+
+    #[test]
+    fn files_of_conf_d_are_merged_in_order() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("mainstay.toml");
+        std::fs::write(&path, "schema = 1\n").unwrap();
+        std::fs::create_dir(directory.path().join("conf.d")).unwrap();
+        for (name, program) in [("b.toml", "beta"), ("a.toml", "alpha"), (".hidden.toml", "no"), ("c.txt", "no")] {
+            std::fs::write(
+                directory.path().join("conf.d").join(name),
+                format!("schema = 1\n[program.{program}]\ncommand = \"true\"\n"),
+            )
+            .unwrap();
+        }
+        let config = load(&path, BTreeMap::new()).unwrap();
+        let names: Vec<&str> = config.programs.iter().map(|p| p.name.as_str()).collect();
+        assert_eq!(names, ["alpha", "beta"]);
+    }
+
+    #[test]
+    fn the_socket_is_found_though_something_else_is_wrong() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("mainstay.toml");
+        std::fs::write(&path, "schema = 1\n[control]\nsocket = { path = \"/run/x.sock\" }\n[program.web]\nnonsense = 1\n").unwrap();
+        assert_eq!(socket(&path).unwrap(), Path::new("/run/x.sock"));
+    }
+}
