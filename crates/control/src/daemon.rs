@@ -17,7 +17,8 @@ use crate::wire::{
 /// A future answer. Boxed, so that [`Daemon`] can be used as `dyn Daemon`.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
-/// Bytes as they come. An error in it cuts the response short, and the client is told so.
+/// Bytes as they come. An error in it cuts the response short: the client learns that something is
+/// missing, and [`Daemon::notice`] learns why.
 pub type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
 /// Who asks, and in which role they were let in.
@@ -149,6 +150,13 @@ pub enum Notice {
     Full,
     /// The code of a connection panicked; the others go on.
     Panicked,
+    /// The stream that [`Daemon::logs`] gave ended in an error, and the client got only a part.
+    LogsBrokeOff {
+        /// The process whose output it was.
+        name: String,
+        /// The error.
+        why: String,
+    },
 }
 
 impl fmt::Display for Notice {
@@ -166,6 +174,9 @@ impl fmt::Display for Notice {
                 "a control connection ended by a panic, which is a fault of this program; \
                  the others go on",
             ),
+            Notice::LogsBrokeOff { name, why } => {
+                write!(f, "a client got only a part of the logs of {name}: {why}")
+            }
         }
     }
 }

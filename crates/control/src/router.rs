@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::auth::{Actor, Decision, Policy, Verb, decide};
-use crate::daemon::{AuditEntry, AuditOutcome, Caller, Daemon};
+use crate::daemon::{AuditEntry, AuditOutcome, ByteStream, Caller, Daemon, Notice};
 use crate::error::{Error, Kind};
 use crate::wire::{
     ActionDocument, ActionRequest, DoneDocument, ErrorDocument, LogParameters, LogQuery,
@@ -408,8 +408,10 @@ async fn logs(
         Err(error) => return refuse(error),
     };
     let follow = query.follow;
+    let name = query.name.clone();
+    let reporter = Arc::clone(&daemon);
     let bytes = match apart(async move { daemon.logs(caller, query).await }).await {
-        Ok(bytes) => bytes,
+        Ok(bytes) => unhurried(bytes, name, reporter),
         Err(error) => return refuse(error),
     };
     let body = match terms {
@@ -420,6 +422,23 @@ async fn logs(
         _ => axum::body::Body::from_stream(bytes),
     };
     ([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response()
+}
+
+/// Reports an error in the stream, and holds it back for one turn: on an error the connection is cut
+/// together with whatever it has not sent yet, and what came before the error must still arrive.
+fn unhurried(bytes: ByteStream, name: String, reporter: Shared) -> ByteStream {
+    Box::pin(bytes.then(move |chunk| {
+        let broken = chunk.as_ref().err().map(ToString::to_string);
+        if let Some(why) = &broken {
+            reporter.notice(Notice::LogsBrokeOff { name: name.clone(), why: why.clone() });
+        }
+        async move {
+            if broken.is_some() {
+                tokio::task::yield_now().await;
+            }
+            chunk
+        }
+    }))
 }
 
 fn log_query(

@@ -1,0 +1,382 @@
+//! What can be asked, and what comes back.
+
+use futures_util::TryStreamExt;
+use mainstay_control::wire::{
+    ActionRequest, LogQuery, Outcome, SCHEMA, SignalRequest, State, Stream,
+};
+use mainstay_control::{BODY_LIMIT, Error, Kind, Notice, Role, Verb};
+
+use crate::fake::{Rig, post, raw, refusal};
+
+fn query(name: &str) -> LogQuery {
+    LogQuery {
+        name: name.into(),
+        stream: Stream::Stdout,
+        lines: None,
+        follow: false,
+    }
+}
+
+#[tokio::test]
+async fn looking() {
+    let rig = Rig::start();
+    let client = rig.client();
+    client.ping().await.unwrap();
+    let version = client.version().await.unwrap();
+    assert_eq!(
+        (version.schema, version.version.as_str(), version.pid),
+        (SCHEMA, "1.2.3", 77)
+    );
+    let status = client.status().await.unwrap();
+    assert_eq!(status.host, "shop1");
+    assert_eq!(status.programs[0].state, State::Running);
+    assert_eq!(status.programs[0].pid, Some(812));
+    assert_eq!(status.warnings, ["the clock is off"]);
+    {
+        let callers = rig.daemon.callers.lock().unwrap();
+        let caller = callers[0];
+        assert_eq!(caller.role, Role::Admin);
+        assert_eq!(caller.actor.pid, i32::try_from(std::process::id()).ok());
+    }
+    assert!(
+        rig.daemon.audited().is_empty(),
+        "looking is not written down"
+    );
+    let served = rig.end().await;
+    assert_eq!(
+        (served.connections, served.strangers, served.unfinished),
+        (3, 0, 0)
+    );
+}
+
+#[tokio::test]
+async fn acting_is_written_down() {
+    let rig = Rig::start();
+    let client = rig.client();
+    let started = client
+        .start(&ActionRequest::new(["web", "web:1"], true))
+        .await
+        .unwrap();
+    assert_eq!(started.verb, Verb::Start);
+    assert_eq!(started.results[0].state, Some(State::Running));
+    assert_eq!((started.results.len(), started.exit_code()), (2, 0));
+    let stopped = client
+        .stop(&ActionRequest::new(["web"], false))
+        .await
+        .unwrap();
+    assert_eq!(stopped.results[0].outcome, Outcome::Stopped);
+    let restarted = client
+        .restart(&ActionRequest::new(["web", "nobody"], false))
+        .await
+        .unwrap();
+    assert_eq!(restarted.exit_code(), 4);
+    let signalled = client
+        .signal(&SignalRequest::new(["web"], "HUP"))
+        .await
+        .unwrap();
+    assert_eq!(signalled.results[0].outcome, Outcome::Signalled);
+    assert_eq!(
+        client.reopen_logs().await.unwrap().detail.as_deref(),
+        Some("3 files")
+    );
+    client.shutdown().await.unwrap();
+    assert_eq!(
+        rig.daemon.audited(),
+        [
+            "(admin): start web web:1: done",
+            "(admin): stop web: done",
+            "(admin): restart web nobody: partly: 1 done, 1 not",
+            "(admin): signal HUP to web: done",
+            "(admin): reopen_logs: done",
+            "(admin): shutdown: done",
+        ]
+    );
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn errors_arrive_as_they_were() {
+    let rig = Rig::start();
+    let client = rig.client();
+    let error = client
+        .start(&ActionRequest::new(["nobody"], false))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error,
+        Error::new(Kind::UnknownName, "no program is called nobody").help("there is web")
+    );
+    let error = client
+        .signal(&SignalRequest::new(["web"], "FLY"))
+        .await
+        .unwrap_err();
+    assert_eq!((error.kind, error.exit_code()), (Kind::Usage, 2));
+    let error = client
+        .start(&ActionRequest::new::<String>([], false))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, Kind::Usage);
+    assert_eq!(
+        client.logs(&query("nobody")).await.unwrap_err().kind,
+        Kind::UnknownName
+    );
+    assert_eq!(
+        rig.daemon.audited(),
+        [
+            "(admin): start nobody: failed: no program is called nobody",
+            "(admin): signal FLY to web: failed: no such signal",
+        ]
+    );
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_panic_of_the_daemon_is_an_answer_and_an_audit_entry() {
+    let rig = Rig::start();
+    let error = rig
+        .client()
+        .start(&ActionRequest::new(["panic"], false))
+        .await
+        .unwrap_err();
+    assert_eq!((error.kind, error.exit_code()), (Kind::Bug, 70));
+    assert_eq!(
+        rig.daemon.audited(),
+        ["(admin): start panic: unknown: cut off while under way"]
+    );
+    rig.client().ping().await.unwrap();
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn what_was_begun_goes_on_without_its_client() {
+    let rig = Rig::start();
+    let client = rig.client();
+    let asking =
+        tokio::spawn(async move { client.stop(&ActionRequest::new(["slow"], true)).await });
+    rig.until("the daemon was asked", |fake| {
+        !fake.callers.lock().unwrap().is_empty()
+    })
+    .await;
+    asking.abort();
+    assert!(asking.await.unwrap_err().is_cancelled());
+    assert!(rig.daemon.audited().is_empty(), "not done yet");
+    rig.daemon.gate.add_permits(1);
+    rig.until("it was done", |fake| {
+        fake.audited() == ["(admin): stop slow: done"]
+    })
+    .await;
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn logs_are_bytes() {
+    let rig = Rig::start();
+    let client = rig.client();
+    let wanted = LogQuery {
+        stream: Stream::Stderr,
+        lines: Some(20),
+        ..query("web:0 a/b?商%")
+    };
+    let chunks: Vec<_> = client
+        .logs(&wanted)
+        .await
+        .unwrap()
+        .try_collect()
+        .await
+        .unwrap();
+    assert_eq!(
+        chunks.concat(),
+        b"web:0 a/b?\xe5\x95\x86% stderr Some(20)\n\xff\x00raw\n"
+    );
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_log_that_breaks_off_says_so() {
+    let rig = Rig::start();
+    let mut stream = rig.client().logs(&query("broken")).await.unwrap();
+    let mut seen = Vec::new();
+    let error = loop {
+        match stream.chunk().await {
+            Some(Ok(chunk)) => seen.extend_from_slice(&chunk),
+            Some(Err(error)) => break error,
+            None => panic!("the end came as if nothing were missing"),
+        }
+    };
+    assert_eq!(seen, b"broken stdout None\n", "what came before it has arrived");
+    assert_eq!(error.kind, Kind::NotReachable);
+    assert!(stream.chunk().await.is_none());
+    let why = "the disk is gone".to_owned();
+    assert_eq!(
+        *rig.daemon.notices.lock().unwrap(),
+        [Notice::LogsBrokeOff { name: "broken".into(), why }]
+    );
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn leaving_ends_a_follower() {
+    use std::sync::atomic::Ordering::SeqCst;
+    let rig = Rig::start();
+    let follow = LogQuery {
+        follow: true,
+        ..query("web")
+    };
+    let mut stream = rig.client().logs(&follow).await.unwrap();
+    assert_eq!(stream.chunk().await.unwrap().unwrap(), "web stdout None\n");
+    assert_eq!(rig.daemon.followers.load(SeqCst), 1);
+    drop(stream);
+    rig.until("the follower is dropped", |fake| {
+        fake.followers.load(SeqCst) == 0
+    })
+    .await;
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn bad_requests_are_refused_with_a_reason() {
+    let rig = Rig::start();
+    let start = "/v1/programs/start";
+    let deep = format!(r#"{{"names":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
+    let huge = format!(r#"{{"names":["{}"]}}"#, "x".repeat(BODY_LIMIT));
+    let bare = |line: &str| format!("{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    // (why, request, kind, what the message says)
+    let table: Vec<(&str, Vec<u8>, Kind, &str)> = vec![
+        (
+            "not JSON",
+            post(start, "names=web"),
+            Kind::Usage,
+            "line 1 column",
+        ),
+        (
+            "cut short",
+            post(start, r#"{"names":["#),
+            Kind::Usage,
+            "EOF",
+        ),
+        ("empty", post(start, ""), Kind::Usage, "EOF"),
+        (
+            "something after it",
+            post(start, r#"{"names":["web"]}x"#),
+            Kind::Usage,
+            "trailing",
+        ),
+        (
+            "unknown field",
+            post(start, r#"{"names":["web"],"wiat":true}"#),
+            Kind::Usage,
+            "wiat",
+        ),
+        (
+            "missing field",
+            post(start, r#"{"wait":true}"#),
+            Kind::Usage,
+            "names",
+        ),
+        (
+            "wrong kind of value",
+            post(start, r#"{"names":"web"}"#),
+            Kind::Usage,
+            "sequence",
+        ),
+        (
+            "given twice",
+            post(start, r#"{"names":["a"],"names":["b"]}"#),
+            Kind::Usage,
+            "duplicate",
+        ),
+        ("too deep", post(start, &deep), Kind::Usage, "start"),
+        (
+            "no names",
+            post(start, r#"{"names":[]}"#),
+            Kind::Usage,
+            "no program",
+        ),
+        ("too large", post(start, &huge), Kind::TooLarge, "65536"),
+        (
+            "other schema",
+            post(start, r#"{"schema":9,"names":["a"]}"#),
+            Kind::OtherVersion,
+            "9",
+        ),
+        (
+            "wrong method",
+            bare(&format!("GET {start}")).into(),
+            Kind::WrongMethod,
+            "GET",
+        ),
+        (
+            "wrong method",
+            post("/v1/status", "{}"),
+            Kind::WrongMethod,
+            "POST",
+        ),
+        (
+            "no such path",
+            bare("GET /v2/status").into(),
+            Kind::NoSuchRoute,
+            "/v2/status",
+        ),
+        ("no path", bare("GET /").into(), Kind::NoSuchRoute, "/"),
+        (
+            "no content type",
+            bare(&format!("POST {start}")).into(),
+            Kind::NotJson,
+            "JSON",
+        ),
+        (
+            "unknown parameter",
+            bare("GET /v1/programs/web/logs?folow=true").into(),
+            Kind::Usage,
+            "folow",
+        ),
+        (
+            "bad parameter",
+            bare("GET /v1/programs/web/logs?lines=-1").into(),
+            Kind::Usage,
+            "lines",
+        ),
+        (
+            "name that is not UTF-8",
+            bare("GET /v1/programs/%FF/logs").into(),
+            Kind::Usage,
+            "name",
+        ),
+        (
+            "name with a control character",
+            bare("GET /v1/programs/a%0Ab/logs").into(),
+            Kind::Usage,
+            "name",
+        ),
+    ];
+    for (why, request, kind, says) in table {
+        let (status, error) = refusal(&raw(&rig.path, &request).await);
+        assert_eq!(
+            (status, error.kind),
+            (kind.status(), kind),
+            "{why}: {error}"
+        );
+        assert!(error.message.contains(says), "{why}: {error}");
+        assert!(error.help.is_some(), "{why}: {error}");
+    }
+    assert!(
+        rig.daemon.callers.lock().unwrap().is_empty(),
+        "the daemon was never bothered"
+    );
+    assert!(rig.daemon.audited().is_empty());
+    rig.client().ping().await.unwrap();
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_schema_may_be_left_out() {
+    let rig = Rig::start();
+    let answer = raw(
+        &rig.path,
+        &post("/v1/programs/start", r#"{"names":["web"]}"#),
+    )
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains(r#""outcome":"started""#), "{answer}");
+    rig.end().await;
+}
