@@ -209,7 +209,8 @@ mod tests {
     fn roles_by_peer_and_socket() {
         use Role::{Admin, Operator};
         // (why, socket's group, closed to others, uid, gid, role)
-        let table: &[(&str, Option<u32>, bool, u32, u32, Option<Role>)] = &[
+        type Row = (&'static str, Option<u32>, bool, u32, u32, Option<Role>);
+        let table: &[Row] = &[
             ("root", None, true, 0, 0, Some(Admin)),
             (
                 "root through an open socket",

@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -169,7 +170,6 @@ fn listen(new: &Path, room: &PrivateDir) -> io::Result<UnixListener> {
         return UnixListener::bind(new);
     }
     // The kernel follows the descriptor's link, so that only this short name has to fit.
-    use std::os::fd::AsRawFd;
     let dir = fs::File::open(&room.path)?;
     UnixListener::bind(format!("/proc/self/fd/{}/s", dir.as_raw_fd()))
 }
@@ -193,7 +193,7 @@ fn claim(path: &Path, new: &Path, room: &PrivateDir) -> Result<(), Error> {
                 format!(
                     "cannot make the control socket {}: there is {} already",
                     path.display(),
-                    what_is(&there.file_type())
+                    what_is(there.file_type())
                 ),
             )
             .help("it was left as it is; move it away, or choose another [control] socket.path"));
@@ -207,7 +207,7 @@ fn claim(path: &Path, new: &Path, room: &PrivateDir) -> Result<(), Error> {
                     format!("cannot listen on {}: {how}", path.display()),
                 )
                 .help(
-                    "stop that daemon first (`ss -lxp` shows its pid), or give this one another \
+                    "stop that daemon first, or give this one another \
                      [control] socket.path",
                 ));
             }
@@ -263,7 +263,7 @@ fn probe(path: &Path) -> Probe {
         .name("probe".to_owned())
         .spawn(move || {
             // The receiver may have given up, which is nobody's loss.
-            let _ = sender.send(UnixStream::connect(target).map(drop));
+            let _ = sender.send(UnixStream::connect(target).map(who));
         });
     if let Err(why) = started {
         return Probe::Alive(format!(
@@ -271,7 +271,7 @@ fn probe(path: &Path) -> Probe {
         ));
     }
     match receiver.recv_timeout(PROBE) {
-        Ok(Ok(())) => Probe::Alive("another daemon answers there".to_owned()),
+        Ok(Ok(who)) => Probe::Alive(format!("{who} answers there")),
         Ok(Err(why)) => match why.kind() {
             io::ErrorKind::ConnectionRefused => Probe::Stale,
             io::ErrorKind::NotFound => Probe::Gone,
@@ -286,7 +286,23 @@ fn probe(path: &Path) -> Probe {
     }
 }
 
-fn what_is(kind: &fs::FileType) -> &'static str {
+/// Words for whoever listens at the other end.
+fn who(stream: UnixStream) -> String {
+    // Seen from the side that connects, the peer's credentials are those of whoever called listen(2),
+    // who may have handed the socket on and ended.
+    match mainstay_sys::peer::credentials(&stream) {
+        Ok(mainstay_sys::peer::Peer {
+            pid: Some(pid),
+            uid,
+            ..
+        }) if Path::new(&format!("/proc/{pid}")).exists() => {
+            format!("another daemon (pid {pid}, uid {uid})")
+        }
+        _ => "another daemon".to_owned(),
+    }
+}
+
+fn what_is(kind: fs::FileType) -> &'static str {
     if kind.is_symlink() {
         "a symbolic link"
     } else if kind.is_dir() {

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, header};
@@ -111,7 +111,8 @@ impl Client {
             query.stream.name()
         );
         if let Some(lines) = query.lines {
-            path.push_str(&format!("&lines={lines}"));
+            path.push_str("&lines=");
+            path.push_str(&lines.to_string());
         }
         if query.follow {
             path.push_str("&follow=true");
@@ -285,7 +286,7 @@ impl Client {
         Limited::new(body, LARGEST_ANSWER)
             .collect()
             .await
-            .map(|all| all.to_bytes())
+            .map(Collected::to_bytes)
             .map_err(|why| {
                 Error::new(
                     Kind::NotReachable,
@@ -483,7 +484,10 @@ fn percent(name: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            encoded.push('%');
+            for nibble in [byte >> 4, byte & 0xF] {
+                encoded.push(char::from(b"0123456789ABCDEF"[usize::from(nibble)]));
+            }
         }
     }
     encoded

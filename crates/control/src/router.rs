@@ -70,7 +70,7 @@ type Shared = Arc<dyn Daemon>;
 /// | `POST /v1/programs/start`, `stop`, `restart` | start, stop, restart | [`ActionRequest`] | [`ActionDocument`] |
 /// | `POST /v1/programs/signal` | signal | [`SignalRequest`] | [`ActionDocument`] |
 /// | `GET /v1/programs/{name}/logs?stream=&lines=&follow=` | logs | | bytes as captured |
-/// | `POST /v1/log/reopen` | reopen_logs | | [`DoneDocument`] |
+/// | `POST /v1/log/reopen` | `reopen_logs` | | [`DoneDocument`] |
 /// | `POST /v1/shutdown` | shutdown | | [`DoneDocument`] |
 ///
 /// Every error is an [`ErrorDocument`] with the status of its [`Kind`]. Each request needs a
@@ -430,7 +430,10 @@ fn unhurried(bytes: ByteStream, name: String, reporter: Shared) -> ByteStream {
     Box::pin(bytes.then(move |chunk| {
         let broken = chunk.as_ref().err().map(ToString::to_string);
         if let Some(why) = &broken {
-            reporter.notice(Notice::LogsBrokeOff { name: name.clone(), why: why.clone() });
+            reporter.notice(Notice::LogsBrokeOff {
+                name: name.clone(),
+                why: why.clone(),
+            });
         }
         async move {
             if broken.is_some() {

@@ -65,7 +65,7 @@ impl Default for Limits {
             head: Duration::from_secs(10),
             body: Duration::from_secs(10),
             grace: Duration::from_secs(5),
-            stranger_audit: Duration::from_secs(60),
+            stranger_audit: Duration::from_mins(1),
         }
     }
 }
@@ -90,7 +90,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// A full house is reported once in this time.
-const FULL_NOTICE: Duration = Duration::from_secs(60);
+const FULL_NOTICE: Duration = Duration::from_mins(1);
 
 /// Serves the API until `shutdown` resolves, then removes the socket, ends followers, gives requests
 /// under way [`Limits::grace`] to finish, and cuts what is left.
@@ -188,13 +188,13 @@ impl House {
     /// Finds out who connected and sees to them.
     fn receive(&mut self, stream: UnixStream, place: &Place) {
         // Without credentials nobody can be let in; the kernel has them for every unix socket.
-        let Ok(credentials) = stream.peer_cred() else {
+        let Ok(found) = mainstay_sys::peer::credentials(&stream) else {
             return;
         };
         let actor = Actor {
-            uid: credentials.uid(),
-            gid: credentials.gid(),
-            pid: credentials.pid(),
+            uid: found.uid,
+            gid: found.gid,
+            pid: found.pid,
         };
         let peer = Peer {
             actor,
@@ -366,7 +366,9 @@ async fn dismiss(mut stream: UnixStream, error: Error) {
     let _ = timeout(FAREWELL, async move {
         // An HTTP client takes an answer before its question for an error, so wait for it to begin.
         let mut rubbish = [0u8; 4096];
-        stream.read(&mut rubbish).await?;
+        if stream.read(&mut rubbish).await? == 0 {
+            return Ok(());
+        }
         stream.write_all(&text).await?;
         stream.shutdown().await?;
         // Closing while there is something unread would reset the connection under the answer.

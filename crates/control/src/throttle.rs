@@ -101,7 +101,7 @@ mod tests {
         }
         assert_eq!(throttle.seen.len(), REMEMBERED);
         assert_eq!(
-            throttle.knock(4999, Duration::from_millis(5000)),
+            throttle.knock(4999, Duration::from_secs(5)),
             None,
             "the newest is kept"
         );

@@ -101,6 +101,12 @@ fn a_live_socket_is_refused() {
         "{error}"
     );
     assert!(error.message.contains("s.sock"), "{error}");
+    assert!(
+        error
+            .message
+            .contains(&format!("pid {}", std::process::id())),
+        "{error}"
+    );
     assert!(error.help.is_some());
     drop(UnixStream::connect(&path).expect("theirs is untouched"));
     assert_eq!(names(dir.path()), ["s.sock"]);

@@ -203,13 +203,19 @@ async fn a_log_that_breaks_off_says_so() {
             None => panic!("the end came as if nothing were missing"),
         }
     };
-    assert_eq!(seen, b"broken stdout None\n", "what came before it has arrived");
+    assert_eq!(
+        seen, b"broken stdout None\n",
+        "what came before it has arrived"
+    );
     assert_eq!(error.kind, Kind::NotReachable);
     assert!(stream.chunk().await.is_none());
     let why = "the disk is gone".to_owned();
     assert_eq!(
         *rig.daemon.notices.lock().unwrap(),
-        [Notice::LogsBrokeOff { name: "broken".into(), why }]
+        [Notice::LogsBrokeOff {
+            name: "broken".into(),
+            why
+        }]
     );
     rig.end().await;
 }
