@@ -229,6 +229,27 @@ impl RollingFile {
             })
     }
 
+    /// Writes whole lines that do not continue an unfinished one: that gets its line feed first.
+    pub(crate) fn write_on_new_line(&mut self, lines: &[u8]) -> Result<(), WriteError> {
+        let ready = self.look().and_then(|()| self.line_length());
+        let unfinished = ready.map_err(|error| self.failed(error))? > 0;
+        if unfinished {
+            // In one write, so that a failure leaves neither.
+            let mut both = Vec::with_capacity(lines.len() + 1);
+            both.push(b'\n');
+            both.extend_from_slice(lines);
+            return match self.write(&both) {
+                // Only the line feed went in: what is left is the same as on a new line.
+                Err(error) if error.written > 0 => Err(WriteError {
+                    written: error.written - 1,
+                    ..error
+                }),
+                other => other,
+            };
+        }
+        self.write(lines)
+    }
+
     fn write_counting(&mut self, data: &[u8], written: &mut usize) -> io::Result<()> {
         if data.is_empty() {
             return Ok(());

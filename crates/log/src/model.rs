@@ -1,0 +1,129 @@
+//! The config of a pipeline as values: what every reader of a config file fills.
+
+use std::path::PathBuf;
+
+use jiff::tz::TimeZone;
+
+use crate::format::Format;
+use crate::level::LevelSet;
+use crate::record::Stream;
+use crate::retention::Retention;
+use crate::route::When;
+
+/// What a [`Pipeline`](crate::Pipeline) is built from.
+///
+/// A plain value: two configs can be compared, and a reader of another config language fills the
+/// same.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The levels anything is done about; routes narrow it further. Can be changed while running.
+    pub levels: LevelSet,
+    /// The zone of the time stamps.
+    pub zone: TimeZone,
+    /// Where relative paths of files lie.
+    pub directory: PathBuf,
+    /// What rolling files keep that say nothing else.
+    pub retention: Retention,
+    /// Where records can go. Routes name them by their place in this list.
+    pub sinks: Vec<SinkConfig>,
+    /// Which records go where. Every route is asked, in this order; a sink gets a record once, in the
+    /// format of the first route that sends it there.
+    pub routes: Vec<Route>,
+}
+
+/// A place in [`Config::sinks`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SinkId(pub usize);
+
+/// Which records go where.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// Its name in the config.
+    pub name: String,
+    /// Which records.
+    pub when: When,
+    /// Where to.
+    pub to: Vec<SinkId>,
+    /// How they are written there.
+    pub format: Format,
+}
+
+/// Where records can go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SinkConfig {
+    /// The process's own standard error or output.
+    Console {
+        /// Which of the two.
+        stream: Stream,
+        /// Whether levels are coloured.
+        colours: bool,
+    },
+    /// A file that others roll, or nobody.
+    File {
+        /// Its path, absolute or below [`Config::directory`].
+        path: PathBuf,
+    },
+    /// A file that is rolled.
+    Rolling {
+        /// Its path, absolute or below [`Config::directory`].
+        path: PathBuf,
+        /// When it is rolled and what is kept.
+        retention: Retention,
+    },
+    /// A sink of the program's own, handed in by this name when the pipeline is built.
+    Custom {
+        /// Its name.
+        name: String,
+    },
+}
+
+impl std::fmt::Display for SinkConfig {
+    /// As it is written in a config: `rolling:/var/log/app.log`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Console {
+                stream: Stream::Stderr,
+                ..
+            } => f.write_str("console"),
+            Self::Console { stream, .. } => write!(f, "console:{stream}"),
+            Self::File { path } => write!(f, "file:{}", path.display()),
+            Self::Rolling { path, .. } => write!(f, "rolling:{}", path.display()),
+            Self::Custom { name } => write!(f, "custom:{name}"),
+        }
+    }
+}
+
+impl Config {
+    /// A config with neither sinks nor routes, every level let through.
+    pub fn new(directory: impl Into<PathBuf>, zone: TimeZone) -> Self {
+        Self {
+            levels: LevelSet::ALL,
+            zone,
+            directory: directory.into(),
+            retention: Retention::default(),
+            sinks: Vec::new(),
+            routes: Vec::new(),
+        }
+    }
+
+    /// Adds a sink, or finds the one that is just like it.
+    pub fn sink(&mut self, sink: SinkConfig) -> SinkId {
+        if let Some(at) = self.sinks.iter().position(|there| *there == sink) {
+            return SinkId(at);
+        }
+        self.sinks.push(sink);
+        SinkId(self.sinks.len() - 1)
+    }
+
+    /// Adds a route to one sink, for configs made in code.
+    pub fn route(&mut self, name: &str, when: When, to: SinkConfig, format: Format) {
+        let to = vec![self.sink(to)];
+        self.routes.push(Route {
+            name: name.to_owned(),
+            when,
+            to,
+            format,
+        });
+    }
+}
