@@ -5,6 +5,9 @@
 //! then linked to its place. Linking fails where something exists, so nothing is ever overwritten; a
 //! socket that nobody listens on is first moved aside and looked at again. The process's umask plays
 //! no part, and no other thread's files are touched by changing it.
+//!
+//! That directory has a fixed name and is locked, so that of several daemons that start at once each
+//! sees what the one before it did. Being ours alone, it cannot be locked by a stranger.
 
 use std::fs;
 use std::io;
@@ -12,9 +15,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::auth::Policy;
 use crate::error::{Error, Kind};
@@ -25,14 +27,18 @@ const LONGEST_PATH: usize = 107;
 /// How long whoever holds the path may take to accept before we call them alive but stuck.
 const PROBE: Duration = Duration::from_secs(2);
 
+/// How long other daemons that start may keep us waiting.
+const TURN: Duration = Duration::from_secs(10);
+
 /// How often the place is looked at again when somebody else changes it under our hands.
 const ATTEMPTS: usize = 5;
 
 /// The control socket, listening. Dropping it removes the file, if the file is still this socket.
 #[derive(Debug)]
 pub struct Listener {
-    pub(crate) socket: UnixListener,
+    // Before the socket: while the file is there, somebody listens, so that nobody takes it for stale.
     pub(crate) place: Place,
+    pub(crate) socket: UnixListener,
 }
 
 impl Listener {
@@ -87,8 +93,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // Between the look and the removal another daemon could put its socket here; the lock on the
-        // state directory is what keeps two daemons apart, this only spares a stranger's file.
+        // Whoever moved or replaced the file keeps what they put here.
         if let Ok(meta) = fs::symlink_metadata(&self.path)
             && Identity::of(&meta) == self.identity
         {
@@ -109,7 +114,7 @@ impl Drop for Place {
 /// makes it impossible; [`Kind::Denied`] or [`Kind::Failed`] with the system's reason otherwise.
 pub fn bind(path: &Path, mode: u32, group: Option<u32>) -> Result<Listener, Error> {
     let parent = check(path, mode)?;
-    let room = PrivateDir::make(parent, path)?;
+    let room = Room::enter(parent, path)?;
     let new = room.path.join("s");
     let socket = listen(&new, &room).map_err(|why| system("make", path, &why))?;
     fs::set_permissions(&new, fs::Permissions::from_mode(mode))
@@ -130,7 +135,7 @@ pub fn bind(path: &Path, mode: u32, group: Option<u32>) -> Result<Listener, Erro
         owner: meta.uid(),
         group: (mode & 0o020 != 0).then(|| meta.gid()),
     };
-    Ok(Listener { socket, place })
+    Ok(Listener { place, socket })
 }
 
 /// What can be said about path and mode without looking at the disk; returns the directory.
@@ -165,17 +170,16 @@ fn check(path: &Path, mode: u32) -> Result<&Path, Error> {
 }
 
 /// Binds in the private directory, by its real name where that is short enough to be one.
-fn listen(new: &Path, room: &PrivateDir) -> io::Result<UnixListener> {
+fn listen(new: &Path, room: &Room) -> io::Result<UnixListener> {
     if new.as_os_str().len() <= LONGEST_PATH {
         return UnixListener::bind(new);
     }
     // The kernel follows the descriptor's link, so that only this short name has to fit.
-    let dir = fs::File::open(&room.path)?;
-    UnixListener::bind(format!("/proc/self/fd/{}/s", dir.as_raw_fd()))
+    UnixListener::bind(format!("/proc/self/fd/{}/s", room.dir.as_raw_fd()))
 }
 
 /// Links the new socket to its place once nothing that matters is there.
-fn claim(path: &Path, new: &Path, room: &PrivateDir) -> Result<(), Error> {
+fn claim(path: &Path, new: &Path, room: &Room) -> Result<(), Error> {
     for _ in 0..ATTEMPTS {
         match fs::hard_link(new, path) {
             Ok(()) => return Ok(()),
@@ -225,7 +229,7 @@ fn claim(path: &Path, new: &Path, room: &PrivateDir) -> Result<(), Error> {
 
 /// Moves a stale socket into the private directory, where nobody can swap it any more, and makes sure
 /// that it is the one that was probed. If it is not, it goes back.
-fn set_aside(path: &Path, probed: Identity, room: &PrivateDir) -> Result<(), Error> {
+fn set_aside(path: &Path, probed: Identity, room: &Room) -> Result<(), Error> {
     let aside = room.path.join("old");
     match fs::rename(path, &aside) {
         Ok(()) => {}
@@ -331,43 +335,117 @@ fn system(what: &str, path: &Path, why: &io::Error) -> Error {
     }
 }
 
-/// A directory that only we can enter; goes away with all it holds.
-struct PrivateDir {
+/// A directory beside the socket that only we can enter, and only one of us at a time; goes away with
+/// all it holds.
+struct Room {
     path: PathBuf,
+    /// Open and locked (flock(2)): a daemon that is killed in here leaves the directory, not the lock.
+    dir: fs::File,
 }
 
-impl PrivateDir {
-    fn make(parent: &Path, socket: &Path) -> Result<Self, Error> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        // A daemon with our pid may have been killed here before, hence more than one name.
-        for _ in 0..1000 {
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let path = parent.join(format!(".mainstay-{}-{number}", std::process::id()));
+impl Room {
+    fn enter(parent: &Path, socket: &Path) -> Result<Self, Error> {
+        let mut name = std::ffi::OsString::from(".");
+        name.push(socket.file_name().unwrap_or_default());
+        name.push(".making");
+        let path = parent.join(name);
+        let started = Instant::now();
+        while started.elapsed() < TURN {
             match fs::DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => return Ok(Self { path }),
-                Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(why) => return Err(system("make", socket, &why)),
+                Err(why) if why.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(system("make", socket, &why));
+                }
+                Ok(()) | Err(_) => {}
+            }
+            match Self::lock(&path) {
+                Ok(Some(dir)) => {
+                    let room = Self { path, dir };
+                    room.clear();
+                    return Ok(room);
+                }
+                Ok(None) => std::thread::sleep(Duration::from_millis(5)),
+                Err(why) => {
+                    return Err(Error::new(
+                        Kind::Failed,
+                        format!(
+                            "cannot make the control socket {}: {} is in the way: {why}",
+                            socket.display(),
+                            path.display()
+                        ),
+                    )
+                    .help(
+                        "see whose it is, and remove it unless a daemon is just starting there",
+                    ));
+                }
             }
         }
         Err(Error::new(
-            Kind::Failed,
+            Kind::Locked,
             format!(
-                "cannot make the control socket {}: no free name beside it",
-                socket.display()
+                "cannot make the control socket {}: another daemon has been making it for {} s",
+                socket.display(),
+                TURN.as_secs()
             ),
         )
-        .help(format!(
-            "remove the empty directories {}/.mainstay-*",
-            parent.display()
-        )))
+        .help("look for that daemon, and stop it or give one of the two another [control] socket.path"))
+    }
+
+    /// The locked directory; `None` if it is somebody else's turn, or the directory went away meanwhile.
+    fn lock(path: &Path) -> io::Result<Option<fs::File>> {
+        let found = match fs::symlink_metadata(path) {
+            Ok(found) => found,
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(why) => return Err(why),
+        };
+        if !found.is_dir() {
+            return Err(io::Error::other(format!(
+                "it is {}",
+                what_is(found.file_type())
+            )));
+        }
+        if found.uid() != mainstay_sys::users::effective_uid() {
+            return Err(io::Error::other(format!(
+                "it belongs to uid {}",
+                found.uid()
+            )));
+        }
+        if found.mode() & 0o077 != 0 {
+            return Err(io::Error::other(format!(
+                "others can enter it, its mode is {:04o}",
+                found.mode() & 0o7777
+            )));
+        }
+        let dir = match fs::File::open(path) {
+            Ok(dir) => dir,
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(why) => return Err(why),
+        };
+        match dir.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Ok(None),
+            Err(fs::TryLockError::Error(why)) => return Err(why),
+        }
+        // What was opened must be what was looked at, and must still be there now that it is locked: the
+        // one before us removes it before letting go of the lock.
+        let same = Identity::of(&dir.metadata()?) == Identity::of(&found)
+            && fs::symlink_metadata(path)
+                .is_ok_and(|now| Identity::of(&now) == Identity::of(&found));
+        Ok(same.then_some(dir))
+    }
+
+    /// Removes what is in it, which after a daemon was killed here may be something.
+    fn clear(&self) {
+        for name in ["s", "old"] {
+            // Most often there is nothing; what cannot be removed shows when its name is needed.
+            let _ = fs::remove_file(self.path.join(name));
+        }
     }
 }
 
-impl Drop for PrivateDir {
+impl Drop for Room {
     fn drop(&mut self) {
-        // Whatever stays behind is an empty directory with a name nobody else uses.
-        let _ = fs::remove_file(self.path.join("s"));
-        let _ = fs::remove_file(self.path.join("old"));
+        self.clear();
+        // If it stays, it is empty, and the next daemon uses it.
         let _ = fs::remove_dir(&self.path);
     }
 }

@@ -212,6 +212,28 @@ fn many_at_once_leave_one_winner() {
     assert!(names(dir.path()).is_empty());
 }
 
+#[test]
+fn a_daemon_killed_while_binding_is_no_obstacle() {
+    let dir = open_dir();
+    let path = dir.path().join("s.sock");
+    let room = dir.path().join(".s.sock.making");
+    fs::create_dir(&room).unwrap();
+    fs::set_permissions(&room, fs::Permissions::from_mode(0o700)).unwrap();
+    drop(UnixListener::bind(room.join("s")).unwrap());
+    let listener = bind(&path, 0o600, None).unwrap();
+    assert_eq!(names(dir.path()), ["s.sock"]);
+    drop(listener);
+
+    // One that others could enter is not trusted, and left as it is.
+    fs::create_dir(&room).unwrap();
+    fs::set_permissions(&room, fs::Permissions::from_mode(0o755)).unwrap();
+    let error = bind(&path, 0o600, None).unwrap_err();
+    assert_eq!(error.kind, Kind::Failed);
+    assert!(error.message.contains(".s.sock.making"), "{error}");
+    assert!(error.help.is_some());
+    assert_eq!(names(dir.path()), [".s.sock.making"]);
+}
+
 #[tokio::test]
 async fn nobody_there_is_told_apart() {
     let dir = open_dir();
