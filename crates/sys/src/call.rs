@@ -39,7 +39,8 @@ pub(crate) enum Whom {
     Pidfd(i32),
 }
 
-/// `waitid(2)` for ended children: the pid and how it ended, `None` when nobody has ended yet (only with `WNOHANG`).
+/// `waitid(2)` for ended children: the pid and how it ended, `None` when nobody has ended yet (only
+/// with `WNOHANG`).
 ///
 /// `options` is `WNOHANG` and `WNOWAIT` as wanted; `WEXITED` is always added.
 pub(crate) fn wait_id(whom: Whom, options: libc::c_int) -> io::Result<Option<(i32, ExitStatus)>> {
@@ -50,7 +51,8 @@ pub(crate) fn wait_id(whom: Whom, options: libc::c_int) -> io::Result<Option<(i3
     };
     retry(|| {
         let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-        // SAFETY: the pointer is to a siginfo_t that lives through the call; the kernel only writes to it.
+        // SAFETY: the pointer is to a siginfo_t that lives through the call; the kernel only writes
+        // to it.
         check(unsafe {
             libc::waitid(
                 kind,
@@ -82,9 +84,11 @@ pub(crate) fn poll_readable(
     Ok(retry(|| Ok(poll(&mut fds, timeout.as_ref())?))? > 0)
 }
 
-/// The time as whole milliseconds, rounded up and cut at what `epoll_wait` takes on every kernel (24 days).
+/// The time as whole milliseconds, rounded up and cut at what `epoll_wait` takes on every kernel
+/// (24 days).
 ///
-/// Rounding up matters: rounded down, a timer that is due in 0.4 ms would make the caller spin until it is due.
+/// Rounding up matters: rounded down, a timer that is due in 0.4 ms would make the caller spin
+/// until it is due.
 pub(crate) fn whole_millis(time: Duration) -> Timespec {
     const MOST: i64 = i32::MAX as i64;
     let nanos = time.as_nanos();

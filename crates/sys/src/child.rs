@@ -17,8 +17,8 @@ pub enum ExitStatus {
     Code(i32),
     /// This signal killed it; whether it left a core dump.
     Signal(i32, bool),
-    /// It ended, and nobody can say how: it was not our child and the kernel keeps no record (before Linux 6.15), or
-    /// someone else took the record.
+    /// It ended, and nobody can say how: it was not our child and the kernel keeps no record
+    /// (before Linux 6.15), or someone else took the record.
     Unknown,
 }
 
@@ -60,7 +60,8 @@ pub struct Child {
     pid: i32,
     pidfd: OwnedFd,
     ours: bool,
-    /// Set once it is known, which for our own child also means that it is reaped and the pid is free again.
+    /// Set once it is known, which for our own child also means that it is reaped and the pid is
+    /// free again.
     ended: Mutex<Option<ExitStatus>>,
 }
 
@@ -77,11 +78,12 @@ impl Child {
     }
 
     /// Takes over a process that an earlier run of this program started, known by its pid and the
-    /// [`start_time`](crate::start_time) noted then (compare the [`boot_id`](crate::boot_id) first: both repeat after
-    /// a reboot).
+    /// [`start_time`](crate::start_time) noted then (compare the [`boot_id`](crate::boot_id) first:
+    /// both repeat after a reboot).
     ///
-    /// `None` when that process is gone; also when the pid means another process now, which is never touched: the
-    /// start time is compared after the pidfd is open, so it cannot change its meaning in between.
+    /// `None` when that process is gone; also when the pid means another process now, which is
+    /// never touched: the start time is compared after the pidfd is open, so it cannot change its
+    /// meaning in between.
     pub fn adopt(pid: i32, start_time: u64) -> io::Result<Option<Self>> {
         let pidfd = match open_pidfd(pid) {
             Ok(pidfd) => pidfd,
@@ -112,7 +114,8 @@ impl Child {
         }))
     }
 
-    /// Its process id. Good for display and for the journal; to act on the process use the methods here.
+    /// Its process id. Good for display and for the journal; to act on the process use the methods
+    /// here.
     pub fn pid(&self) -> i32 {
         self.pid
     }
@@ -122,8 +125,8 @@ impl Child {
         self.ours
     }
 
-    /// When it started, in clock ticks since boot: with the pid and the boot id this names it for ever. Note it
-    /// while the process runs; `ESRCH` when it has been reaped.
+    /// When it started, in clock ticks since boot: with the pid and the boot id this names it for
+    /// ever. Note it while the process runs; `ESRCH` when it has been reaped.
     pub fn start_time(&self) -> io::Result<u64> {
         let start_time = proc::start_time(self.pid)?;
         // Read by number, so it is only its own if the process still had the number afterwards.
@@ -131,15 +134,18 @@ impl Child {
         Ok(start_time)
     }
 
-    /// Sends it a signal. `ESRCH` when it has been reaped; a zombie takes any signal without effect.
+    /// Sends it a signal. `ESRCH` when it has been reaped; a zombie takes any signal without
+    /// effect.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         self.send(signal.number(), 0)
     }
 
-    /// Sends a signal to the process group it leads (it was started with `session`), so also to what it started
-    /// itself, even after it has ended. `ESRCH` when nobody is left, or nobody that can be named with certainty.
+    /// Sends a signal to the process group it leads (it was started with `session`), so also to
+    /// what it started itself, even after it has ended. `ESRCH` when nobody is left, or nobody that
+    /// can be named with certainty.
     pub fn signal_group(&self, signal: Signal) -> io::Result<()> {
-        // Linux 6.9 signals the group by the pidfd: it cannot hit a group that got the number later.
+        // Linux 6.9 signals the group by the pidfd: it cannot hit a group that got the number
+        // later.
         const PROCESS_GROUP: libc::c_uint = 1 << 2;
         match self.send(signal.number(), PROCESS_GROUP) {
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
@@ -151,13 +157,15 @@ impl Child {
 
     /// The older way: by number, and only while the process holds the number.
     fn signal_group_by_number(&self, signal: Signal) -> io::Result<()> {
-        // Held over the kill: our child keeps its number until `try_wait` reaps it, which needs this lock.
+        // Held over the kill: our child keeps its number until `try_wait` reaps it, which needs
+        // this lock.
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.is_some() {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
-        // For an adopted process there is a gap between this and the kill in which someone else could reap it and the
-        // number be given away; numbers are given in rising order, so it would have to come round within microseconds.
+        // For an adopted process there is a gap between this and the kill in which someone else
+        // could reap it and the number be given away; numbers are given in rising order, so it
+        // would have to come round within microseconds.
         self.send(0, 0)?;
         // SAFETY: plain integers.
         check(unsafe { libc::kill(-self.pid, signal.number()) }).map(drop)
@@ -182,12 +190,13 @@ impl Child {
         }
     }
 
-    /// How it ended, `None` while it has not. Reaps our own child; the answer stays the same ever after.
+    /// How it ended, `None` while it has not. Reaps our own child; the answer stays the same ever
+    /// after.
     ///
-    /// For an adopted process the kernel's record appears when its parent has reaped it, a moment after its
-    /// descriptor became readable; until then the answer can still be `None`. So watch adopted processes with
-    /// [`Interest::READ_EDGE`](crate::epoll::Interest::READ_EDGE): the reaping is reported as another edge, and
-    /// nothing spins in between.
+    /// For an adopted process the kernel's record appears when its parent has reaped it, a moment
+    /// after its descriptor became readable; until then the answer can still be `None`. So watch
+    /// adopted processes with [`Interest::READ_EDGE`](crate::epoll::Interest::READ_EDGE): the
+    /// reaping is reported as another edge, and nothing spins in between.
     pub fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.is_none() {
@@ -200,7 +209,8 @@ impl Child {
         Ok(*ended)
     }
 
-    /// Waits until it has ended or the time is over (`None`: for ever), see [`try_wait`](Self::try_wait).
+    /// Waits until it has ended or the time is over (`None`: for ever), see
+    /// [`try_wait`](Self::try_wait).
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<Option<ExitStatus>> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
@@ -208,7 +218,8 @@ impl Child {
             let readable = poll_readable(&self.pidfd, left)?;
             match self.try_wait()? {
                 None if left.is_some_and(|left| left.is_zero()) => return Ok(None),
-                // An adopted process that is dead but not reaped; it stays readable, so poll would not wait.
+                // An adopted process that is dead but not reaped; it stays readable, so poll would
+                // not wait.
                 None if readable => std::thread::sleep(Duration::from_millis(2)),
                 None => {}
                 status => return Ok(status),
@@ -237,8 +248,8 @@ impl Child {
         if let Record::Ended(status) = record {
             return Ok(Some(status));
         }
-        // Dead, and its parent has not reaped it (a container's first process may never do). As long as it is a
-        // zombie, /proc shows the status to those who may see it.
+        // Dead, and its parent has not reaped it (a container's first process may never do). As
+        // long as it is a zombie, /proc shows the status to those who may see it.
         match (proc::zombie_status(self.pid), record) {
             (Some(status), _) => Ok(Some(status)),
             (None, Record::NotYet) => Ok(None),
@@ -268,7 +279,8 @@ impl AsFd for Child {
     }
 }
 
-/// The errors by which the kernel says that there is no such process (or only a thread) of this number.
+/// The errors by which the kernel says that there is no such process (or only a thread) of this
+/// number.
 fn is_absent(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -316,16 +328,16 @@ fn exit_record(pidfd: &OwnedFd) -> io::Result<Record> {
         mask: INFO_EXIT,
         ..PidfdInfo::default()
     };
-    // SAFETY: the request number carries the size of the structure, which the kernel does not write beyond. The
-    // cast is because the C libraries disagree about the sign of the request.
+    // SAFETY: the request number carries the size of the structure, which the kernel does not write
+    // beyond. The cast is because the C libraries disagree about the sign of the request.
     let returned = unsafe { libc::ioctl(pidfd.as_raw_fd(), GET_INFO as _, &raw mut info) };
     match check(returned) {
         Ok(_) if info.mask & INFO_EXIT != 0 => {
             Ok(Record::Ended(ExitStatus::from_wait_word(info.exit_code)))
         }
         Ok(_) => Ok(Record::NotYet),
-        // Linux before 6.13 does not know the call and those before 6.15 not the record: they say that the process
-        // is gone.
+        // Linux before 6.13 does not know the call and those before 6.15 not the record: they say
+        // that the process is gone.
         Err(error)
             if matches!(
                 error.raw_os_error(),
@@ -370,5 +382,32 @@ mod tests {
         for pid in [i32::MAX, 0, -1] {
             assert!(Child::adopt(pid, 1).unwrap().is_none(), "{pid}");
         }
+    }
+
+    #[test]
+    fn a_group_signalled_the_older_way() {
+        let mut spawn = crate::Spawn::new("/bin/sleep");
+        spawn.args = vec!["sleep".into(), "1000".into()];
+        let unled = spawn.spawn().unwrap();
+        spawn.session = true;
+        let child = spawn.spawn().unwrap();
+        let error = unled.signal_group_by_number(Signal::KILL).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ESRCH), "it leads none");
+        child.signal_group_by_number(Signal::TERM).unwrap();
+        assert_eq!(
+            child.wait(None).unwrap(),
+            Some(ExitStatus::Signal(15, false))
+        );
+        let error = child.signal_group_by_number(Signal::TERM).unwrap_err();
+        assert_eq!(
+            error.raw_os_error(),
+            Some(libc::ESRCH),
+            "the number is free"
+        );
+        unled.signal(Signal::KILL).unwrap();
+        assert_eq!(
+            unled.wait(None).unwrap(),
+            Some(ExitStatus::Signal(9, false))
+        );
     }
 }

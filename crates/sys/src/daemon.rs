@@ -1,7 +1,8 @@
 //! Going to the background, with a verdict for whoever started us.
 //!
-//! The process forks. The parent waits until the daemon says that it is ready or why it failed, so that a bad
-//! configuration or an address in use is still seen by the caller, with the right exit code:
+//! The process forks. The parent waits until the daemon says that it is ready or why it failed, so
+//! that a bad configuration or an address in use is still seen by the caller, with the right exit
+//! code:
 //!
 //! ```no_run
 //! use mainstay_sys::daemon::{Daemonized, Verdict, daemonize};
@@ -59,18 +60,20 @@ pub enum Verdict {
     Died(ExitStatus),
 }
 
-/// The daemon's side: tells the waiting parent how it went. Dropping it without a word leaves the parent waiting
-/// until the daemon ends.
+/// The daemon's side: tells the waiting parent how it went. Dropping it without a word leaves the
+/// parent waiting until the daemon ends.
 #[derive(Debug)]
 pub struct ReadyPipe {
     pipe: File,
 }
 
 impl ReadyPipe {
-    /// All is well: standard input, output and error become `/dev/null`, and the parent is told to exit with 0.
+    /// All is well: standard input, output and error become `/dev/null`, and the parent is told to
+    /// exit with 0.
     ///
-    /// Until now they were the caller's, so that what went wrong could still be seen. If this fails the daemon has no
-    /// way left to say so but its log; the parent then reports that it died when it ends.
+    /// Until now they were the caller's, so that what went wrong could still be seen. If this fails
+    /// the daemon has no way left to say so but its log; the parent then reports that it died when
+    /// it ends.
     pub fn ready(mut self) -> io::Result<()> {
         let null: OwnedFd = File::options()
             .read(true)
@@ -80,7 +83,8 @@ impl ReadyPipe {
         rustix::stdio::dup2_stdin(&null)?;
         rustix::stdio::dup2_stdout(&null)?;
         rustix::stdio::dup2_stderr(&null)?;
-        // Nobody there to be told is no reason to stop: the caller may have been killed while it waited.
+        // Nobody there to be told is no reason to stop: the caller may have been killed while it
+        // waited.
         match self.pipe.write_all(&[READY]) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => other,
@@ -97,11 +101,12 @@ impl ReadyPipe {
 const READY: u8 = b'R';
 const FAILED: u8 = b'F';
 
-/// Forks; the child becomes a session leader with this file mode mask and goes on as the daemon, the parent waits for
-/// its verdict. One fork and setsid(2), as supervisord does; the working directory stays.
+/// Forks; the child becomes a session leader with this file mode mask and goes on as the daemon,
+/// the parent waits for its verdict. One fork and setsid(2), as supervisord does; the working
+/// directory stays.
 ///
-/// Must come before any thread is started. Everything open is open in both: sockets and listeners stay with the
-/// daemon. Take a [`LockFile`](crate::LockFile) afterwards, since the pid changes.
+/// Must come before any thread is started. Everything open is open in both: sockets and listeners
+/// stay with the daemon. Take a [`LockFile`](crate::LockFile) afterwards, since the pid changes.
 pub fn daemonize(umask: u32) -> Result<Daemonized, DaemonError> {
     let failed = |doing| move |source| DaemonError::Io { doing, source };
     // The other threads would be missing in the child, with whatever locks they hold.
@@ -118,7 +123,8 @@ pub fn daemonize(umask: u32) -> Result<Daemonized, DaemonError> {
         let ready = ReadyPipe {
             pipe: writer.into(),
         };
-        // A fresh child leads no group, so this cannot fail for the only reason there is; told all the same.
+        // A fresh child leads no group, so this cannot fail for the only reason there is; told all
+        // the same.
         rustix::process::setsid().map_err(|errno| failed("starting a session")(errno.into()))?;
         proc::set_umask(umask);
         return Ok(Daemonized::Daemon(ready));

@@ -116,8 +116,8 @@ impl std::fmt::Debug for Events {
 
 /// A set of descriptors to wait for (epoll(7)).
 ///
-/// The set does not own what is added. A descriptor leaves it when its last copy is closed, in *any* process: always
-/// [`delete`](Self::delete) before closing one that a child may hold too.
+/// The set does not own what is added. A descriptor leaves it when its last copy is closed, in
+/// *any* process: always [`delete`](Self::delete) before closing one that a child may hold too.
 #[derive(Debug)]
 pub struct Epoll {
     fd: OwnedFd,
@@ -131,7 +131,8 @@ impl Epoll {
         })
     }
 
-    /// Adds a descriptor; its events carry `token`. Regular files answer `EPERM`: they are always ready.
+    /// Adds a descriptor; its events carry `token`. Regular files answer `EPERM`: they are always
+    /// ready.
     pub fn add(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
         Ok(epoll::add(
             &self.fd,
@@ -156,9 +157,11 @@ impl Epoll {
         Ok(epoll::delete(&self.fd, fd)?)
     }
 
-    /// Waits until something happens or the time is over (`None` waits for ever), and fills `events`.
+    /// Waits until something happens or the time is over (`None` waits for ever), and fills
+    /// `events`.
     ///
-    /// The time is rounded up to whole milliseconds. A signal that interrupts the wait ends it without events.
+    /// The time is rounded up to whole milliseconds. A signal that interrupts the wait ends it
+    /// without events.
     pub fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         events.filled.clear();
         let timeout = timeout.map(whole_millis);
@@ -210,8 +213,8 @@ impl Wake {
         }
     }
 
-    /// Makes the descriptor unreadable again; `true` if it had been rung. Drain first, look at the queue then:
-    /// the other way round loses a wake-up.
+    /// Makes the descriptor unreadable again; `true` if it had been rung. Drain first, look at the
+    /// queue then: the other way round loses a wake-up.
     pub fn drain(&self) -> io::Result<bool> {
         match retry(|| Ok(rustix::io::read(&self.fd, &mut [0_u8; 8])?)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),

@@ -1,4 +1,5 @@
-//! What can go wrong, in words: each error says what was tried, on what, why it failed and what to do about it.
+//! What can go wrong, in words: each error says what was tried, on what, why it failed and what to
+//! do about it.
 
 use std::fmt;
 use std::io;
@@ -13,7 +14,8 @@ use crate::ExitStatus;
 #[repr(u32)]
 #[non_exhaustive]
 pub enum Stage {
-    /// Something in the request itself is wrong (a NUL byte, a target descriptor twice); nothing was started.
+    /// Something in the request itself is wrong (a NUL byte, a target descriptor twice); nothing
+    /// was started.
     Prepare = 1,
     /// The new process could not be made: too many processes, no memory, no descriptor left.
     Clone,
@@ -69,7 +71,8 @@ pub struct SpawnError {
     pub errno: Errno,
     /// The program that was to be started.
     pub program: PathBuf,
-    /// What the step was about: a directory, a limit, a descriptor, a user id. Empty where there is nothing to add.
+    /// What the step was about: a directory, a limit, a descriptor, a user id. Empty where there is
+    /// nothing to add.
     pub subject: String,
 }
 
@@ -143,7 +146,8 @@ impl SpawnError {
 
 impl std::error::Error for SpawnError {}
 
-/// A program name that leads to nothing that can be run. supervisord tells these cases apart in its faults.
+/// A program name that leads to nothing that can be run. supervisord tells these cases apart in its
+/// faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProgramError {
@@ -291,7 +295,8 @@ impl std::error::Error for LockError {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DaemonError {
-    /// The process already has this many threads; only a process with one can fork and go on safely.
+    /// The process already has this many threads; only a process with one can fork and go on
+    /// safely.
     Threads(usize),
     /// A system call failed.
     Io {

@@ -13,7 +13,8 @@ pub struct Process {
     pub rss_bytes: u64,
     /// Processor time, its own and the kernel's for it, of all its threads; without its children.
     pub cpu_time: Duration,
-    /// Open descriptors; `None` when we may not look (another user's process and no `CAP_SYS_PTRACE`).
+    /// Open descriptors; `None` when we may not look (another user's process and no
+    /// `CAP_SYS_PTRACE`).
     pub open_fds: Option<u64>,
     /// Threads.
     pub threads: u64,

@@ -1,27 +1,32 @@
-//! Every system call mainstay makes beyond the standard library, and the only `unsafe` code of the product.
+//! Every system call mainstay makes beyond the standard library, and the only `unsafe` code of the
+//! product.
 //!
 //! What this crate hides, so that nobody above has to know it:
 //!
-//! - **Starting a program** ([`spawn`]): identity, limits, descriptors, session and directory are set in the child
-//!   between `clone` and `execve`, where almost nothing is allowed; a failure there comes back as the exact step and
-//!   errno instead of a mysterious exit code 127. The new process is held by a pidfd from its first moment.
-//! - **Holding a process** ([`Child`]): signals and exit codes go through the pidfd, so a recycled pid is never hit.
-//!   A process that an earlier run of the daemon started can be taken over by [`Child::adopt`], and its exit code is
-//!   learned although it is not our child, as far as the kernel can say it.
-//! - **Pipes that outlive us** ([`pipe`]): a program whose output we capture holds both ends of its pipe, so it gets
-//!   no `SIGPIPE` when the daemon dies, and the next daemon goes on reading where the last one stopped.
-//! - **Waiting** ([`epoll`], [`signals`]): an epoll set that allocates nothing per wait, a wake-up handle for other
-//!   threads, signals as a readable descriptor.
-//! - **Being a daemon** ([`daemon`], [`lock`]): going to the background with a verdict for the caller, and a pid file
-//!   that at most one process can hold.
+//! - **Starting a program** ([`spawn`]): identity, limits, descriptors, session and directory are
+//!   set in the child between `clone` and `execve`, where almost nothing is allowed; a failure
+//!   there comes back as the exact step and errno instead of a mysterious exit code 127. The new
+//!   process is held by a pidfd from its first moment.
+//! - **Holding a process** ([`Child`]): signals and exit codes go through the pidfd, so a recycled
+//!   pid is never hit. A process that an earlier run of the daemon started can be taken over by
+//!   [`Child::adopt`], and its exit code is learned although it is not our child, as far as the
+//!   kernel can say it.
+//! - **Pipes that outlive us** ([`pipe`]): a program whose output we capture holds both ends of its
+//!   pipe, so it gets no `SIGPIPE` when the daemon dies, and the next daemon goes on reading where
+//!   the last one stopped.
+//! - **Waiting** ([`epoll`], [`signals`]): an epoll set that allocates nothing per wait, a wake-up
+//!   handle for other threads, signals as a readable descriptor.
+//! - **Being a daemon** ([`daemon`], [`lock`]): going to the background with a verdict for the
+//!   caller, and a pid file that at most one process can hold.
 //! - **Asking the kernel** ([`users`], [`peer`], [`gauge`], [`limits`], [`proc`]).
 //!
-//! The crate decides nothing: it never prints, never reads the environment or the command line, starts no thread.
-//! Small calls return [`std::io::Error`] and leave the context to the caller, who knows it; calls with more than one
-//! way to fail have their own error, see [`SpawnError`], [`ProgramError`], [`LockError`] and [`DaemonError`].
+//! The crate decides nothing: it never prints, never reads the environment or the command line,
+//! starts no thread. Small calls return [`std::io::Error`] and leave the context to the caller, who
+//! knows it; calls with more than one way to fail have their own error, see [`SpawnError`],
+//! [`ProgramError`], [`LockError`] and [`DaemonError`].
 //!
-//! The kernel is Linux 5.10 or newer on x86-64 or aarch64. Whatever is newer than 5.10 has a fallback that is named
-//! where it is used.
+//! The kernel is Linux 5.10 or newer on x86-64 or aarch64. Whatever is newer than 5.10 has a
+//! fallback that is named where it is used.
 //!
 //! ```
 //! use std::path::Path;

@@ -65,8 +65,8 @@ const TABLE: [(Resource, &str, &[&str], Number); 13] = [
 ];
 
 impl Resource {
-    /// Reads a name as the configuration spells it (`nofile`, `processes`, `address_space`, …) or the short name that
-    /// limits.conf(5) uses for it.
+    /// Reads a name as the configuration spells it (`nofile`, `processes`, `address_space`, …) or
+    /// the short name that limits.conf(5) uses for it.
     pub fn from_name(name: &str) -> Option<Self> {
         TABLE
             .iter()
@@ -107,14 +107,15 @@ pub fn get(pid: Option<i32>, resource: Resource) -> io::Result<(u64, u64)> {
     prlimit(pid, resource, None)
 }
 
-/// Sets the (soft, hard) limit of this process or of another, running one, and returns the one before. Raising a hard
-/// limit is for root (`EPERM`).
+/// Sets the (soft, hard) limit of this process or of another, running one, and returns the one
+/// before. Raising a hard limit is for root (`EPERM`).
 pub fn set(pid: Option<i32>, resource: Resource, soft: u64, hard: u64) -> io::Result<(u64, u64)> {
     prlimit(pid, resource, Some((soft, hard)))
 }
 
-/// Raises the soft limit of this process to at least `wanted`, and the hard one too where that is needed and allowed.
-/// Never lowers. Returns the soft limit that holds then; `EPERM` when the hard limit is in the way.
+/// Raises the soft limit of this process to at least `wanted`, and the hard one too where that is
+/// needed and allowed. Never lowers. Returns the soft limit that holds then; `EPERM` when the hard
+/// limit is in the way.
 pub fn raise(resource: Resource, wanted: u64) -> io::Result<u64> {
     let (soft, hard) = get(None, resource)?;
     if soft >= wanted {

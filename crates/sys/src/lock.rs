@@ -12,9 +12,9 @@ use crate::error::LockError;
 
 /// A held lock: the file exists, is locked (flock(2)) and has our pid in it.
 ///
-/// The lock goes when the process ends, however it ends, and what is left behind is a file that the next one takes
-/// over. It is not inherited by started programs. Dropping the value gives the lock up and leaves the file;
-/// [`release`](Self::release) removes it.
+/// The lock goes when the process ends, however it ends, and what is left behind is a file that the
+/// next one takes over. It is not inherited by started programs. Dropping the value gives the lock
+/// up and leaves the file; [`release`](Self::release) removes it.
 #[derive(Debug)]
 pub struct LockFile {
     file: File,
@@ -27,8 +27,8 @@ const LONGEST: u64 = 32;
 impl LockFile {
     /// Takes the lock and writes our pid, mode 0644, or says who has it. Never waits.
     ///
-    /// A daemon calls it after it went to the background, since a fork changes the pid. What is no pid file (a
-    /// symbolic link, a directory, a file with other content) is left alone.
+    /// A daemon calls it after it went to the background, since a fork changes the pid. What is no
+    /// pid file (a symbolic link, a directory, a file with other content) is left alone.
     pub fn acquire(path: &Path) -> Result<Self, LockError> {
         let failed = |doing| {
             move |source| LockError::Io {
@@ -86,8 +86,8 @@ impl LockFile {
                 Err(Errno::INTR) => continue,
                 Err(errno) => return Err(failed("lock")(errno.into())),
             }
-            // The holder may have removed the file between our opening and our locking it; then we hold the lock of a
-            // file that nobody else can find.
+            // The holder may have removed the file between our opening and our locking it; then we
+            // hold the lock of a file that nobody else can find.
             if !is_at(&file, path).map_err(failed("examine"))? {
                 continue;
             }
@@ -105,7 +105,8 @@ impl LockFile {
         &self.path
     }
 
-    /// Removes the file and gives the lock up. A file that someone else has put at this path is left alone.
+    /// Removes the file and gives the lock up. A file that someone else has put at this path is
+    /// left alone.
     pub fn release(self) -> io::Result<()> {
         // Removed while it is locked: afterwards it might be another's.
         if is_at(&self.file, &self.path)? {

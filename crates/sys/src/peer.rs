@@ -6,11 +6,12 @@ use std::os::fd::{AsFd, AsRawFd as _};
 
 use crate::call::check;
 
-/// Who connected, as the kernel noted it at that moment (`SO_PEERCRED`, unix(7)); it cannot be forged.
+/// Who connected, as the kernel noted it at that moment (`SO_PEERCRED`, unix(7)); it cannot be
+/// forged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
-    /// Its process; `None` when it is in a pid namespace we cannot see into. May have ended since, so good for
-    /// the audit log and not for decisions.
+    /// Its process; `None` when it is in a pid namespace we cannot see into. May have ended since,
+    /// so good for the audit log and not for decisions.
     pub pid: Option<i32>,
     /// Its effective user id.
     pub uid: u32,

@@ -1,7 +1,8 @@
-//! Pipes between a program and its log that outlive the daemon, and moving bytes out of them without a copy.
+//! Pipes between a program and its log that outlive the daemon, and moving bytes out of them
+//! without a copy.
 //!
-//! The moves take a descriptor of the reading end, never block (`SPLICE_F_NONBLOCK`), and share one meaning:
-//! `Ok(0)` is the end of the input, `WouldBlock` means that there is nothing now.
+//! The moves take a descriptor of the reading end, never block (`SPLICE_F_NONBLOCK`), and share one
+//! meaning: `Ok(0)` is the end of the input, `WouldBlock` means that there is nothing now.
 
 use std::fs::File;
 use std::io;
@@ -13,19 +14,20 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_siz
 
 use crate::call::retry;
 
-/// The room that [`capture_pipe`] is usually asked for: what an unprivileged process may have at most, by default.
+/// The room that [`capture_pipe`] is usually asked for: what an unprivileged process may have at
+/// most, by default.
 pub const CAPTURE_SIZE: usize = 1 << 20;
 
-/// A pipe for the output of a program: (our reading end, nonblocking; the writing end for the program). Both are
-/// close-on-exec.
+/// A pipe for the output of a program: (our reading end, nonblocking; the writing end for the
+/// program). Both are close-on-exec.
 ///
-/// The writing end is open for reading too. Whoever holds it therefore always has a reader, itself: when the daemon
-/// dies the program gets no `SIGPIPE`, its output stays in the pipe, and it waits when that is full, until the next
-/// daemon reads on ([`reopen_reader`]). The end of the input still comes when the last holder of a writing end is
-/// gone, so close ours after the spawn.
+/// The writing end is open for reading too. Whoever holds it therefore always has a reader, itself:
+/// when the daemon dies the program gets no `SIGPIPE`, its output stays in the pipe, and it waits
+/// when that is full, until the next daemon reads on ([`reopen_reader`]). The end of the input
+/// still comes when the last holder of a writing end is gone, so close ours after the spawn.
 ///
-/// `size` in bytes is what the kernel grants at most; it is halved until it does, since an unprivileged user's pipes
-/// are limited in sum (pipe(7)). See [`capacity`].
+/// `size` in bytes is what the kernel grants at most; it is halved until it does, since an
+/// unprivileged user's pipes are limited in sum (pipe(7)). See [`capacity`].
 pub fn capture_pipe(size: usize) -> io::Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
     enlarge(&reader, size);
@@ -59,14 +61,16 @@ fn reopen(fd: impl AsFd, flags: OFlags) -> io::Result<OwnedFd> {
     )?)
 }
 
-/// Opens for reading the pipe that a running process has as its descriptor `fd`, nonblocking, and says which it is
-/// ([`inode`]): the caller compares that with its notes before it believes that this is the pipe it made.
+/// Opens for reading the pipe that a running process has as its descriptor `fd`, nonblocking, and
+/// says which it is ([`inode`]): the caller compares that with its notes before it believes that
+/// this is the pipe it made.
 ///
-/// `InvalidData` when the descriptor is not a pipe; `NotFound` when the process or the descriptor is gone;
-/// `PermissionDenied` when it runs as another user and we lack `CAP_SYS_PTRACE`, which containers often drop.
+/// `InvalidData` when the descriptor is not a pipe; `NotFound` when the process or the descriptor
+/// is gone; `PermissionDenied` when it runs as another user and we lack `CAP_SYS_PTRACE`, which
+/// containers often drop.
 pub fn reopen_reader(pid: i32, fd: i32) -> io::Result<(OwnedFd, u64)> {
-    // First only a handle, which has no effect on whatever the process has put there: opening a device or a terminal
-    // may do something.
+    // First only a handle, which has no effect on whatever the process has put there: opening a
+    // device or a terminal may do something.
     let path = format!("/proc/{pid}/fd/{fd}");
     let handle = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let about = fstat(&handle)?;
@@ -97,11 +101,11 @@ pub fn bytes_readable(pipe: impl AsFd) -> io::Result<u64> {
     Ok(rustix::io::ioctl_fionread(pipe)?)
 }
 
-/// Moves up to `max` bytes from the pipe into the file at `offset`, inside the kernel: a daemon that is killed has
-/// either moved them or left them in the pipe, never lost them.
+/// Moves up to `max` bytes from the pipe into the file at `offset`, inside the kernel: a daemon
+/// that is killed has either moved them or left them in the pipe, never lost them.
 ///
-/// The file must not be open for appending (`EINVAL`); its own position is not used and not changed. On `ENOSPC` what
-/// was not written is still in the pipe.
+/// The file must not be open for appending (`EINVAL`); its own position is not used and not
+/// changed. On `ENOSPC` what was not written is still in the pipe.
 pub fn splice_to_file(
     pipe: impl AsFd,
     file: impl AsFd,
@@ -122,14 +126,14 @@ pub fn splice_to_file(
     })
 }
 
-/// Duplicates up to `max` bytes from one pipe into another; they stay in the first. `WouldBlock` also when the second
-/// is full.
+/// Duplicates up to `max` bytes from one pipe into another; they stay in the first. `WouldBlock`
+/// also when the second is full.
 pub fn tee(from: impl AsFd, to: impl AsFd, max: usize) -> io::Result<usize> {
     retry(|| Ok(rustix::pipe::tee(&from, &to, max, SpliceFlags::NONBLOCK)?))
 }
 
-/// Throws away up to `max` bytes of the pipe and says how many. Less than `max` may be more than nothing is left: ask
-/// again until it would block.
+/// Throws away up to `max` bytes of the pipe and says how many. Less than `max` may be more than
+/// nothing is left: ask again until it would block.
 pub fn discard(pipe: impl AsFd, max: usize) -> io::Result<usize> {
     let nowhere = File::options().write(true).open("/dev/null")?;
     retry(|| {
@@ -144,8 +148,8 @@ pub fn discard(pipe: impl AsFd, max: usize) -> io::Result<usize> {
     })
 }
 
-/// Whether reads and writes return `WouldBlock` instead of waiting. It holds for the open file, so for everybody who
-/// shares it.
+/// Whether reads and writes return `WouldBlock` instead of waiting. It holds for the open file, so
+/// for everybody who shares it.
 pub fn set_nonblocking(fd: impl AsFd, on: bool) -> io::Result<()> {
     let mut flags = fcntl_getfl(&fd)?;
     flags.set(OFlags::NONBLOCK, on);

@@ -12,8 +12,8 @@ pub fn boot_id() -> io::Result<String> {
         .to_owned())
 }
 
-/// When the process started, in clock ticks since boot. With the pid it names a process, since two processes that
-/// have the same number never start in the same tick. `ESRCH` when there is none.
+/// When the process started, in clock ticks since boot. With the pid it names a process, since two
+/// processes that have the same number never start in the same tick. `ESRCH` when there is none.
 pub fn start_time(pid: i32) -> io::Result<u64> {
     Ok(stat(pid)?.start_time)
 }
@@ -31,8 +31,8 @@ pub fn thread_count() -> io::Result<usize> {
     Ok(std::fs::read_dir("/proc/self/task")?.count())
 }
 
-/// Sets the file mode mask of this process (the nine permission bits count) and returns the one before. Files are
-/// made by many threads, so call it before they start.
+/// Sets the file mode mask of this process (the nine permission bits count) and returns the one
+/// before. Files are made by many threads, so call it before they start.
 pub fn set_umask(mask: u32) -> u32 {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask & 0o777)).as_raw_mode()
 }
@@ -74,7 +74,8 @@ pub(crate) fn stat(pid: i32) -> io::Result<Stat> {
 }
 
 fn parse(text: &str) -> Option<Stat> {
-    // The name is in parentheses and may contain some itself, so the fields count from the last one.
+    // The name is in parentheses and may contain some itself, so the fields count from the last
+    // one.
     let (_, rest) = text.rsplit_once(") ")?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
     // The first of them is field 3 of the manual page.
@@ -93,8 +94,8 @@ fn parse(text: &str) -> Option<Stat> {
 /// The exit status of a zombie that is not our child, if we may see it.
 pub(crate) fn zombie_status(pid: i32) -> Option<ExitStatus> {
     let stat = stat(pid).ok().filter(|stat| stat.state == 'Z')?;
-    // A zero is also what those see who may not look. Following the link to the program tells which: for a zombie
-    // there is no program, but only those who may look are told so.
+    // A zero is also what those see who may not look. Following the link to the program tells
+    // which: for a zombie there is no program, but only those who may look are told so.
     let may_look = || {
         std::fs::read_link(format!("/proc/{pid}/exe"))
             .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)

@@ -76,8 +76,8 @@ impl Signal {
     /// The terminal changed its size.
     pub const WINCH: Self = Self(libc::SIGWINCH);
 
-    /// The signal with this number; `None` for numbers no program can send or receive (0, above 64, and the two or
-    /// three real-time numbers that the C library keeps for itself).
+    /// The signal with this number; `None` for numbers no program can send or receive (0, above 64,
+    /// and the two or three real-time numbers that the C library keeps for itself).
     pub fn new(number: i32) -> Option<Self> {
         let named = NAMES.iter().any(|&(_, named)| named == number);
         (named || (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number)).then_some(Self(number))
@@ -140,9 +140,10 @@ pub struct SignalFd {
 impl SignalFd {
     /// Blocks the signals in this thread and makes a descriptor that delivers them.
     ///
-    /// Call it before other threads start: they inherit the blocking, and a signal that any thread has not blocked
-    /// would be delivered there, with its default deed, instead of here. The signals stay blocked when the value is
-    /// dropped. Programs started by [`Spawn`](crate::Spawn) begin with nothing blocked all the same.
+    /// Call it before other threads start: they inherit the blocking, and a signal that any thread
+    /// has not blocked would be delivered there, with its default deed, instead of here. The
+    /// signals stay blocked when the value is dropped. Programs started by [`Spawn`](crate::Spawn)
+    /// begin with nothing blocked all the same.
     pub fn new(signals: &[Signal]) -> io::Result<Self> {
         let set = set_of(signals)?;
         // SAFETY: set is an initialised sigset_t; the old mask is not asked for.
@@ -160,7 +161,8 @@ impl SignalFd {
         Ok(Self { fd })
     }
 
-    /// The next signal that has come and the pid of its sender (0 when the kernel sent it); `None` when there is none.
+    /// The next signal that has come and the pid of its sender (0 when the kernel sent it); `None`
+    /// when there is none.
     ///
     /// Equal signals that come before they are read arrive as one (standard signals do not queue).
     pub fn read(&self) -> io::Result<Option<(Signal, i32)>> {
@@ -171,8 +173,8 @@ impl SignalFd {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             Err(error) => return Err(error),
         }
-        // SAFETY: the buffer has the size of the structure and any bytes are a valid value of it (integers only);
-        // read_unaligned asks for no alignment.
+        // SAFETY: the buffer has the size of the structure and any bytes are a valid value of it
+        // (integers only); read_unaligned asks for no alignment.
         let info = unsafe {
             buffer
                 .as_ptr()
@@ -206,8 +208,9 @@ fn set_of(signals: &[Signal]) -> io::Result<libc::sigset_t> {
 
 /// All signals of this thread blocked, the raw kernel mask restored on drop.
 ///
-/// The C library's `pthread_sigmask` leaves out the signals it uses itself; here they must be blocked too, since a
-/// handler that runs in a process that shares our memory would run on our state.
+/// The C library's `pthread_sigmask` leaves out the signals it uses itself; here they must be
+/// blocked too, since a handler that runs in a process that shares our memory would run on our
+/// state.
 pub(crate) struct AllBlocked {
     before: u64,
 }
@@ -244,16 +247,18 @@ pub(crate) fn set_raw_mask(mask: &u64, before: Option<&mut u64>) {
     }
 }
 
-/// Puts every signal back to its default deed, async-signal-safe, the C library's own signals included.
+/// Puts every signal back to its default deed, async-signal-safe, the C library's own signals
+/// included.
 ///
-/// The Rust runtime ignores `SIGPIPE`, and ignored signals survive `execve`: without this every program we start
-/// would ignore it too.
+/// The Rust runtime ignores `SIGPIPE`, and ignored signals survive `execve`: without this every
+/// program we start would ignore it too.
 pub(crate) fn reset_all_handlers() {
-    // A kernel sigaction that is all zero means SIG_DFL, no flags, empty mask, whatever the order of its fields.
+    // A kernel sigaction that is all zero means SIG_DFL, no flags, empty mask, whatever the order
+    // of its fields.
     let default = [0_u64; 8];
     for number in 1..=64 {
-        // SAFETY: the buffer is larger than the kernel's structure; a null pointer asks for no old value. SIGKILL and
-        // SIGSTOP answer EINVAL, which is right: they have no other deed.
+        // SAFETY: the buffer is larger than the kernel's structure; a null pointer asks for no old
+        // value. SIGKILL and SIGSTOP answer EINVAL, which is right: they have no other deed.
         unsafe {
             libc::syscall(
                 libc::SYS_rt_sigaction,

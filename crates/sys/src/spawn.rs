@@ -1,32 +1,37 @@
 //! Starting a program with everything set: identity, limits, descriptors, session, directory.
 //!
-//! How it works. Everything the child needs is put together before it exists ([`prologue::Plan`]). Then a process is
-//! made that shares our memory and holds up this thread until it executes the program or fails
-//! (`CLONE_VM | CLONE_VFORK`), on a stack of its own, with all signals blocked. It runs [`prologue::main`], which
-//! makes system calls and nothing else, and tells a failure through a close-on-exec pipe as (stage, detail, errno).
+//! How it works. Everything the child needs is put together before it exists ([`prologue::Plan`]).
+//! Then a process is made that shares our memory and holds up this thread until it executes the
+//! program or fails (`CLONE_VM | CLONE_VFORK`), on a stack of its own, with all signals blocked. It
+//! runs [`prologue::main`], which makes system calls and nothing else, and tells a failure through
+//! a close-on-exec pipe as (stage, detail, errno).
 //!
 //! Why shared memory, and why it is safe:
-//! - A plain fork copies the page tables: time and memory that grow with the daemon, page faults in all its threads
-//!   afterwards, and `ENOMEM` under strict overcommit. Sharing costs the same for any size.
-//! - The usual dangers of vfork are each met: the child has its own stack (it cannot damage our frames); no signal
-//!   handler can run in it before all are reset (own handler table, all signals blocked, the C library's too); it
-//!   calls the kernel directly (the C library's `setuid` would talk to *our* threads); it neither allocates nor
-//!   panics; `errno` is the suspended thread's own.
-//! - Between the change of user and `execve` a process of another user shares our memory. It cannot be attacked
-//!   through it: the kernel marks memory undumpable when credentials change (`commit_creds`), which closes ptrace,
-//!   `/proc/PID/mem` and `process_vm_writev` to that user. Go's runtime and the container tools built on it start
-//!   their programs this way. A lasting effect: a daemon that has started a program as another user is itself
-//!   undumpable from then on, so it writes no core file; as it holds secrets, it should not.
-//! - Before Linux 5.16 a process that dumps core takes along those that share its memory. Signals are blocked in the
-//!   child until its last step, so that needs a sender in the microseconds before `execve`, and one with the right to
-//!   signal us as well: for another user's child the undumpable memory rules it out.
-//! - What stays is common to every way of waiting for `execve`: opening the program on a hung network file system
-//!   hangs the thread that spawns.
+//! - A plain fork copies the page tables: time and memory that grow with the daemon, page faults in
+//!   all its threads afterwards, and `ENOMEM` under strict overcommit. Sharing costs the same for
+//!   any size.
+//! - The usual dangers of vfork are each met: the child has its own stack (it cannot damage our
+//!   frames); no signal handler can run in it before all are reset (own handler table, all signals
+//!   blocked, the C library's too); it calls the kernel directly (the C library's `setuid` would
+//!   talk to *our* threads); it neither allocates nor panics; `errno` is the suspended thread's
+//!   own.
+//! - Between the change of user and `execve` a process of another user shares our memory. It cannot
+//!   be attacked through it: the kernel marks memory undumpable when credentials change
+//!   (`commit_creds`), which closes ptrace, `/proc/PID/mem` and `process_vm_writev` to that user.
+//!   Go's runtime and the container tools built on it start their programs this way. A lasting
+//!   effect: a daemon that has started a program as another user is itself undumpable from then on,
+//!   so it writes no core file; as it holds secrets, it should not.
+//! - Before Linux 5.16 a process that dumps core takes along those that share its memory. Signals
+//!   are blocked in the child until its last step, so that needs a sender in the microseconds
+//!   before `execve`, and one with the right to signal us as well: for another user's child the
+//!   undumpable memory rules it out.
+//! - What stays is common to every way of waiting for `execve`: opening the program on a hung
+//!   network file system hangs the thread that spawns.
 //!
-//! Why `clone` and not `clone3`: it gives the same pidfd, sandboxes that cannot look into the argument structure of
-//! `clone3` refuse that call whole (the default profile of common container runtimes does), and the C library
-//! starts the child on its new stack for us. Where even `clone` with these flags is refused, a fork and
-//! `pidfd_open` do the same, slower.
+//! Why `clone` and not `clone3`: it gives the same pidfd, sandboxes that cannot look into the
+//! argument structure of `clone3` refuse that call whole (the default profile of common container
+//! runtimes does), and the C library starts the child on its new stack for us. Where even `clone`
+//! with these flags is refused, a fork and `pidfd_open` do the same, slower.
 
 mod program;
 mod prologue;
@@ -54,12 +59,13 @@ use raw::Strings;
 
 /// A program to start and all that is set before it runs.
 ///
-/// The program starts with default signal handlers, no blocked signal, and no descriptor but the named ones;
-/// descriptors 0, 1 and 2 that are not named are `/dev/null`, so that nothing the program opens becomes its
-/// standard output by accident.
+/// The program starts with default signal handlers, no blocked signal, and no descriptor but the
+/// named ones; descriptors 0, 1 and 2 that are not named are `/dev/null`, so that nothing the
+/// program opens becomes its standard output by accident.
 #[derive(Debug)]
 pub struct Spawn {
-    /// The file to execute, already looked up (see [`resolve_program`]). A relative path counts from `cwd`.
+    /// The file to execute, already looked up (see [`resolve_program`]). A relative path counts
+    /// from `cwd`.
     pub program: PathBuf,
     /// The whole `argv`, `argv[0]` included.
     pub args: Vec<OsString>,
@@ -69,19 +75,20 @@ pub struct Spawn {
     pub cwd: Option<PathBuf>,
     /// Its file mode mask (only the nine permission bits count); ours when `None`.
     pub umask: Option<u32>,
-    /// Who it runs as; as we do when `None`. If we are not root and already have this user and group, there is
-    /// nothing to change and the groups stay as they are.
+    /// Who it runs as; as we do when `None`. If we are not root and already have this user and
+    /// group, there is nothing to change and the groups stay as they are.
     pub identity: Option<Identity>,
-    /// (resource, soft, hard); [`limits::UNLIMITED`](crate::limits::UNLIMITED) means none. Set before the user
-    /// changes, since only root can raise a hard limit.
+    /// (resource, soft, hard); [`limits::UNLIMITED`](crate::limits::UNLIMITED) means none. Set
+    /// before the user changes, since only root can raise a hard limit.
     pub limits: Vec<(Resource, u64, u64)>,
-    /// What the program finds open: (our descriptor, its number there). Ours are closed when this value is dropped,
-    /// so drop it after spawning, or the pipe of a dead program never ends.
+    /// What the program finds open: (our descriptor, its number there). Ours are closed when this
+    /// value is dropped, so drop it after spawning, or the pipe of a dead program never ends.
     pub fds: Vec<(OwnedFd, i32)>,
     /// Whether it leads a session and process group of its own, without terminal; needed for
     /// [`Child::signal_group`].
     pub session: bool,
-    /// Whether set-user-id programs lose their effect for it and all it starts (`PR_SET_NO_NEW_PRIVS`).
+    /// Whether set-user-id programs lose their effect for it and all it starts
+    /// (`PR_SET_NO_NEW_PRIVS`).
     pub no_new_privs: bool,
 }
 
@@ -113,7 +120,8 @@ impl Spawn {
         }
     }
 
-    /// Starts it. When this returns `Ok`, the program has been executed; dropping the [`Child`] does not end it.
+    /// Starts it. When this returns `Ok`, the program has been executed; dropping the [`Child`]
+    /// does not end it.
     pub fn spawn(&self) -> Result<Child, SpawnError> {
         self.spawn_by(Detour::default())
     }
@@ -208,14 +216,16 @@ impl Spawn {
             list_descriptors: detour.list_descriptors,
         };
 
-        // Held until the child is registered: nobody may take a process of ours for a stranger in between.
+        // Held until the child is registered: nobody may take a process of ours for a stranger in
+        // between.
         let spawning = crate::reap::spawning();
         let (pid, pidfd) = start(&plan, detour.fork).map_err(failed(Stage::Clone))?;
         drop(report_writer);
         match read_report(&report) {
             None => Ok(Child::spawned(pid, pidfd, &spawning)),
             Some((stage, detail, errno)) => {
-                // It is ending by itself. What it ended with says nothing new, and it must not stay a zombie.
+                // It is ending by itself. What it ended with says nothing new, and it must not stay
+                // a zombie.
                 let _ = wait_id(Whom::Pidfd(pidfd.as_raw_fd()), 0);
                 Err(self.error(stage, errno, self.subject(stage, detail)))
             }
@@ -283,7 +293,8 @@ fn c_strings(all: impl Iterator<Item = Vec<u8>>) -> Result<Vec<CString>, Errno> 
         .collect()
 }
 
-/// Makes the process that carries the plan out. Returns when it has executed the program or has ended.
+/// Makes the process that carries the plan out. Returns when it has executed the program or has
+/// ended.
 fn start(plan: &Plan<'_>, by_fork: bool) -> std::io::Result<(i32, OwnedFd)> {
     // The errors by which a sandbox or an emulator says that it does not do this kind of clone.
     const REFUSED: [i32; 3] = [libc::ENOSYS, libc::EPERM, libc::EINVAL];
@@ -306,10 +317,11 @@ fn start_sharing(plan: &Plan<'_>) -> std::io::Result<(i32, OwnedFd)> {
     let mut pidfd: libc::c_int = -1;
     let argument = std::ptr::from_ref(plan).cast_mut().cast();
     let blocked = AllBlocked::new();
-    // SAFETY: the stack is mapped, writable, aligned and used by nobody else; CLONE_VFORK suspends this thread until
-    // the child has left our memory, so `plan`, `stack` and `pidfd` outlive its use of them; `main` only makes system
-    // calls and never returns into our frames; no signal handler can run in the child (see the module's page). The
-    // kernel writes the pidfd where CLONE_PIDFD says, the third argument after the flags.
+    // SAFETY: the stack is mapped, writable, aligned and used by nobody else; CLONE_VFORK suspends
+    // this thread until the child has left our memory, so `plan`, `stack` and `pidfd` outlive its
+    // use of them; `main` only makes system calls and never returns into our frames; no signal
+    // handler can run in the child (see the module's page). The kernel writes the pidfd where
+    // CLONE_PIDFD says, the third argument after the flags.
     let returned =
         unsafe { libc::clone(prologue::main, stack.top(), FLAGS, argument, &raw mut pidfd) };
     let result = crate::call::check(returned);
@@ -325,9 +337,9 @@ fn start_sharing(plan: &Plan<'_>) -> std::io::Result<(i32, OwnedFd)> {
 
 fn start_forking(plan: &Plan<'_>) -> std::io::Result<(i32, OwnedFd)> {
     let blocked = AllBlocked::new();
-    // The plain system call: no handlers of pthread_atfork, no locks of the allocator, as the child uses neither.
-    // SAFETY: with only SIGCHLD this is fork(2). The child has a copy of this one thread and goes straight to the
-    // prologue, which makes system calls and does not return.
+    // The plain system call: no handlers of pthread_atfork, no locks of the allocator, as the child
+    // uses neither. SAFETY: with only SIGCHLD this is fork(2). The child has a copy of this one
+    // thread and goes straight to the prologue, which makes system calls and does not return.
     let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
     if pid == 0 {
         prologue::main(std::ptr::from_ref(plan).cast_mut().cast());
@@ -343,8 +355,8 @@ fn start_forking(plan: &Plan<'_>) -> std::io::Result<(i32, OwnedFd)> {
 
 /// The pidfd of a child that was made without one.
 ///
-/// The pid cannot have been given to another: the child is not reaped yet, and strangers are not reaped while the
-/// caller holds its place in the registry.
+/// The pid cannot have been given to another: the child is not reaped yet, and strangers are not
+/// reaped while the caller holds its place in the registry.
 fn hold(pid: i32) -> std::io::Result<(i32, OwnedFd)> {
     let pidfd = crate::child::open_pidfd(pid).inspect_err(|_| {
         // A process we could not hold is worse than none.
@@ -355,9 +367,11 @@ fn hold(pid: i32) -> std::io::Result<(i32, OwnedFd)> {
     Ok((pid, pidfd))
 }
 
-/// What the child says before it gives up; `None` when the pipe ends in silence because `execve` closed it.
+/// What the child says before it gives up; `None` when the pipe ends in silence because `execve`
+/// closed it.
 ///
-/// A child that is killed before that is silent too. It is then a program that ended early, as its exit status says.
+/// A child that is killed before that is silent too. It is then a program that ended early, as its
+/// exit status says.
 fn read_report(report: &OwnedFd) -> Option<(Stage, u32, Errno)> {
     let mut buffer = [0_u8; REPORT_BYTES];
     let count = retry(|| Ok(rustix::io::read(report, &mut buffer)?)).ok()?;
@@ -372,7 +386,8 @@ fn read_report(report: &OwnedFd) -> Option<(Stage, u32, Errno)> {
     ))
 }
 
-/// The stack of a child that shares our memory, with a page below it that faults instead of letting it run over.
+/// The stack of a child that shares our memory, with a page below it that faults instead of letting
+/// it run over.
 struct Stack {
     base: *mut std::ffi::c_void,
 }
@@ -384,7 +399,8 @@ impl Stack {
     const GUARD: usize = 64 * 1024;
 
     fn new() -> std::io::Result<Self> {
-        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing that exists.
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing that
+        // exists.
         let base = unsafe {
             mmap_anonymous(
                 std::ptr::null_mut(),

@@ -1,4 +1,5 @@
-//! Users and groups of this machine, through the C library and so through whatever the machine is set up to ask.
+//! Users and groups of this machine, through the C library and so through whatever the machine is
+//! set up to ask.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
@@ -18,8 +19,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Whether we are not root and already have this user and group, so that nothing needs to change (and nothing
-    /// could: setgroups(2) is for root even when it changes nothing).
+    /// Whether we are not root and already have this user and group, so that nothing needs to
+    /// change (and nothing could: setgroups(2) is for root even when it changes nothing).
     pub(crate) fn is_ours_already(&self) -> bool {
         let (uid, gid) = (
             rustix::process::getuid().as_raw(),
@@ -48,7 +49,8 @@ pub fn effective_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// Finds a user by name, or by number if no name matches (the order of chown(1)). `None` when there is none.
+/// Finds a user by name, or by number if no name matches (the order of chown(1)). `None` when there
+/// is none.
 ///
 /// May read files and ask directory services over the network: not for a thread that must not wait.
 pub fn lookup(name: &str) -> io::Result<Option<User>> {
@@ -56,7 +58,8 @@ pub fn lookup(name: &str) -> io::Result<Option<User>> {
     let Ok(c_name) = CString::new(name) else {
         return Ok(None);
     };
-    // SAFETY: the name ends with a NUL, the other pointers come from `entry` and are valid for what they are.
+    // SAFETY: the name ends with a NUL, the other pointers come from `entry` and are valid for what
+    // they are.
     let by_name = entry(
         |record, buffer, size, found| unsafe {
             libc::getpwnam_r(c_name.as_ptr(), record, buffer, size, found)
@@ -78,13 +81,15 @@ pub fn by_uid(uid: u32) -> io::Result<Option<User>> {
     )
 }
 
-/// The id of a group given by name, or by number if no name matches. `None` when there is no such group.
+/// The id of a group given by name, or by number if no name matches. `None` when there is no such
+/// group.
 pub fn group(name: &str) -> io::Result<Option<u32>> {
     let Ok(c_name) = CString::new(name) else {
         return Ok(None);
     };
     let gid = |record: &libc::group| Ok(record.gr_gid);
-    // SAFETY: the name ends with a NUL, the other pointers come from `entry` and are valid for what they are.
+    // SAFETY: the name ends with a NUL, the other pointers come from `entry` and are valid for what
+    // they are.
     let by_name = entry(
         |record, buffer, size, found| unsafe {
             libc::getgrnam_r(c_name.as_ptr(), record, buffer, size, found)
@@ -112,7 +117,8 @@ fn number(text: &str) -> Option<u32> {
     number.filter(|number| *number != u32::MAX)
 }
 
-/// One of the `get…_r` calls: the record or null in `found`, strings in a buffer that must be large enough.
+/// One of the `get…_r` calls: the record or null in `found`, strings in a buffer that must be large
+/// enough.
 fn entry<Raw, T>(
     ask: impl Fn(*mut Raw, *mut libc::c_char, usize, *mut *mut Raw) -> libc::c_int,
     read: impl Fn(&Raw) -> io::Result<T>,
@@ -129,8 +135,8 @@ fn entry<Raw, T>(
             &raw mut found,
         ) {
             0 if found.is_null() => return Ok(None),
-            // SAFETY: success and a pointer that is not null: it points to `record`, filled, with its strings in
-            // `buffer`; both live until `read` is done.
+            // SAFETY: success and a pointer that is not null: it points to `record`, filled, with
+            // its strings in `buffer`; both live until `read` is done.
             0 => return read(unsafe { &*found }).map(Some),
             libc::EINTR => {}
             libc::ERANGE if buffer.len() < MOST => buffer.resize(buffer.len() * 4, 0),
@@ -168,7 +174,8 @@ fn groups_of(name: &CStr, primary: u32) -> io::Result<Vec<u32>> {
         let room =
             i32::try_from(groups.len()).map_err(|_| io::Error::from_raw_os_error(libc::ERANGE))?;
         let mut count = room;
-        // SAFETY: the name ends with a NUL, and `count` says how many entries the array has room for.
+        // SAFETY: the name ends with a NUL, and `count` says how many entries the array has room
+        // for.
         let returned = unsafe {
             libc::getgrouplist(name.as_ptr(), primary, groups.as_mut_ptr(), &raw mut count)
         };

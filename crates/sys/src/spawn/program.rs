@@ -13,10 +13,11 @@ use crate::error::ProgramError;
 
 /// Finds the file that a program name means.
 ///
-/// A name with a slash is a path, counted from `cwd` when relative. Any other name is looked for in the directories
-/// of `path_var` (separated by `:`; an empty part is `cwd`, relative parts count from it), and the first file that
-/// may be executed wins, as for execvp(3). If only unsuitable ones are found, the error is about the first of them:
-/// supervisord answers with a different fault for each case.
+/// A name with a slash is a path, counted from `cwd` when relative. Any other name is looked for in
+/// the directories of `path_var` (separated by `:`; an empty part is `cwd`, relative parts count
+/// from it), and the first file that may be executed wins, as for execvp(3). If only unsuitable
+/// ones are found, the error is about the first of them: supervisord answers with a different fault
+/// for each case.
 pub fn resolve_program(
     name: &OsStr,
     path_var: &OsStr,

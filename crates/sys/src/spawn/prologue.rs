@@ -1,8 +1,8 @@
 //! What the new process does between its birth and the program: system calls, and nothing else.
 //!
-//! This code runs in a process that may share our memory while our other threads go on (see the module above). It
-//! must not allocate, lock, panic, unwind, use thread-locals or call C library functions that do; every step is a
-//! system call of [`raw`].
+//! This code runs in a process that may share our memory while our other threads go on (see the
+//! module above). It must not allocate, lock, panic, unwind, use thread-locals or call C library
+//! functions that do; every step is a system call of [`raw`].
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_void};
@@ -83,7 +83,8 @@ impl Gaps {
     }
 }
 
-/// The gaps between the targets; `None` when a target is negative, named twice or the highest number there is.
+/// The gaps between the targets; `None` when a target is negative, named twice or the highest
+/// number there is.
 pub(super) fn gaps(targets: &[c_int]) -> Option<Gaps> {
     let mut sorted = targets.to_vec();
     sorted.sort_unstable();
@@ -133,7 +134,8 @@ pub(super) fn decode(bytes: [u8; REPORT_BYTES]) -> (u32, u32, c_int) {
     )
 }
 
-/// The life of the child. Never returns: it becomes the program, or tells why not and ends with 127.
+/// The life of the child. Never returns: it becomes the program, or tells why not and ends with
+/// 127.
 pub(super) extern "C" fn main(plan: *mut c_void) -> c_int {
     // SAFETY: the parent passes a pointer to its Plan and keeps it until we have left its memory.
     let plan = unsafe { &*plan.cast::<Plan<'_>>() };
@@ -144,11 +146,11 @@ pub(super) extern "C" fn main(plan: *mut c_void) -> c_int {
     raw::exit(127)
 }
 
-/// The steps, in the order that each needs:
-/// descriptors before limits (a low nofile limit would forbid the numbers), limits before the user (only root raises
-/// hard ones), groups before the group before the user (root's rights go with the user), directory and program as the
-/// user (so that they are refused to whom they should be), signals last (a signal from now on ends the child, which
-/// is what the sender wants).
+/// The steps, in the order that each needs: descriptors before limits (a low nofile limit would
+/// forbid the numbers), limits before the user (only root raises hard ones), groups before the
+/// group before the user (root's rights go with the user), directory and program as the user (so
+/// that they are refused to whom they should be), signals last (a signal from now on ends the
+/// child, which is what the sender wants).
 fn carry_out(plan: &Plan<'_>, report: c_int) -> Result<raw::Never, Failure> {
     let at = |stage, detail| move |errno| (stage, detail, errno);
 
@@ -212,8 +214,9 @@ fn close_ranges(gaps: &Gaps, report: c_int) -> Result<(), c_int> {
 
 /// Closes what `/proc/self/fd` lists and is not to stay.
 ///
-/// Not a loop up to the limit: that may be 2^30, and descriptors may be open above a limit that was lowered later.
-/// Where `/proc` is missing too this fails, and with it the start: leaking descriptors is no fallback.
+/// Not a loop up to the limit: that may be 2^30, and descriptors may be open above a limit that was
+/// lowered later. Where `/proc` is missing too this fails, and with it the start: leaking
+/// descriptors is no fallback.
 fn close_listed(gaps: &Gaps, report: c_int) -> Result<(), c_int> {
     let listing = raw::open_directory(c"/proc/self/fd")?;
     let mut buffer = raw::Entries([0; 2048]);
@@ -240,7 +243,8 @@ fn close_listed(gaps: &Gaps, report: c_int) -> Result<(), c_int> {
     Ok(())
 }
 
-/// The number that the name of the first directory entry spells (`None` for `.` and `..`), and the entries behind it.
+/// The number that the name of the first directory entry spells (`None` for `.` and `..`), and the
+/// entries behind it.
 fn first_entry(bytes: &[u8]) -> Option<(Option<c_int>, &[u8])> {
     let length = bytes
         .get(offset_of!(libc::dirent64, d_reclen)..)?

@@ -1,6 +1,7 @@
-//! System calls as a process that shares our memory may make them: straight to the kernel, no allocation, no lock,
-//! no thread-local but `errno`, which belongs to a thread that is suspended meanwhile. The C library's own functions
-//! will not do: its `setuid` and its like want to tell all threads, and would tell ours.
+//! System calls as a process that shares our memory may make them: straight to the kernel, no
+//! allocation, no lock, no thread-local but `errno`, which belongs to a thread that is suspended
+//! meanwhile. The C library's own functions will not do: its `setuid` and its like want to tell all
+//! threads, and would tell ours.
 //!
 //! Errors are plain errno numbers.
 
@@ -69,7 +70,8 @@ impl<'a> Strings<'a> {
 pub(super) fn execute(program: &CStr, args: &Strings<'_>, env: &Strings<'_>) -> c_int {
     let args = args.pointers.as_ptr().expose_provenance();
     let env = env.pointers.as_ptr().expose_provenance();
-    // SAFETY: a C string and two arrays of C strings that end with null, all borrowed over the call.
+    // SAFETY: a C string and two arrays of C strings that end with null, all borrowed over the
+    // call.
     match unsafe {
         call(
             libc::SYS_execve,
@@ -117,7 +119,8 @@ pub(super) fn duplicate_to(fd: c_int, target: c_int) -> Result<()> {
     unsafe { call(libc::SYS_dup3, [word(fd), word(target)]) }.map(drop)
 }
 
-/// Closes `first` to `last`, both included; nothing when `first` is greater. Linux 5.9, and a sandbox may refuse it.
+/// Closes `first` to `last`, both included; nothing when `first` is greater. Linux 5.9, and a
+/// sandbox may refuse it.
 pub(super) fn close_range(first: c_int, last: c_int) -> Result<()> {
     if first > last {
         return Ok(());
@@ -146,7 +149,8 @@ pub(super) fn open_directory(path: &CStr) -> Result<c_int> {
 #[repr(align(8))]
 pub(super) struct Entries(pub(super) [u8; 2048]);
 
-/// Fills the buffer with directory entries (`linux_dirent64`) and says how many bytes; 0 at the end.
+/// Fills the buffer with directory entries (`linux_dirent64`) and says how many bytes; 0 at the
+/// end.
 pub(super) fn list_directory(fd: c_int, buffer: &mut Entries) -> Result<usize> {
     let bytes = buffer.0.len();
     let args = [word(fd), buffer.0.as_mut_ptr().expose_provenance(), bytes];

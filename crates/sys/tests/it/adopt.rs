@@ -1,4 +1,5 @@
-//! Taking over processes that an earlier run started, and learning how they end although they are not our children.
+//! Taking over processes that an earlier run started, and learning how they end although they are
+//! not our children.
 
 use std::fs;
 use std::path::Path;

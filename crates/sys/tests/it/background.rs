@@ -6,27 +6,7 @@ use std::path::Path;
 use mainstay_sys::daemon::{Daemonized, Verdict, daemonize};
 use mainstay_sys::{DaemonError, ExitStatus, LockError, LockFile};
 
-use crate::{DEADLINE, read, until};
-
-/// Runs the code in a process of its own with one thread, and gives back how that ended.
-fn in_child(code: impl FnOnce() -> i32 + std::panic::UnwindSafe) -> ExitStatus {
-    // SAFETY: the child runs the closure only and leaves by _exit.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        let code = std::panic::catch_unwind(code).unwrap_or(99);
-        // SAFETY: ends this process without running the exit handlers of the test harness.
-        unsafe { libc::_exit(code) };
-    }
-    assert!(pid > 0);
-    let mut word = 0;
-    // SAFETY: our own child and a valid pointer.
-    assert_eq!(unsafe { libc::waitpid(pid, &raw mut word, 0) }, pid);
-    if libc::WIFEXITED(word) {
-        ExitStatus::Code(libc::WEXITSTATUS(word))
-    } else {
-        ExitStatus::Unknown
-    }
-}
+use crate::{DEADLINE, in_child, read, until};
 
 /// Writes it where the test can see it, whole or not at all.
 fn tell(dir: &Path, name: &str, text: &str) {

@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 use mainstay_sys::spawn::Detour;
 use mainstay_sys::{Child, ExitStatus, Spawn};
 
-/// How long a test waits for something that should come at once; only a failing test ever waits that long.
+/// How long a test waits for something that should come at once; only a failing test ever waits
+/// that long.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Every way a program can be started in.
@@ -72,6 +73,26 @@ fn ended(child: &Child) -> ExitStatus {
         .wait(Some(DEADLINE))
         .unwrap()
         .expect("the program did not end")
+}
+
+/// Runs the code in a process of its own with one thread, and gives back how that ended.
+fn in_child(code: impl FnOnce() -> i32 + std::panic::UnwindSafe) -> ExitStatus {
+    // SAFETY: the child runs the closure only and leaves by _exit.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let code = std::panic::catch_unwind(code).unwrap_or(99);
+        // SAFETY: ends this process without running the exit handlers of the test harness.
+        unsafe { libc::_exit(code) };
+    }
+    assert!(pid > 0);
+    let mut word = 0;
+    // SAFETY: our own child and a valid pointer.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut word, 0) }, pid);
+    if libc::WIFEXITED(word) {
+        ExitStatus::Code(libc::WEXITSTATUS(word))
+    } else {
+        ExitStatus::Unknown
+    }
 }
 
 /// Waits until it is so.

@@ -8,7 +8,7 @@ use mainstay_sys::limits::{self, Resource, UNLIMITED};
 use mainstay_sys::spawn::{Detour, Identity};
 use mainstay_sys::{Errno, ExitStatus, Spawn, Stage};
 
-use crate::{DETOURS, ended, is_root, pipe, run, shell};
+use crate::{DETOURS, ended, in_child, is_root, pipe, run, shell};
 
 #[test]
 fn directory_mask_arguments_and_environment() {
@@ -250,48 +250,40 @@ fn who_is_not_root_stays_who_it_is() {
     if !is_root("becoming an ordinary user first") {
         return;
     }
-    // SAFETY: the child of the fork only runs this test's own code and leaves by _exit.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        let code = std::panic::catch_unwind(|| {
-            // SAFETY: plain integers, in a process that only we use.
-            let group = unsafe { libc::setgid(4711) };
-            // SAFETY: as above.
-            let user = unsafe { libc::setuid(4711) };
-            assert_eq!((group, user), (0, 0));
-            for detour in DETOURS {
-                let mut spawn = shell("id -u");
-                spawn.identity = Some(Identity {
-                    uid: 4711,
-                    gid: 4711,
-                    groups: vec![1, 2, 3],
-                });
-                assert_eq!(run(spawn, detour).0, "4711\n", "nothing to change");
-                for (uid, gid) in [(4712, 4711), (4711, 4712), (0, 0)] {
-                    let mut spawn = shell("true");
-                    spawn.identity = Some(Identity {
-                        uid,
-                        gid,
-                        groups: vec![],
-                    });
-                    let error = spawn.spawn_by(detour).unwrap_err();
-                    assert_eq!((error.stage, error.errno), (Stage::Groups, Errno::PERM));
-                    assert!(error.guidance().is_some());
-                }
+    let status = in_child(|| {
+        // SAFETY: plain integers, in a process that only we use.
+        let group = unsafe { libc::setgid(4711) };
+        // SAFETY: as above.
+        let user = unsafe { libc::setuid(4711) };
+        assert_eq!((group, user), (0, 0));
+        for detour in DETOURS {
+            let mut spawn = shell("id -u");
+            spawn.identity = Some(Identity {
+                uid: 4711,
+                gid: 4711,
+                groups: vec![1, 2, 3],
+            });
+            assert_eq!(run(spawn, detour).0, "4711\n", "nothing to change");
+            for (uid, gid) in [(4712, 4711), (4711, 4712), (0, 0)] {
                 let mut spawn = shell("true");
-                spawn.limits = vec![(Resource::Core, 0, 0), (Resource::Nofile, 1, u64::MAX)];
+                spawn.identity = Some(Identity {
+                    uid,
+                    gid,
+                    groups: vec![],
+                });
                 let error = spawn.spawn_by(detour).unwrap_err();
-                assert_eq!((error.stage, error.errno), (Stage::Limits, Errno::PERM));
-                assert!(error.subject.starts_with("nofile"), "{error}");
+                assert_eq!((error.stage, error.errno), (Stage::Groups, Errno::PERM));
+                assert!(error.guidance().is_some());
             }
-        });
-        // SAFETY: ends this process without running the exit handlers of the test harness.
-        unsafe { libc::_exit(i32::from(code.is_err())) };
-    }
-    let mut word = 0;
-    // SAFETY: our own child and a valid pointer.
-    assert_eq!(unsafe { libc::waitpid(pid, &raw mut word, 0) }, pid);
-    assert_eq!(word, 0, "the child's assertions");
+            let mut spawn = shell("true");
+            spawn.limits = vec![(Resource::Core, 0, 0), (Resource::Nofile, 1, u64::MAX)];
+            let error = spawn.spawn_by(detour).unwrap_err();
+            assert_eq!((error.stage, error.errno), (Stage::Limits, Errno::PERM));
+            assert!(error.subject.starts_with("nofile"), "{error}");
+        }
+        0
+    });
+    assert_eq!(status, ExitStatus::Code(0), "see the panic above");
 }
 
 /// What a case does to a request that is fine.
@@ -384,8 +376,17 @@ fn failures_name_their_step_and_their_reason() {
     }
 }
 
+/// In a process of its own, since other tests would count too.
 #[test]
 fn no_zombie_and_no_descriptor_is_left() {
+    assert_eq!(
+        in_child(start_two_hundred),
+        ExitStatus::Code(0),
+        "see the panic above"
+    );
+}
+
+fn start_two_hundred() -> i32 {
     let me = i32::try_from(std::process::id()).unwrap();
     let children = || {
         let mine = fs::read_dir("/proc/self/task").unwrap().flatten();
@@ -424,21 +425,19 @@ fn no_zombie_and_no_descriptor_is_left() {
             );
         }
     }
-    if std::env::var_os("NEXTEST").is_some() {
-        // With other tests in this process the counts are not ours alone.
-        assert_eq!(
-            (
-                mainstay_sys::gauge::process(me).unwrap().open_fds,
-                children()
-            ),
-            before
-        );
-        assert!(
-            mapped() <= maps + 4,
-            "stacks are given back: {maps} mappings before, {} after",
-            mapped()
-        );
-    }
+    assert_eq!(
+        (
+            mainstay_sys::gauge::process(me).unwrap().open_fds,
+            children()
+        ),
+        before
+    );
+    assert!(
+        mapped() <= maps + 4,
+        "stacks are given back: {maps} mappings before, {} after",
+        mapped()
+    );
+    0
 }
 
 #[test]

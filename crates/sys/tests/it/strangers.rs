@@ -4,10 +4,15 @@ use std::io::Read as _;
 
 use mainstay_sys::{ExitStatus, reap_strangers, set_child_subreaper};
 
-use crate::{ended, pipe, shell, state, until};
+use crate::{ended, in_child, pipe, shell, state, until};
 
+/// In a process of its own, since a sweep concerns the children of all tests that run in this one.
 #[test]
 fn orphans_are_reaped_and_children_are_left() {
+    assert_eq!(in_child(sweep), ExitStatus::Code(0), "see the panic above");
+}
+
+fn sweep() -> i32 {
     set_child_subreaper().unwrap();
     // Ended children that are somebody's, in front of and behind the orphan.
     let ours = shell("exit 11").spawn().unwrap();
@@ -104,4 +109,5 @@ fn orphans_are_reaped_and_children_are_left() {
         assert!(results.iter().all(Result::is_ok));
         assert_eq!(sweeper.join().unwrap(), []);
     });
+    0
 }
