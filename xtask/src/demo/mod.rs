@@ -63,13 +63,16 @@ pub(crate) fn main(args: &[String]) -> Outcome {
     let mut scene = Scene::open(&binaries, &stop)?;
     print!("{}", invitation(&scene));
     while !stop() {
-        if let Some(status) = scene.daemon_ended()? {
-            println!("mainstay ended with {status}");
-            return Ok(if status.success() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            });
+        match scene.daemon_ended()? {
+            None => {}
+            Some(status) if status.success() => {
+                println!("mainstay ended with {status}");
+                return Ok(ExitCode::SUCCESS);
+            }
+            Some(status) => {
+                println!("mainstay ended with {status}; starting it again: the shops still run");
+                scene.start(&stop)?;
+            }
         }
         std::thread::sleep(PAUSE);
     }

@@ -75,7 +75,9 @@ impl Scene {
             .map_err(|why| failed(&config, why))
     }
 
-    fn start(&mut self, stop: &dyn Fn() -> bool) -> Result<(), String> {
+    /// Starts the daemon and waits until the shops answer. What an earlier daemon that was killed
+    /// has left running is taken over.
+    pub(super) fn start(&mut self, stop: &dyn Fn() -> bool) -> Result<(), String> {
         let output = self.file("mainstay.out");
         let log = File::create(&output)
             .map_err(|why| format!("cannot write {}: {why}", output.display()))?;
