@@ -41,41 +41,79 @@ pub(crate) struct Transcript {
     hiding: bool,
     /// The test whose output is being shown.
     test: String,
+    /// Inside a run of nextest: what looks like libtest there is one test's own output.
+    nextest: bool,
 }
 
 impl Transcript {
     /// Takes one line; says whether the person should see it.
     pub(crate) fn line(&mut self, line: &str) -> bool {
         let text = line.trim();
+        if text.starts_with("Starting ") && text.contains(" across ") {
+            self.nextest = true;
+        }
+        if self.nextest {
+            self.nextest_line(text)
+        } else {
+            self.libtest_line(text)
+        }
+    }
+
+    fn libtest_line(&mut self, text: &str) -> bool {
         if text.starts_with("Running ") || text.starts_with("Doc-tests ") {
             self.binary += 1;
-        }
-        if text == "successes:" {
+        } else if text == "successes:" {
             self.hiding = true;
-        } else if text == "failures:" || text.starts_with("test result:") {
+        } else if text == "failures:" {
             self.hiding = false;
-        }
-        if let Some((test, nextest)) = heading(text) {
+        } else if let Some(test) = heading(text) {
             test.clone_into(&mut self.test);
-            self.hiding |= nextest;
-            return !self.hiding;
+        } else if let Some((test, reason)) = ignored(text) {
+            self.ignored.push((test.to_owned(), reason.to_owned()));
+        } else if let Some(counts) = libtest_result(text) {
+            self.hiding = false;
+            self.count(counts);
+        } else {
+            self.note_reason(text);
         }
-        if let Some(reason) = text.strip_prefix("SKIPPED:").filter(|_| self.hiding) {
+        !self.hiding
+    }
+
+    fn nextest_line(&mut self, text: &str) -> bool {
+        if let Some((passed, test)) = nextest_verdict(text) {
+            test.clone_into(&mut self.test);
+            // What it printed follows; of tests that failed, the person wants to see it.
+            self.hiding = passed;
+            return true;
+        }
+        if let Some(counts) = nextest_result(text) {
+            self.hiding = false;
+            self.nextest = false;
+            self.count(counts);
+        }
+        self.note_reason(text);
+        !self.hiding
+    }
+
+    fn count(&mut self, counts: Totals) {
+        self.counted.passed += counts.passed;
+        self.counted.failed += counts.failed;
+        self.counted.skipped += counts.skipped;
+    }
+
+    /// Notes why a test skipped itself; only what a passing test says is believed.
+    fn note_reason(&mut self, text: &str) {
+        // A runner with one thread has already begun the line with the test's name.
+        let said = match text.split_once(" ... ") {
+            Some((test, said)) if test.starts_with("test ") => said,
+            _ => text,
+        };
+        if let Some(reason) = said.strip_prefix("SKIPPED:").filter(|_| self.hiding) {
             let key = (self.binary, self.test.clone());
             self.said
                 .entry(key)
                 .or_insert_with(|| reason.trim().to_owned());
-        } else if let Some((test, reason)) = ignored(text) {
-            self.ignored.push((test.to_owned(), reason.to_owned()));
-        } else if let Some(counts) = libtest_result(text).or_else(|| nextest_result(text)) {
-            self.hiding = false;
-            self.counted.passed += counts.passed;
-            self.counted.failed += counts.failed;
-            self.counted.skipped += counts.skipped;
-        } else if nextest_verdict(text) {
-            self.hiding = false;
         }
-        !self.hiding
     }
 
     /// The tests that did not run, with their reasons.
@@ -102,18 +140,9 @@ impl Transcript {
     }
 }
 
-/// The test whose output follows, and whether it is nextest that says so.
-fn heading(text: &str) -> Option<(&str, bool)> {
-    if let Some(test) = text
-        .strip_prefix("---- ")
-        .and_then(|rest| rest.strip_suffix(" stdout ----"))
-    {
-        return Some((test, false));
-    }
-    let (rule, rest) = text.split_once("STDOUT:")?;
-    let is_rule = !rule.is_empty() && rule.chars().all(|c| matches!(c, '-' | '─' | ' '));
-    let test = rest.trim().trim_end_matches(['-', '─', ' ']);
-    is_rule.then_some((test, true))
+/// `---- NAME stdout ----`: the test whose output follows.
+fn heading(text: &str) -> Option<&str> {
+    text.strip_prefix("---- ")?.strip_suffix(" stdout ----")
 }
 
 /// `test NAME ... ignored, REASON`
@@ -134,11 +163,23 @@ fn nextest_result(text: &str) -> Option<Totals> {
     Some(totals(counts.split(", "), "skipped"))
 }
 
-/// A line in which nextest says how a test ended, after which it shows no more of the one before.
-fn nextest_verdict(text: &str) -> bool {
-    ["PASS [", "FAIL [", "SLOW [", "SIGNAL ["]
-        .iter()
-        .any(|verdict| text.starts_with(verdict))
+/// `PASS [ 0.1s] (1/12) BINARY NAME`: whether the test passed, and which it was.
+fn nextest_verdict(text: &str) -> Option<(bool, &str)> {
+    let (verdict, rest) = text.split_once(" [")?;
+    let known = ["PASS", "FAIL", "LEAK", "TIMEOUT", "ABORT"].contains(&verdict)
+        || verdict.starts_with("SIG")
+        || verdict.starts_with("TRY ")
+        || verdict.starts_with("FLAKY ");
+    let (time, test) = rest.split_once(']')?;
+    let test = test.trim_start();
+    let test = match test
+        .strip_prefix('(')
+        .and_then(|rest| rest.split_once(") "))
+    {
+        Some((_, test)) => test,
+        None => test,
+    };
+    (known && time.ends_with('s')).then_some((matches!(verdict, "PASS" | "LEAK"), test))
 }
 
 fn totals<'a>(counts: impl Iterator<Item = &'a str>, skipped: &str) -> Totals {
@@ -244,23 +285,49 @@ test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
         }
     }
 
+    const NEXTEST: &str = "\
+────────────
+ Nextest run ID 1234 with nextest profile: default
+    Starting 3 tests across 2 binaries (4 tests skipped)
+        PASS [   0.005s] (1/3) one a
+  stdout ───
+
+    running 1 test
+    test a ... SKIPPED: no restic
+    ok
+
+    test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 25 filtered out
+
+        FAIL [   0.100s] (2/3) one::it b
+  stdout ───
+
+    running 1 test
+    test b ... FAILED
+    seen
+    SKIPPED: is only printed here
+
+    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 25 filtered out
+
+        PASS [   0.100s] (3/3) one::it c
+────────────
+     Summary [   0.200s] 3 tests run: 2 passed (1 slow), 1 failed, 4 skipped
+        FAIL [   0.100s] (2/3) one::it b
+error: test run failed
+   Doc-tests one
+
+running 1 test
+test src/lib.rs - (line 3) ... ok
+
+test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out
+";
+
     #[test]
     fn nextest_is_understood() {
-        let (transcript, shown) = read(
-            "    Starting 3 tests across 2 binaries
-        PASS [   0.005s] one a
-──── STDOUT:             one a
-
-    SKIPPED: no restic
-
-        FAIL [   0.100s] one::it b
-    seen
-     Summary [   0.200s] 3 tests run: 2 passed (1 slow), 1 failed, 4 skipped",
-        );
+        let (transcript, shown) = read(NEXTEST);
         assert_eq!(
             transcript.totals(),
             Totals {
-                passed: 1,
+                passed: 2,
                 failed: 1,
                 skipped: 5
             }
@@ -269,10 +336,14 @@ test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
             transcript.skips().collect::<Vec<_>>(),
             [("one a", "no restic")]
         );
-        assert!(
-            shown.contains("seen") && !shown.contains("no restic"),
-            "{shown}"
-        );
+        for (text, visible) in [
+            ("no restic", false),
+            ("seen", true),
+            ("one::it c", true),
+            ("Summary", true),
+        ] {
+            assert_eq!(shown.contains(text), visible, "{text} in {shown}");
+        }
     }
 
     #[test]
