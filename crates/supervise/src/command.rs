@@ -266,6 +266,11 @@ pub enum Event {
         /// So many bytes.
         bytes: usize,
     },
+    /// The supervision thread itself is in trouble.
+    Fault {
+        /// What.
+        text: String,
+    },
     /// Everything was told to stop.
     ShuttingDown,
     /// Everything is down; this is the last event.
@@ -314,7 +319,9 @@ impl Event {
                 | Phase::Stopping
                 | Phase::Exited => Level::Info,
             },
-            Self::SpawnFailed { .. } | Self::JournalFailed { .. } => Level::Error,
+            Self::SpawnFailed { .. } | Self::JournalFailed { .. } | Self::Fault { .. } => {
+                Level::Error
+            }
             Self::Output { level, .. } => *level,
             Self::LeftOver { .. } | Self::Killing { .. } | Self::JournalDamaged { .. } => {
                 Level::Warn
@@ -373,6 +380,7 @@ impl fmt::Display for Event {
                     "the last {bytes} bytes of the journal of processes were damaged: cut off"
                 )
             }
+            Self::Fault { text } => f.write_str(text),
             Self::ShuttingDown => f.write_str("stopping all programs"),
             Self::Down => f.write_str("all programs are down"),
         }

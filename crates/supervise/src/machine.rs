@@ -535,10 +535,26 @@ pub struct Counters {
 }
 
 impl State {
-    /// A slot as an earlier daemon left it, stopped until an event says more.
-    pub fn restored(counters: Counters, now: Duration) -> Self {
+    /// A slot without a process, as an earlier daemon left it. With `waiting` it was to be tried
+    /// again: the delay starts anew.
+    pub fn restored(
+        phase: Phase,
+        waiting: bool,
+        counters: Counters,
+        policy: &Policy,
+        now: Duration,
+    ) -> Self {
+        let failures = counters.failures.max(counters.streak);
         Self {
+            phase: match phase {
+                Phase::Starting | Phase::Running | Phase::Stopping | Phase::Unknown => {
+                    Phase::Stopped
+                }
+                Phase::Stopped | Phase::Backoff | Phase::Exited | Phase::Fatal => phase,
+            },
+            wanted: waiting,
             since: now,
+            deadline: waiting.then(|| now.saturating_add(policy.backoff.delay(failures))),
             failures: counters.failures,
             streak: counters.streak,
             restarts: counters.restarts,

@@ -1,0 +1,496 @@
+//! What a new daemon does about the processes of the one before it.
+//!
+//! The deciding part, [`verdict`], is pure. The acting part never touches a process unless boot
+//! id, process id and start time all match what the journal says, or, for a process whose birth
+//! was noted but whose id was not, unless it holds the very pipe that was made for it.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use mainstay_log::Stream;
+use mainstay_sys::{Child, pipe, start_time};
+
+use crate::command::Event;
+use crate::journal::{Inherited, ProcessRecord, Record, SlotRecord};
+use crate::machine::{self, Exit, Phase, State, step};
+use crate::program::Output;
+use crate::runtime::Runtime;
+use crate::slot::{Slot, index};
+
+/// What to do with a slot when the daemon starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// Start it, as configured or as decided.
+    Start,
+    /// Leave it down.
+    Rest,
+    /// Take this process over, if it still is the same.
+    Adopt { pid: u32, start_ticks: u64 },
+    /// A process may have been born: find it by its pipes.
+    Find,
+    /// It has ended and was to be tried again: wait and try.
+    Resume,
+    /// It has ended for good: show it as it was.
+    Keep,
+}
+
+/// Decides it. The journal's processes have been dropped from `record` already if they belong to
+/// another boot or to a daemon that shut down in order ([`crate::journal::inherit`]).
+fn verdict(
+    record: Option<&SlotRecord>,
+    same_boot: bool,
+    closed: bool,
+    autostart: bool,
+    hash: u64,
+) -> Verdict {
+    let Some(record) = record else {
+        return if autostart {
+            Verdict::Start
+        } else {
+            Verdict::Rest
+        };
+    };
+    match record.live {
+        Some(ProcessRecord::Live { pid, start_ticks }) => {
+            return Verdict::Adopt { pid, start_ticks };
+        }
+        Some(ProcessRecord::Intent) => return Verdict::Find,
+        None => {}
+    }
+    // The daemon before died (or this would be `closed`), so that how a program was is how it
+    // still is: a short job that is done is not done twice. A changed config is a new chance.
+    if same_boot && !closed && record.spec_hash == hash {
+        match record.phase {
+            Phase::Backoff | Phase::Exited if record.waiting => return Verdict::Resume,
+            Phase::Exited | Phase::Fatal => return Verdict::Keep,
+            _ => {}
+        }
+    }
+    let up = match record.decided {
+        Some(false) => false,
+        // Started by hand: for this boot. After another, the config counts.
+        Some(true) => autostart || same_boot,
+        None => autostart,
+    };
+    if up { Verdict::Start } else { Verdict::Rest }
+}
+
+impl Runtime {
+    /// Brings every slot to life: adopts, resumes or starts it. Called once, before the loop.
+    pub(crate) fn begin(&mut self, inherited: Inherited) {
+        if inherited.damaged > 0 {
+            self.tell(Event::JournalDamaged {
+                bytes: inherited.damaged,
+            });
+        }
+        // As it was found: until a slot has its new record, the old one must stay.
+        if let Err(error) = self.journal.rewrite(inherited.slots.values()) {
+            self.tell(Event::JournalFailed {
+                text: format!("cannot write the journal of processes: {error}"),
+            });
+        }
+        let configured = self.slots.len();
+        // First take over what lives, then start what does not: an old process may hold the port
+        // of a new one.
+        let mut later = Vec::new();
+        for i in 0..configured {
+            let slot = &mut self.slots[i];
+            let record = inherited.slots.get(slot.name());
+            let verdict = verdict(
+                record,
+                inherited.same_boot,
+                inherited.closed,
+                slot.spec.autostart,
+                slot.spec.hash(&slot.process),
+            );
+            if let Some(record) = record {
+                slot.noted = Some(record.clone());
+                let same = record.decided != Some(true) || inherited.same_boot;
+                slot.decided = record
+                    .decided
+                    .filter(|up| same && *up != slot.spec.autostart);
+            }
+            match (verdict, record) {
+                (Verdict::Adopt { .. } | Verdict::Find, Some(record)) => {
+                    if !self.take_over(i, verdict, record) {
+                        later.push((i, verdict, record));
+                    }
+                }
+                (verdict, record) => {
+                    later.push((i, verdict, record.unwrap_or(&EMPTY)));
+                }
+            }
+        }
+        self.adopt_left_over(&inherited);
+        later.sort_by_key(|(i, ..)| {
+            let slot = &self.slots[*i];
+            (
+                slot.spec.group.clone(),
+                slot.spec.priority,
+                slot.spec.name.clone(),
+                *i,
+            )
+        });
+        for (i, verdict, record) in later {
+            self.bring_up(i, verdict, record);
+        }
+        if self.journal.is_behind() {
+            self.retry_journal();
+        }
+    }
+
+    /// Slots without a live process.
+    fn bring_up(&mut self, i: usize, verdict: Verdict, record: &SlotRecord) {
+        let now = self.now();
+        let slot = &mut self.slots[i];
+        let policy = &slot.spec.policy;
+        match verdict {
+            Verdict::Start => self.feed(i, machine::Event::Autostart),
+            Verdict::Rest => self.after_start(i),
+            Verdict::Resume | Verdict::Keep => {
+                slot.live_hash = record.spec_hash;
+                slot.state = State::restored(
+                    record.phase,
+                    verdict == Verdict::Resume,
+                    record.counters,
+                    policy,
+                    now,
+                );
+                self.after_start(i);
+            }
+            // The birth was planned and did not happen.
+            Verdict::Find if record.decided == Some(false) => self.after_start(i),
+            Verdict::Find => self.feed(i, machine::Event::Autostart),
+            // It ended while nobody watched.
+            Verdict::Adopt { pid, .. } => {
+                let state = State::restored(Phase::Stopped, false, record.counters, policy, now);
+                if record.decided == Some(false) || record.phase == Phase::Stopping {
+                    let again = record.waiting;
+                    slot.state = state;
+                    if again {
+                        self.feed(i, machine::Event::Start);
+                    } else {
+                        self.after_start(i);
+                    }
+                    return;
+                }
+                let started = now.saturating_sub(policy.start_secs);
+                let (running, _) = step(
+                    policy,
+                    &state,
+                    machine::Event::Adopted { pid, started },
+                    now,
+                );
+                slot.state = running;
+                self.feed(i, machine::Event::Exited(Exit::Unknown));
+            }
+        }
+    }
+
+    /// Notes a slot's state and arms its timer without an event of the machine.
+    fn after_start(&mut self, i: usize) {
+        // A tick that is too early does nothing but that.
+        self.feed(i, machine::Event::Tick);
+    }
+
+    /// Takes the process of an earlier daemon over. False: there is none.
+    fn take_over(&mut self, i: usize, verdict: Verdict, record: &SlotRecord) -> bool {
+        let found = match verdict {
+            Verdict::Adopt { pid, start_ticks } => Some((pid, start_ticks)),
+            Verdict::Find => find_by_pipe([record.stdout_pipe, record.stderr_pipe]),
+            Verdict::Start | Verdict::Rest | Verdict::Resume | Verdict::Keep => None,
+        };
+        let Some((pid, start_ticks)) = found else {
+            return false;
+        };
+        let child = match Child::adopt(pid.cast_signed(), start_ticks) {
+            Ok(Some(child)) => child,
+            Ok(None) => return false,
+            Err(error) => {
+                // It may live: a second one beside it would be worse than none.
+                let process = self.slots[i].name().to_owned();
+                let text = format!(
+                    "pid {pid} cannot be taken over: {error}; stop it by hand, then \
+                     `mainstay start {process}`"
+                );
+                self.tell(Event::Output {
+                    process,
+                    level: mainstay_log::Level::Error,
+                    text,
+                });
+                return true;
+            }
+        };
+        let ended = matches!(child.try_wait(), Ok(Some(_)));
+        if let Err(error) = self.attach(i, child) {
+            let process = self.slots[i].name().to_owned();
+            let text = format!("pid {pid} cannot be watched: {error}; stop it by hand");
+            self.tell(Event::Output {
+                process,
+                level: mainstay_log::Level::Error,
+                text,
+            });
+            return true;
+        }
+        let now = self.now();
+        let slot = &mut self.slots[i];
+        slot.live = Some(ProcessRecord::Live { pid, start_ticks });
+        slot.live_hash = record.spec_hash;
+        slot.state = State::restored(
+            Phase::Stopped,
+            false,
+            record.counters,
+            &slot.spec.policy,
+            now,
+        );
+        let process = slot.name().to_owned();
+        let event = if slot.left_over {
+            Event::LeftOver { process, pid }
+        } else {
+            Event::Adopted {
+                process,
+                pid,
+                outdated: slot.is_outdated(),
+            }
+        };
+        self.tell(event);
+        // A zombie has no descriptors any more; its end is on its way to the loop.
+        if !ended {
+            self.reopen_pipes(i, pid, record);
+        }
+        let started = now.saturating_sub(age(start_ticks));
+        self.feed(i, machine::Event::Adopted { pid, started });
+        let slot = &self.slots[i];
+        if record.phase == Phase::Stopping || slot.decided == Some(false) {
+            self.feed(i, machine::Event::Stop);
+            if record.waiting {
+                self.feed(i, machine::Event::Start);
+            }
+        }
+        true
+    }
+
+    /// Goes on reading the pipes of an adopted process, where they are the ones made for it.
+    fn reopen_pipes(&mut self, i: usize, pid: u32, record: &SlotRecord) {
+        let wanted = [
+            (Stream::Stdout, 1, record.stdout_pipe),
+            (Stream::Stderr, 2, record.stderr_pipe),
+        ];
+        for (stream, fd, inode) in wanted {
+            if inode == 0 || self.slots[i].channels[index(stream)].is_none() {
+                continue;
+            }
+            let why = match pipe::reopen_reader(pid.cast_signed(), fd) {
+                Ok((reader, found)) if found == inode => {
+                    match self.attach_pipe(i, stream, reader) {
+                        Ok(()) => {
+                            self.slots[i].pipes[index(stream)] = inode;
+                            continue;
+                        }
+                        Err(error) => error.to_string(),
+                    }
+                }
+                Ok(_) => "it has been redirected".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            let process = self.slots[i].name().to_owned();
+            let text = format!(
+                "the {} of pid {pid} cannot be read on: {why}; restart it to log it again",
+                stream.name()
+            );
+            self.tell(Event::Output {
+                process,
+                level: mainstay_log::Level::Error,
+                text,
+            });
+        }
+    }
+
+    /// Live processes whose programs have left the config. They are left running: a daemon that is
+    /// started with the wrong config must not stop a whole site. They can be stopped by name.
+    fn adopt_left_over(&mut self, inherited: &Inherited) {
+        for (name, record) in &inherited.slots {
+            if self.slots.iter().any(|slot| slot.name() == name) {
+                continue;
+            }
+            let verdict = match record.live {
+                Some(ProcessRecord::Live { pid, start_ticks }) => {
+                    Some(Verdict::Adopt { pid, start_ticks })
+                }
+                Some(ProcessRecord::Intent) => Some(Verdict::Find),
+                None => None,
+            };
+            let taken = verdict.is_some_and(|verdict| match Slot::left_over(record, &self.clock) {
+                Ok(slot) => {
+                    self.slots.push(slot);
+                    let i = self.slots.len() - 1;
+                    let taken = self.take_over(i, verdict, record);
+                    if !taken {
+                        self.slots.pop();
+                    }
+                    taken
+                }
+                Err(error) => {
+                    self.tell(Event::Output {
+                        process: name.clone(),
+                        level: mainstay_log::Level::Error,
+                        text: format!("its program has left the config, and {error}"),
+                    });
+                    true
+                }
+            });
+            if !taken {
+                let forget = Record::Forget(name.clone());
+                let result = self.journal.append(&forget, false);
+                self.journalled(result);
+            }
+        }
+    }
+}
+
+/// For slots that the journal does not know.
+static EMPTY: std::sync::LazyLock<SlotRecord> = std::sync::LazyLock::new(SlotRecord::default);
+
+/// How long ago a process was started, from its start time in ticks since boot.
+fn age(start_ticks: u64) -> Duration {
+    let Some(uptime) = fs::read_to_string("/proc/uptime")
+        .ok()
+        .and_then(|text| text.split(' ').next()?.parse::<f64>().ok())
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    else {
+        return Duration::ZERO;
+    };
+    let per_second = rustix::param::clock_ticks_per_second().max(1);
+    let started = Duration::from_secs(start_ticks / per_second)
+        + Duration::from_millis(start_ticks % per_second * 1000 / per_second);
+    uptime.saturating_sub(started)
+}
+
+/// The process that leads its own session and has one of these pipes as its output: the one that
+/// was being started when the daemon died. Its children may hold the pipe too, but lead nothing.
+fn find_by_pipe(inodes: [u64; 2]) -> Option<(u32, u64)> {
+    for entry in fs::read_dir("/proc").ok()?.flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        let holds = [1, 2].into_iter().any(|fd| {
+            // Follows the link to the pipe itself.
+            fs::metadata(format!("/proc/{pid}/fd/{fd}"))
+                .is_ok_and(|about| about.ino() != 0 && inodes.contains(&about.ino()))
+        });
+        if holds && leads_session(pid) {
+            return Some((pid, start_time(pid.cast_signed()).ok()?));
+        }
+    }
+    None
+}
+
+fn leads_session(pid: u32) -> bool {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed());
+    pid.is_some() && rustix::process::getsid(pid).ok() == pid
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts() {
+        let live = Some(ProcessRecord::Live {
+            pid: 7,
+            start_ticks: 9,
+        });
+        let record = |phase, waiting, live, decided| {
+            Some(SlotRecord {
+                phase,
+                waiting,
+                live,
+                decided,
+                spec_hash: 1,
+                ..SlotRecord::default()
+            })
+        };
+        let adopt = Verdict::Adopt {
+            pid: 7,
+            start_ticks: 9,
+        };
+        let (crash, closed, reboot) = ((true, false), (true, true), (false, false));
+        use Phase::{Backoff, Exited, Fatal, Running, Starting, Stopped, Stopping};
+        use Verdict::{Find, Keep, Rest, Resume, Start};
+        for (line, (record, from, autostart, hash, expected)) in [
+            (None, closed, true, 1, Start),
+            (None, closed, false, 1, Rest),
+            (record(Running, false, live, None), crash, true, 1, adopt),
+            (record(Running, false, live, None), crash, false, 2, adopt),
+            (
+                record(Stopping, false, live, Some(false)),
+                crash,
+                true,
+                1,
+                adopt,
+            ),
+            (
+                record(Starting, false, Some(ProcessRecord::Intent), None),
+                crash,
+                true,
+                1,
+                Find,
+            ),
+            // Ended before the daemon was killed.
+            (record(Exited, false, None, None), crash, true, 1, Keep),
+            (record(Fatal, false, None, None), crash, true, 1, Keep),
+            (record(Exited, true, None, None), crash, true, 1, Resume),
+            (record(Backoff, true, None, None), crash, true, 1, Resume),
+            (record(Fatal, false, None, None), crash, true, 2, Start),
+            (record(Stopped, false, None, None), crash, true, 1, Start),
+            // An ordered end: everything starts anew, but not what was stopped by hand.
+            (record(Fatal, false, None, None), closed, true, 1, Start),
+            (
+                record(Stopped, false, None, Some(false)),
+                closed,
+                true,
+                1,
+                Rest,
+            ),
+            (
+                record(Stopped, false, None, Some(true)),
+                closed,
+                false,
+                1,
+                Start,
+            ),
+            // Another boot: as configured, but not what was stopped by hand.
+            (record(Exited, false, None, None), reboot, true, 1, Start),
+            (
+                record(Stopped, false, None, Some(false)),
+                reboot,
+                true,
+                1,
+                Rest,
+            ),
+            (
+                record(Stopped, false, None, Some(true)),
+                reboot,
+                false,
+                1,
+                Rest,
+            ),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let seen = verdict(record.as_ref(), from.0, from.1, autostart, hash);
+            assert_eq!(seen, expected, "line {line}: {record:?}");
+        }
+    }
+
+    #[test]
+    fn no_process_holds_a_pipe_that_is_none() {
+        assert_eq!(find_by_pipe([0, 0]), None);
+    }
+}

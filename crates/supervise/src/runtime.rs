@@ -1,0 +1,725 @@
+//! The epoll thread: it does what the machine says and tells the machine what happened.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use mainstay_base::{Clock, Resolver};
+use mainstay_log::Stream;
+use mainstay_sys::epoll::{Events, Interest};
+use mainstay_sys::{Child, Epoll, LockFile, Signal, Wake, pipe};
+
+use crate::command::{Change, Event};
+use crate::journal::{Journal, ProcessRecord, Record, SlotRecord};
+use crate::launch::{self, RunAs};
+use crate::machine::{self, Effect, Phase, step};
+use crate::output::{Pipe, Progress};
+use crate::program::Output;
+use crate::request::{Message, Shutdown, Waiting};
+use crate::slot::{Departing, Slot, index, retry_in};
+use crate::timers::Timers;
+
+/// Added to the monotonic clock, so that the start of a process that is older than the clock's
+/// origin is still a point in time.
+const ORIGIN: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// How often a group is looked at whose leader has ended.
+const GROUP_POLL: Duration = Duration::from_millis(20);
+/// How long a killed group may take to vanish before it is no longer waited for.
+const GROUP_PATIENCE: Duration = Duration::from_secs(2);
+/// How long to wait between attempts to write the journal.
+const JOURNAL_RETRY: Duration = Duration::from_secs(5);
+/// How many chunks of output are taken when a process has ended: more than any pipe holds, and an
+/// end to it if a child of the process goes on writing.
+const LAST_CHUNKS: usize = 64;
+
+/// What a descriptor in the epoll set belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token {
+    Wake,
+    Process(usize),
+    Pipe(usize, Stream),
+}
+
+/// What a timer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Timer {
+    /// The machine's deadline of a slot.
+    Slot(usize),
+    /// Looking at the group of a slot whose leader has ended.
+    Group(usize),
+    /// Trying again to write the output of a slot's stream.
+    Output(usize, usize),
+    /// Trying again to write the journal.
+    Journal,
+}
+
+pub(crate) struct Runtime {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) events: Box<dyn Fn(Event) + Send>,
+    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) resolver: Resolver,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) journal: Journal,
+    pub(crate) lock: Option<LockFile>,
+    pub(crate) waits: Vec<Waiting>,
+    pub(crate) shutdown: Option<Shutdown>,
+    pub(crate) done: bool,
+    inbox: Receiver<Message>,
+    wake: Arc<Wake>,
+    epoll: Epoll,
+    tokens: HashMap<u64, Token>,
+    next_token: u64,
+    timers: Timers<Timer>,
+    turns: Arc<AtomicU64>,
+}
+
+impl Runtime {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "called once, by Supervisor::start"
+    )]
+    pub(crate) fn new(
+        clock: Arc<dyn Clock>,
+        events: Box<dyn Fn(Event) + Send>,
+        environment: BTreeMap<String, String>,
+        resolver: Resolver,
+        slots: Vec<Slot>,
+        journal: Journal,
+        lock: LockFile,
+        inbox: Receiver<Message>,
+        wake: Arc<Wake>,
+        turns: Arc<AtomicU64>,
+    ) -> io::Result<Self> {
+        let epoll = Epoll::new()?;
+        epoll.add(&*wake, 0, Interest::READ)?;
+        Ok(Self {
+            clock,
+            events,
+            environment,
+            resolver,
+            slots,
+            journal,
+            lock: Some(lock),
+            waits: Vec::new(),
+            shutdown: None,
+            done: false,
+            inbox,
+            wake,
+            epoll,
+            tokens: HashMap::from([(0, Token::Wake)]),
+            next_token: 1,
+            timers: Timers::new(),
+            turns,
+        })
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.clock.monotonic().saturating_add(ORIGIN)
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        (self.events)(event);
+    }
+
+    /// The loop. Ends when everything is down, or was abandoned.
+    pub(crate) fn run(mut self) {
+        let mut events = Events::with_capacity(256);
+        while !self.done {
+            let wait = self.timers.wait(self.now());
+            if let Err(error) = self.epoll.wait(&mut events, wait) {
+                // Nothing but a fault in this program makes epoll_wait fail; do not spin on it.
+                self.tell(Event::JournalFailed {
+                    text: format!("cannot wait for events: {error}"),
+                });
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            self.turns.fetch_add(1, Ordering::Relaxed);
+            for event in events.iter() {
+                match self.tokens.get(&event.token) {
+                    Some(Token::Wake) => self.on_wake(),
+                    Some(&Token::Process(i)) => self.on_process(i),
+                    Some(&Token::Pipe(i, stream)) => {
+                        self.on_pipe(i, stream, event.token);
+                        self.tell_output(i);
+                    }
+                    // Removed earlier in this turn.
+                    None => {}
+                }
+            }
+            let now = self.now();
+            while let Some(timer) = self.timers.due(now) {
+                self.on_timer(timer);
+            }
+            self.settle();
+        }
+    }
+
+    fn on_wake(&mut self) {
+        // A level that stays up would only cost another turn.
+        let _ = self.wake.drain();
+        while let Ok(message) = self.inbox.try_recv() {
+            self.on_message(message);
+        }
+    }
+
+    fn on_timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::Slot(i) => self.feed(i, machine::Event::Tick),
+            Timer::Group(i) => self.look_at_group(i),
+            Timer::Output(i, at) => {
+                let stream = if at == 0 {
+                    Stream::Stdout
+                } else {
+                    Stream::Stderr
+                };
+                self.resume_output(i, stream);
+                self.tell_output(i);
+            }
+            Timer::Journal => self.rewrite_journal(),
+        }
+    }
+
+    /// Gives the machine of slot `i` an event, does what it says, and notes what changed.
+    pub(crate) fn feed(&mut self, i: usize, event: machine::Event) {
+        let spec = Arc::clone(&self.slots[i].spec);
+        let mut pending = Some(event);
+        while let Some(event) = pending.take() {
+            let now = self.now();
+            let pid_before = self.slots[i].state.pid;
+            let exit = match &event {
+                machine::Event::Exited(exit) => Some(*exit),
+                _ => None,
+            };
+            let (next, effects) = step(&spec.policy, &self.slots[i].state, event, now);
+            self.slots[i].state = next;
+            for effect in effects.iter() {
+                match effect {
+                    Effect::Changed { from, to, why } => {
+                        self.changed(i, from, to, why, pid_before, exit);
+                    }
+                    Effect::Spawn => pending = Some(self.spawn(i)),
+                    Effect::Signal { number, group } => pending = self.signal(i, number, group),
+                    Effect::Kill { group } => {
+                        if let Some(pid) = self.slots[i].state.pid {
+                            let process = self.slots[i].name().to_owned();
+                            self.tell(Event::Killing { process, pid });
+                        }
+                        pending = self.signal(i, Signal::KILL.number(), group);
+                    }
+                }
+            }
+        }
+        self.timers
+            .set(Timer::Slot(i), self.slots[i].state.deadline);
+        self.after(i);
+    }
+
+    fn changed(
+        &mut self,
+        i: usize,
+        from: Phase,
+        to: Phase,
+        why: machine::Why,
+        pid_before: Option<u32>,
+        exit: Option<machine::Exit>,
+    ) {
+        let now = self.now();
+        let slot = &mut self.slots[i];
+        slot.since = self.clock.now();
+        let last = to == slot.state.phase;
+        let ended = matches!(to, Phase::Exited | Phase::Stopped | Phase::Backoff);
+        let change = Change {
+            process: slot.process.process.clone(),
+            program: slot.spec.name.clone(),
+            group: slot.spec.group.name.clone(),
+            from,
+            to,
+            why,
+            pid: slot
+                .state
+                .pid
+                .or(pid_before)
+                .filter(|_| to != Phase::Starting),
+            tries: slot.state.failures,
+            exit: exit.filter(|_| ended),
+            trouble: slot
+                .state
+                .trouble
+                .as_ref()
+                .filter(|_| last)
+                .map(ToString::to_string),
+            retry_in: retry_in(&slot.state, now).filter(|_| last),
+        };
+        (self.events)(Event::Changed(change));
+    }
+
+    /// What follows from a slot's new state besides the effects.
+    fn after(&mut self, i: usize) {
+        let slot = &mut self.slots[i];
+        let ended_for_good = matches!(slot.state.phase, Phase::Exited | Phase::Fatal)
+            && slot.state.deadline.is_none();
+        if ended_for_good && slot.decided == Some(true) {
+            // It was started by hand and has ended by itself: nothing is left to remember.
+            slot.decided = None;
+        }
+        if slot.left_over && slot.child.is_none() && !slot.forgotten {
+            slot.forgotten = true;
+            let record = Record::Forget(slot.process.process.clone());
+            let result = self.journal.append(&record, false);
+            self.journalled(result);
+            return;
+        }
+        self.note(i);
+    }
+
+    // Starting.
+
+    /// Starts the process of slot `i`; the answer is for the machine.
+    fn spawn(&mut self, i: usize) -> machine::Event {
+        match self.try_spawn(i) {
+            Ok(pid) => {
+                let process = self.slots[i].name().to_owned();
+                self.tell(Event::Spawned { process, pid });
+                machine::Event::Spawned(pid)
+            }
+            Err(text) => {
+                self.slots[i].live = None;
+                self.slots[i].pipes = [0; 2];
+                self.slots[i].tell(&text);
+                self.tell_output(i);
+                let process = self.slots[i].name().to_owned();
+                self.tell(Event::SpawnFailed {
+                    process,
+                    text: text.clone(),
+                });
+                machine::Event::SpawnFailed(text.into())
+            }
+        }
+    }
+
+    fn try_spawn(&mut self, i: usize) -> Result<u32, String> {
+        let slot = &mut self.slots[i];
+        if matches!(slot.run_as, RunAs::Nobody(_)) {
+            slot.run_as = RunAs::look_up(&slot.spec);
+        }
+        let name = slot.name().to_owned();
+        let system = |doing: &str, error: io::Error| {
+            format!(
+                "cannot start {name}: {doing}: {error}; mainstay may need a higher nofile limit"
+            )
+        };
+        let mut readers: Vec<(Stream, OwnedFd)> = Vec::new();
+        let mut fds = Vec::new();
+        let mut inodes = [0; 2];
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if slot.channels[index(stream)].is_none() {
+                continue;
+            }
+            let (reader, writer) = pipe::capture_pipe(pipe::CAPTURE_SIZE)
+                .map_err(|e| system("no pipe for its output", e))?;
+            inodes[index(stream)] =
+                pipe::inode(&reader).map_err(|e| system("no pipe for its output", e))?;
+            if stream == Stream::Stdout && slot.process.stderr == Output::Merge {
+                let second = writer
+                    .try_clone()
+                    .map_err(|e| system("no pipe for its output", e))?;
+                fds.push((second, 2));
+            }
+            fds.push((writer, if stream == Stream::Stdout { 1 } else { 2 }));
+            readers.push((stream, reader));
+        }
+        let call = launch::prepare(
+            &slot.spec,
+            &slot.process,
+            &slot.run_as,
+            &self.environment,
+            &self.resolver,
+            fds,
+        )?;
+        // The intent comes first: if this thread dies between the birth of the process and the
+        // note of its id, the next daemon finds the process by its pipes and starts no second.
+        slot.live = Some(ProcessRecord::Intent);
+        slot.live_hash = slot.spec.hash(&slot.process);
+        slot.pipes = inodes;
+        self.note(i);
+        let child = call.spawn().map_err(|error| {
+            let text = error.to_string();
+            let text = text.strip_prefix("cannot start ").unwrap_or(&text);
+            format!("cannot start {name}: {text}")
+        })?;
+        // The writing ends in it must not outlive this, or the pipes never end.
+        drop(call);
+        let start_ticks = child.start_time().unwrap_or(0);
+        let pid = child.pid().cast_unsigned();
+        self.slots[i].live = Some(ProcessRecord::Live { pid, start_ticks });
+        if let Err(error) = self.attach(i, child) {
+            return Err(system("cannot watch it", error));
+        }
+        for (stream, reader) in readers {
+            if let Err(error) = self.attach_pipe(i, stream, reader) {
+                let process = name.clone();
+                let text = format!("its {} cannot be read: {error}", stream.name());
+                self.tell(Event::Output {
+                    process,
+                    level: mainstay_log::Level::Error,
+                    text,
+                });
+            }
+        }
+        Ok(pid)
+    }
+
+    fn token(&mut self, meaning: Token) -> u64 {
+        let token = self.next_token;
+        self.next_token += 1;
+        self.tokens.insert(token, meaning);
+        token
+    }
+
+    /// Watches a process; one that cannot be watched is killed rather than left alone.
+    pub(crate) fn attach(&mut self, i: usize, child: Child) -> io::Result<()> {
+        let token = self.token(Token::Process(i));
+        // Edges, because an adopted process is readable a moment before its status is known.
+        if let Err(error) = self.epoll.add(&child, token, Interest::READ_EDGE) {
+            self.tokens.remove(&token);
+            if child.is_ours() {
+                let _ = child.signal(Signal::KILL);
+                let _ = child.wait(Some(Duration::from_secs(1)));
+            }
+            return Err(error);
+        }
+        self.slots[i].child = Some(child);
+        self.slots[i].child_token = token;
+        Ok(())
+    }
+
+    /// Reads a pipe from now on.
+    pub(crate) fn attach_pipe(&mut self, i: usize, stream: Stream, fd: OwnedFd) -> io::Result<()> {
+        let token = self.token(Token::Pipe(i, stream));
+        if let Err(error) = self.epoll.add(&fd, token, Interest::READ) {
+            self.tokens.remove(&token);
+            return Err(error);
+        }
+        if let Some(channel) = self.slots[i].channel(stream) {
+            channel.pipes.push(Pipe {
+                fd,
+                token,
+                paused: false,
+            });
+        }
+        Ok(())
+    }
+
+    // Signals and ends.
+
+    /// Sends a signal to the process of slot `i`; what the machine must know if it fails.
+    fn signal(&mut self, i: usize, number: i32, group: bool) -> Option<machine::Event> {
+        let now = self.now();
+        let slot = &mut self.slots[i];
+        let signal = Signal::new(number)?;
+        let child = slot.child.as_ref()?;
+        if let Some(departing) = &mut slot.departing {
+            // Only its group is left.
+            let result = child.signal_group(signal);
+            if signal == Signal::KILL {
+                let patience = if result.is_ok() {
+                    GROUP_PATIENCE
+                } else {
+                    Duration::ZERO
+                };
+                departing
+                    .give_up_at
+                    .get_or_insert(now.saturating_add(patience));
+            }
+            return None;
+        }
+        match if group {
+            child.signal_group(signal)
+        } else {
+            child.signal(signal)
+        } {
+            Ok(()) => None,
+            // Gone already: its end is on its way to us.
+            Err(error)
+                if error.raw_os_error() == Some(mainstay_sys::Errno::SRCH.raw_os_error()) =>
+            {
+                None
+            }
+            Err(error) => Some(machine::Event::SignalError(
+                format!(
+                    "cannot send {} to pid {}: {error}; run mainstay as root or as the user of \
+                     the program",
+                    signal.name(),
+                    child.pid()
+                )
+                .into(),
+            )),
+        }
+    }
+
+    /// A signal that a person asked for.
+    pub(crate) fn signal_by_hand(&self, i: usize, signal: Signal) -> Result<(), String> {
+        let slot = &self.slots[i];
+        match &slot.child {
+            Some(child) if slot.departing.is_none() => child.signal(signal).map_err(|error| {
+                format!(
+                    "cannot send {} to pid {}: {error}",
+                    signal.name(),
+                    child.pid()
+                )
+            }),
+            _ => Err("not running".to_owned()),
+        }
+    }
+
+    fn on_process(&mut self, i: usize) {
+        let slot = &mut self.slots[i];
+        let Some(child) = &slot.child else { return };
+        if slot.departing.is_some() {
+            return;
+        }
+        let whole_group = slot.spec.policy.kill_group;
+        let stopping = slot.state.phase == Phase::Stopping;
+        if whole_group && !stopping {
+            // It died. What it started would hold its port and its locks against the next one;
+            // before the reaping its number still is its own on every kernel.
+            let _ = child.signal_group(Signal::KILL);
+        }
+        let exit = match child.try_wait() {
+            // An adopted process whose parent has not reaped it yet: there will be another edge.
+            Ok(None) => return,
+            Ok(Some(status)) => status.into(),
+            Err(_) => machine::Exit::Unknown,
+        };
+        if whole_group && stopping && group_lives(child.pid()) {
+            // A wrapper (`sh -c`) went first. What it started has not heard of it yet, or is
+            // still finishing its work: it has the rest of the time.
+            if !slot.spec.policy.stop_group
+                && let Some(signal) = Signal::new(slot.spec.policy.stop_signal)
+            {
+                let _ = child.signal_group(signal);
+            }
+            slot.departing = Some(Departing {
+                exit,
+                give_up_at: None,
+            });
+            let again = self.now().saturating_add(GROUP_POLL);
+            self.timers.set(Timer::Group(i), Some(again));
+            return;
+        }
+        self.ended(i, exit);
+    }
+
+    fn look_at_group(&mut self, i: usize) {
+        let now = self.now();
+        let slot = &mut self.slots[i];
+        let (Some(departing), Some(child)) = (&slot.departing, &slot.child) else {
+            return;
+        };
+        let over = departing.give_up_at.is_some_and(|at| at <= now);
+        if over || !group_lives(child.pid()) {
+            let exit = departing.exit;
+            self.ended(i, exit);
+        } else {
+            self.timers
+                .set(Timer::Group(i), Some(now.saturating_add(GROUP_POLL)));
+        }
+    }
+
+    /// The process of slot `i` is gone: takes the rest of its output, then tells the machine.
+    fn ended(&mut self, i: usize, exit: machine::Exit) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let Some(channel) = self.slots[i].channel(stream) else {
+                continue;
+            };
+            let tokens: Vec<u64> = channel.pipes.iter().map(|pipe| pipe.token).collect();
+            for token in tokens {
+                for _ in 0..LAST_CHUNKS {
+                    if self.on_pipe(i, stream, token) != Progress::More {
+                        break;
+                    }
+                }
+            }
+        }
+        self.tell_output(i);
+        let slot = &mut self.slots[i];
+        if let Some(child) = slot.child.take() {
+            let _ = self.epoll.delete(&child);
+        }
+        self.tokens.remove(&slot.child_token);
+        slot.departing = None;
+        slot.live = None;
+        slot.pipes = [0; 2];
+        self.timers.set(Timer::Group(i), None);
+        self.feed(i, machine::Event::Exited(exit));
+    }
+
+    // Output.
+
+    fn on_pipe(&mut self, i: usize, stream: Stream, token: u64) -> Progress {
+        let now = self.now();
+        let Some(channel) = self.slots[i].channels[index(stream)].as_mut() else {
+            return Progress::End;
+        };
+        let Some(at) = channel.pipes.iter().position(|pipe| pipe.token == token) else {
+            return Progress::End;
+        };
+        let progress = channel.read(token);
+        match progress {
+            Progress::More | Progress::Empty => {}
+            Progress::End => {
+                let pipe = channel.pipes.remove(at);
+                if !pipe.paused {
+                    let _ = self.epoll.delete(&pipe.fd);
+                }
+                self.tokens.remove(&token);
+            }
+            Progress::Blocked(delay) => {
+                let pipe = &mut channel.pipes[at];
+                if !pipe.paused {
+                    // Out of the set: epoll reports a hang-up whatever one asks for.
+                    let _ = self.epoll.delete(&pipe.fd);
+                    pipe.paused = true;
+                }
+                let timer = Timer::Output(i, index(stream));
+                self.timers.set(timer, Some(now.saturating_add(delay)));
+            }
+        }
+        progress
+    }
+
+    fn resume_output(&mut self, i: usize, stream: Stream) {
+        let Some(channel) = self.slots[i].channels[index(stream)].as_mut() else {
+            return;
+        };
+        let mut tokens = Vec::new();
+        for pipe in channel.pipes.iter_mut().filter(|pipe| pipe.paused) {
+            if self.epoll.add(&pipe.fd, pipe.token, Interest::READ).is_ok() {
+                pipe.paused = false;
+            }
+            tokens.push(pipe.token);
+        }
+        for token in tokens {
+            self.on_pipe(i, stream, token);
+        }
+    }
+
+    /// Passes on what the log files of a slot have to say.
+    pub(crate) fn tell_output(&mut self, i: usize) {
+        for at in 0..2 {
+            let Some(channel) = self.slots[i].channels[at].as_mut() else {
+                continue;
+            };
+            for (level, text) in channel.take_notices() {
+                let process = self.slots[i].name().to_owned();
+                self.tell(Event::Output {
+                    process,
+                    level,
+                    text,
+                });
+            }
+        }
+    }
+
+    // The journal.
+
+    /// Writes down what changed about slot `i`.
+    pub(crate) fn note(&mut self, i: usize) {
+        let slot = &mut self.slots[i];
+        let record = slot.record();
+        if slot.noted.as_ref() == Some(&record) {
+            return;
+        }
+        let sync = slot.noted.as_ref().and_then(|old| old.decided) != record.decided;
+        slot.noted = Some(record.clone());
+        let result = self.journal.append(&Record::Slot(Box::new(record)), sync);
+        self.journalled(result);
+        if self.journal.is_large() {
+            self.rewrite_journal();
+        }
+    }
+
+    pub(crate) fn journalled(&mut self, result: io::Result<()>) {
+        if let Err(error) = result {
+            self.tell(Event::JournalFailed {
+                text: format!("cannot write the journal of processes: {error}"),
+            });
+            self.retry_journal();
+        }
+    }
+
+    /// Tries to write the journal again in a while.
+    pub(crate) fn retry_journal(&mut self) {
+        self.timers.set(
+            Timer::Journal,
+            Some(self.now().saturating_add(JOURNAL_RETRY)),
+        );
+    }
+
+    /// Writes the journal anew from the slots.
+    pub(crate) fn rewrite_journal(&mut self) {
+        let was_behind = self.journal.is_behind();
+        let records: Vec<SlotRecord> = self
+            .slots
+            .iter()
+            .filter(|slot| !slot.forgotten)
+            .map(Slot::record)
+            .collect();
+        match self.journal.rewrite(&records) {
+            Ok(()) => {
+                let kept = self.slots.iter_mut().filter(|slot| !slot.forgotten);
+                for (slot, record) in kept.zip(records) {
+                    slot.noted = Some(record);
+                }
+                if was_behind {
+                    self.tell(Event::JournalRecovered);
+                }
+            }
+            Err(error) if was_behind => {
+                // Told when it began.
+                drop(error);
+                self.retry_journal();
+            }
+            Err(error) => self.journalled(Err(error)),
+        }
+    }
+
+    /// The last words: everything is down.
+    pub(crate) fn close(&mut self) {
+        if self.journal.is_behind() {
+            self.rewrite_journal();
+        }
+        // One that could not be signalled still lives: the next daemon must know.
+        let all_gone = self.slots.iter().all(|slot| slot.child.is_none());
+        let result = if all_gone {
+            self.journal.append(&Record::Closed, true)
+        } else {
+            Ok(())
+        };
+        if let Err(error) = result {
+            self.tell(Event::JournalFailed {
+                text: format!("cannot close the journal of processes: {error}"),
+            });
+        }
+        if let Some(lock) = self.lock.take() {
+            let _ = lock.release();
+        }
+        self.done = true;
+        self.tell(Event::Down);
+    }
+}
+
+/// Whether a process group has a member. Signal 0 does no harm to whoever it is.
+fn group_lives(pid: i32) -> bool {
+    let Some(pid) = rustix::process::Pid::from_raw(pid) else {
+        return false;
+    };
+    !matches!(
+        rustix::process::test_kill_process_group(pid),
+        Err(rustix::io::Errno::SRCH)
+    )
+}

@@ -1,0 +1,282 @@
+//! One slot: a process of the config, its state, and what of it is alive.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mainstay_base::Clock;
+use mainstay_log::{Retention, Stream};
+use mainstay_sys::{Child, ExitStatus};
+
+use crate::command::{Outcome, Status};
+use crate::error::{Error, Kind};
+use crate::journal::{ProcessRecord, SlotRecord};
+use crate::launch::RunAs;
+use crate::machine::{Autorestart, Exit, Phase, Policy, State};
+use crate::names::Names;
+use crate::output::Channel;
+use crate::program::{Group, Output, ProcessSpec, ProgramSpec};
+
+/// A process whose leader has ended while it was stopping, and whose group has not yet.
+#[derive(Debug)]
+pub(crate) struct Departing {
+    pub(crate) exit: Exit,
+    /// When to stop waiting for the group: some time after it was killed.
+    pub(crate) give_up_at: Option<Duration>,
+}
+
+pub(crate) struct Slot {
+    pub(crate) spec: Arc<ProgramSpec>,
+    pub(crate) process: ProcessSpec,
+    pub(crate) run_as: RunAs,
+    pub(crate) state: State,
+    /// When the phase was entered, by the wall clock.
+    pub(crate) since: Timestamp,
+    /// What a person decided against the config.
+    pub(crate) decided: Option<bool>,
+    pub(crate) child: Option<Child>,
+    pub(crate) child_token: u64,
+    pub(crate) departing: Option<Departing>,
+    /// What the journal is to say of the process.
+    pub(crate) live: Option<ProcessRecord>,
+    /// The hash of the spec that the process was started with.
+    pub(crate) live_hash: u64,
+    /// The inodes of its pipes, stdout and stderr, or 0.
+    pub(crate) pipes: [u64; 2],
+    /// stdout and stderr; `None`: discarded, or merged into stdout.
+    pub(crate) channels: [Option<Channel>; 2],
+    /// What the journal says.
+    pub(crate) noted: Option<SlotRecord>,
+    /// Its program is not in the config.
+    pub(crate) left_over: bool,
+    /// It was left over and has ended: as if it had never been.
+    pub(crate) forgotten: bool,
+}
+
+/// The index of a stream among a slot's channels.
+pub(crate) fn index(stream: Stream) -> usize {
+    match stream {
+        Stream::Stdout => 0,
+        Stream::Stderr => 1,
+    }
+}
+
+impl Slot {
+    pub(crate) fn new(
+        spec: &Arc<ProgramSpec>,
+        process: &ProcessSpec,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let open =
+            |output: &Output| match output {
+                Output::File { path, retain } => Channel::open(path, *retain, clock)
+                    .map(Some)
+                    .map_err(|source| {
+                        Error::new(
+                            Kind::Log {
+                                process: process.process.clone(),
+                                source,
+                            },
+                            "",
+                        )
+                    }),
+                Output::Merge | Output::Discard => Ok(None),
+            };
+        Ok(Self {
+            spec: Arc::clone(spec),
+            process: process.clone(),
+            run_as: RunAs::look_up(spec),
+            state: State::default(),
+            since: clock.now(),
+            decided: None,
+            child: None,
+            child_token: 0,
+            departing: None,
+            live: None,
+            live_hash: 0,
+            pipes: [0; 2],
+            channels: [open(&process.stdout)?, open(&process.stderr)?],
+            noted: None,
+            left_over: false,
+            forgotten: false,
+        })
+    }
+
+    /// A slot for a live process whose program has left the config, from what the journal says.
+    pub(crate) fn left_over(record: &SlotRecord, clock: &Arc<dyn Clock>) -> Result<Self, Error> {
+        let output = |path: &Path| {
+            if path.as_os_str().is_empty() {
+                Output::Discard
+            } else {
+                // What its retention was is not known: nothing is rolled or deleted.
+                Output::File {
+                    path: path.to_owned(),
+                    retain: Retention::NONE,
+                }
+            }
+        };
+        let mut spec = ProgramSpec::new(&record.program, Vec::new(), Path::new(""));
+        spec.group = Group {
+            priority: 999,
+            name: record.program.clone(),
+        };
+        spec.autostart = false;
+        spec.policy = Policy {
+            autorestart: Autorestart::Never,
+            stop_signal: record.stop_signal,
+            stop_wait: Duration::from_millis(record.stop_wait_ms),
+            stop_group: record.stop_group,
+            kill_group: record.kill_group,
+            ..Policy::default()
+        };
+        spec.processes = vec![ProcessSpec {
+            process: record.process.clone(),
+            instance: record.instance,
+            command: Vec::new(),
+            env: BTreeMap::new(),
+            stdout: output(&record.stdout_log),
+            stderr: if record.stderr_log == record.stdout_log {
+                Output::Merge
+            } else {
+                output(&record.stderr_log)
+            },
+        }];
+        let process = spec.processes[0].clone();
+        let mut slot = Self::new(&Arc::new(spec), &process, clock)?;
+        slot.left_over = true;
+        Ok(slot)
+    }
+
+    pub(crate) fn names(&self) -> Names<'_> {
+        Names {
+            process: &self.process.process,
+            program: &self.spec.name,
+            group: &self.spec.group.name,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.process.process
+    }
+
+    /// Whether nothing more happens to it by itself soon.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.state.is_settled() && self.departing.is_none()
+    }
+
+    /// Whether its process was started with another config than the present one.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.child.is_some() && !self.left_over && self.live_hash != self.spec.hash(&self.process)
+    }
+
+    /// The channel that takes the stream.
+    pub(crate) fn channel(&mut self, stream: Stream) -> Option<&mut Channel> {
+        self.channels[index(stream)].as_mut()
+    }
+
+    /// A line for whoever reads the program's log: into the file for errors, if there is one.
+    pub(crate) fn tell(&mut self, text: &str) {
+        let [stdout, stderr] = &mut self.channels;
+        if let Some(channel) = stderr.as_mut().or(stdout.as_mut()) {
+            channel.note(text);
+        }
+    }
+
+    fn log_paths(&self) -> [Option<std::path::PathBuf>; 2] {
+        let stdout = self.process.stdout.path().cloned();
+        let stderr = match &self.process.stderr {
+            Output::Merge => stdout.clone(),
+            other => other.path().cloned(),
+        };
+        [stdout, stderr]
+    }
+
+    /// What the journal should say of it.
+    pub(crate) fn record(&self) -> SlotRecord {
+        let [stdout_log, stderr_log] = self.log_paths();
+        let policy = &self.spec.policy;
+        SlotRecord {
+            process: self.process.process.clone(),
+            program: self.spec.name.clone(),
+            instance: self.process.instance,
+            decided: self.decided,
+            phase: self.state.phase,
+            waiting: self.state.again
+                || (self.state.pid.is_none() && self.state.deadline.is_some()),
+            live: self.live,
+            spec_hash: self.live_hash,
+            stdout_pipe: self.pipes[0],
+            stderr_pipe: self.pipes[1],
+            stdout_log: stdout_log.unwrap_or_default(),
+            stderr_log: stderr_log.unwrap_or_default(),
+            stop_signal: policy.stop_signal,
+            stop_wait_ms: u64::try_from(policy.stop_wait.as_millis()).unwrap_or(u64::MAX),
+            stop_group: policy.stop_group,
+            kill_group: policy.kill_group,
+            counters: self.state.counters(),
+        }
+    }
+
+    pub(crate) fn status(&self, now: Duration) -> Status {
+        let [stdout_log, stderr_log] = self.log_paths();
+        let s = &self.state;
+        Status {
+            process: self.process.process.clone(),
+            program: self.spec.name.clone(),
+            group: self.spec.group.name.clone(),
+            instance: self.process.instance,
+            phase: s.phase,
+            since: self.since,
+            pid: s.pid,
+            uptime: s.uptime(now),
+            restarts: s.restarts,
+            failures: s.failures,
+            retry_in: retry_in(s, now),
+            last_exit: s.last_exit,
+            trouble: s.trouble.as_ref().map(ToString::to_string),
+            wanted: s.wanted,
+            autostart: self.spec.autostart,
+            decided: self.decided,
+            outdated: self.is_outdated(),
+            left_over: self.left_over,
+            stdout_log,
+            stderr_log,
+        }
+    }
+
+    pub(crate) fn outcome(&self, result: crate::command::Did) -> Outcome {
+        Outcome {
+            process: self.process.process.clone(),
+            program: self.spec.name.clone(),
+            group: self.spec.group.name.clone(),
+            phase: self.state.phase,
+            pid: self.state.pid,
+            result,
+        }
+    }
+}
+
+/// In how long a process without a pid is tried again.
+pub(crate) fn retry_in(state: &State, now: Duration) -> Option<Duration> {
+    match state.phase {
+        Phase::Backoff | Phase::Exited => state.deadline.map(|at| at.saturating_sub(now)),
+        Phase::Stopped
+        | Phase::Starting
+        | Phase::Running
+        | Phase::Stopping
+        | Phase::Fatal
+        | Phase::Unknown => None,
+    }
+}
+
+impl From<ExitStatus> for Exit {
+    fn from(status: ExitStatus) -> Self {
+        match status {
+            ExitStatus::Code(code) => Self::Code(code),
+            ExitStatus::Signal(number, core) => Self::Signal { number, core },
+            ExitStatus::Unknown => Self::Unknown,
+        }
+    }
+}

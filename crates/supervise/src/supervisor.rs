@@ -1,0 +1,209 @@
+//! The handle through which everyone else deals with the supervision thread.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+use mainstay_base::{Clock, Resolver, SystemClock};
+use mainstay_sys::{LockFile, Wake};
+
+use crate::command::{Command, Event, Refusal, Reply};
+use crate::error::{Error, Kind};
+use crate::journal::Journal;
+use crate::program::ProgramSpec;
+use crate::request::Message;
+use crate::runtime::Runtime;
+use crate::slot::Slot;
+
+/// What a supervisor needs to know besides its programs.
+pub struct Settings {
+    /// Where the journal and its lock are kept. Must exist.
+    pub state_dir: PathBuf,
+    /// The environment that every program starts from.
+    pub environment: BTreeMap<String, String>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Settings {
+    /// Settings with the system's clock and no environment.
+    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            state_dir: state_dir.into(),
+            environment: BTreeMap::new(),
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
+}
+
+/// The supervision thread, from outside. Requests may come from any thread.
+///
+/// Dropping it abandons the programs: the thread ends, they go on running, and the next supervisor
+/// with the same state directory takes them over. To stop them send [`Command::Shutdown`] and
+/// [`Supervisor::join`].
+pub struct Supervisor {
+    inbox: Sender<Message>,
+    wake: Arc<Wake>,
+    turns: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Supervisor {
+    /// Starts supervising: takes over what an earlier supervisor with the same state directory
+    /// left alive, then starts what is to start, groups and programs in ascending priority.
+    ///
+    /// That happens on the new thread; a request is answered after it. `events` is called there
+    /// too and must be quick. Users are looked up here, in the caller's thread. On an error
+    /// nothing was started and no process was touched. A program that cannot be started is no error: it
+    /// is reported and tried again like one that died.
+    pub fn start(
+        settings: Settings,
+        programs: Vec<ProgramSpec>,
+        resolver: Resolver,
+        events: Box<dyn Fn(Event) + Send>,
+    ) -> Result<Self, Error> {
+        let Settings {
+            state_dir,
+            environment,
+            clock,
+        } = settings;
+        check(&programs)?;
+        let lock = LockFile::acquire(&state_dir.join("programs.lock"))
+            .map_err(|error| Error::new(Kind::Locked(error), ""))?;
+        let boot_id =
+            mainstay_sys::boot_id().map_err(|e| Error::system("read the id of this boot", e))?;
+        let path = state_dir.join("programs.journal");
+        let (journal, inherited) = Journal::open(&path, &boot_id)
+            .map_err(|e| Error::system(format!("read the journal {}", path.display()), e))?;
+        let mut slots = Vec::new();
+        for spec in programs {
+            let spec = Arc::new(spec);
+            for process in &spec.processes {
+                slots.push(Slot::new(&spec, process, &clock)?);
+            }
+        }
+        let wake = Arc::new(Wake::new().map_err(|e| Error::system("make an event descriptor", e))?);
+        let turns = Arc::new(AtomicU64::new(0));
+        let (sender, receiver) = channel();
+        let mut runtime = Runtime::new(
+            clock,
+            events,
+            environment,
+            resolver,
+            slots,
+            journal,
+            lock,
+            receiver,
+            Arc::clone(&wake),
+            Arc::clone(&turns),
+        )
+        .map_err(|e| Error::system("make an epoll set", e))?;
+        let thread = std::thread::Builder::new()
+            .name("supervise".to_owned())
+            .spawn(move || {
+                runtime.begin(inherited);
+                runtime.run();
+            })
+            .map_err(|e| Error::system("start the supervision thread", e))?;
+        Ok(Self {
+            inbox: sender,
+            wake,
+            turns,
+            thread: Some(thread),
+        })
+    }
+
+    /// Asks for something. `answer` is called once, on the supervision thread (or right here with
+    /// [`Refusal::Gone`] when that has ended), and must be quick.
+    pub fn request(
+        &self,
+        command: Command,
+        answer: impl FnOnce(Result<Reply, Refusal>) + Send + 'static,
+    ) {
+        let message = Message::Request(command, Box::new(answer));
+        if let Err(refused) = self.inbox.send(message) {
+            if let Message::Request(_, answer) = refused.0 {
+                answer(Err(Refusal::Gone));
+            }
+            return;
+        }
+        // The eventfd cannot fail but by a fault of this program; the request then waits for the
+        // next turn.
+        let _ = self.wake.wake();
+    }
+
+    /// Asks and waits for the answer. For callers that may wait, like tests and tools.
+    pub fn ask(&self, command: Command) -> Result<Reply, Refusal> {
+        let (sender, receiver) = channel();
+        self.request(command, move |answer| {
+            let _ = sender.send(answer);
+        });
+        receiver.recv().unwrap_or(Err(Refusal::Gone))
+    }
+
+    /// How many turns the loop has made. Without anything to do it makes none.
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the supervision thread has ended, after [`Command::Shutdown`]. False when it
+    /// panicked; the programs then still run, and the next supervisor takes them over.
+    pub fn join(mut self) -> bool {
+        self.thread
+            .take()
+            .is_none_or(|thread| thread.join().is_ok())
+    }
+
+    /// Ends the supervision thread and leaves every program running, for the next supervisor.
+    pub fn abandon(mut self) {
+        self.leave();
+    }
+
+    fn leave(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            let _ = self.inbox.send(Message::Abandon);
+            let _ = self.wake.wake();
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// What cannot be: two processes of one name, two outputs into one file.
+fn check(programs: &[ProgramSpec]) -> Result<(), Error> {
+    let mut names: HashMap<&str, ()> = HashMap::new();
+    let mut files: HashMap<&PathBuf, &str> = HashMap::new();
+    for process in programs.iter().flat_map(|program| &program.processes) {
+        let name = process.process.as_str();
+        if names.insert(name, ()).is_some() {
+            return Err(Error::new(
+                Kind::SameName(name.to_owned()),
+                "rename one of the programs, or its processes",
+            ));
+        }
+        for path in [process.stdout.path(), process.stderr.path()]
+            .into_iter()
+            .flatten()
+        {
+            if let Some(other) = files.insert(path, name) {
+                return Err(Error::new(
+                    Kind::SameFile {
+                        path: path.clone(),
+                        one: other.to_owned(),
+                        other: name.to_owned(),
+                    },
+                    "give each its own file",
+                ));
+            }
+        }
+    }
+    Ok(())
+}

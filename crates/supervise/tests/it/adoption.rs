@@ -1,0 +1,294 @@
+//! Daemons that die, and those that come after them.
+
+use std::path::Path;
+use std::process::{Command as Process, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use mainstay_supervise::journal::{Journal, ProcessRecord, SlotRecord};
+use mainstay_supervise::{Autorestart, Command, Did, Event, Exit, Phase, ProgramSpec};
+use mainstay_sys::{Spawn, pipe};
+
+use crate::bench::{Bench, alive, program, script, supervise, wait_for};
+
+#[test]
+fn what_was_stopped_by_hand_stays_stopped() {
+    let programs = |dir: &Path| {
+        let mut by_hand = program(dir, "by-hand", &["sleep", "1000"]);
+        by_hand.autostart = false;
+        vec![program(dir, "web", &["sleep", "1000"]), by_hand]
+    };
+    let bench = Bench::new(programs);
+    bench.until("web", Phase::Running);
+    assert_eq!(bench.stop("web"), [Did::Stopped]);
+    assert_eq!(bench.start("by-hand"), [Did::Started]);
+    let dir = bench.shut_down();
+    let bench = Bench::within(Arc::clone(&dir), programs(dir.path()));
+    bench.until("by-hand", Phase::Running);
+    let web = bench.status("web");
+    assert_eq!((web.phase, web.decided), (Phase::Stopped, Some(false)));
+    assert_eq!(bench.start("web"), [Did::Started]);
+    let dir = bench.shut_down();
+    let bench = Bench::within(Arc::clone(&dir), programs(dir.path()));
+    bench.until("web", Phase::Running);
+    assert_eq!(bench.status("web").decided, None);
+}
+
+#[test]
+fn an_abandoned_program_is_taken_over() {
+    let text = "echo begin; while [ ! -e go ]; do sleep 0.02; done; echo end; exit 7";
+    let programs = |dir: &Path| {
+        let mut job = script(dir, "job", text);
+        job.dir = Some(dir.to_owned());
+        job.policy.autorestart = Autorestart::Never;
+        vec![
+            job,
+            program(dir, "gone", &["sleep", "1000"]),
+            program(dir, "web", &["sleep", "1000"]),
+        ]
+    };
+    let bench = Bench::new(programs);
+    let pids: Vec<u32> = ["job", "gone", "web"]
+        .map(|name| bench.until(name, Phase::Running).pid.unwrap())
+        .to_vec();
+    let dir = bench.abandon();
+    assert!(pids.iter().all(|pid| alive(*pid)));
+
+    // `gone` has left the config, `web` has another command.
+    let mut changed = programs(dir.path());
+    changed.remove(1);
+    changed[1] = program(dir.path(), "web", &["sleep", "1001"]);
+    let bench = Bench::within(Arc::clone(&dir), changed);
+    let seen: Vec<u32> = ["job", "gone", "web"]
+        .map(|name| bench.status(name).pid.unwrap())
+        .to_vec();
+    assert_eq!(seen, pids);
+    assert!(bench.status("web").outdated && !bench.status("job").outdated);
+    assert!(
+        bench
+            .events()
+            .iter()
+            .any(|event| { matches!(event, Event::LeftOver { process, .. } if process == "gone") })
+    );
+    let gone = bench.status("gone");
+    assert!(gone.left_over && gone.phase == Phase::Running);
+    assert!(matches!(&bench.restart("gone")[..], [Did::Failed(_)]));
+    assert_eq!(bench.stop("gone"), [Did::Stopped]);
+    assert!(bench.all().iter().all(|status| status.process != "gone"));
+
+    std::fs::write(dir.path().join("go"), "").unwrap();
+    let job = bench.until("job", Phase::Exited);
+    assert_eq!(job.last_exit, Some(Exit::Code(7)));
+    assert_eq!(bench.log("job.stdout.log"), "begin\nend\n");
+    assert_eq!(bench.restart("web"), [Did::Started]);
+    assert!(!bench.status("web").outdated);
+}
+
+#[test]
+fn a_job_that_is_done_is_not_done_twice() {
+    let programs = |dir: &Path| {
+        let mut job = script(dir, "job", "echo done");
+        job.policy.autorestart = Autorestart::Never;
+        vec![job]
+    };
+    let bench = Bench::new(programs);
+    bench.until("job", Phase::Exited);
+    let dir = bench.abandon();
+    let bench = Bench::within(Arc::clone(&dir), programs(dir.path()));
+    assert_eq!(bench.status("job").phase, Phase::Exited);
+    assert_eq!(bench.log("job.stdout.log"), "done\n");
+    // But a start in order is a start.
+    let dir = bench.shut_down();
+    let bench = Bench::within(Arc::clone(&dir), programs(dir.path()));
+    wait_for("the second run", || {
+        (bench.log("job.stdout.log") == "done\ndone\n").then_some(())
+    });
+}
+
+const ROLE: &str = "SUPERVISE_TEST_DAEMON_DIR";
+
+fn crash_programs(dir: &Path) -> Vec<ProgramSpec> {
+    let mut writer = script(
+        dir,
+        "writer",
+        "i=0; while [ ! -e stop ]; do echo line $i; i=$((i+1)); done; printf last; exit 42",
+    );
+    writer.dir = Some(dir.to_owned());
+    writer.policy.autorestart = Autorestart::Never;
+    let mut all = vec![writer];
+    for i in 0..5 {
+        all.push(program(dir, &format!("sleeper-{i}"), &["sleep", "1000"]));
+    }
+    all
+}
+
+/// Not a test: the daemon that the next test kills. It runs in a process of its own, this binary
+/// again with this one test and the variable set.
+#[test]
+#[ignore = "the victim of a_killed_daemon_costs_nothing"]
+fn daemon_to_be_killed() {
+    let Ok(dir) = std::env::var(ROLE) else { return };
+    let dir = Path::new(&dir);
+    let supervisor = supervise(dir, crash_programs(dir), &Arc::new(Mutex::new(Vec::new())));
+    std::fs::write(dir.join("up"), "").unwrap();
+    loop {
+        std::thread::park();
+        assert!(supervisor.turns() > 0);
+    }
+}
+
+fn daemon(dir: &Path) -> std::process::Child {
+    let _ = std::fs::remove_file(dir.join("up"));
+    let child = Process::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "adoption::daemon_to_be_killed",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env(ROLE, dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for("the daemon", || dir.join("up").exists().then_some(()));
+    child
+}
+
+#[test]
+fn a_killed_daemon_costs_nothing() {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let log = dir.path().join("log/writer.stdout.log");
+    let size = || std::fs::metadata(&log).map_or(0, |about| about.len());
+    let mut victim = daemon(dir.path());
+    for round in 0..6 {
+        let before = size();
+        wait_for("some output", || (size() > before + 1000).then_some(()));
+        // In the middle of its work, at no particular moment.
+        std::thread::sleep(Duration::from_millis(20 + round * 17));
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        if round < 5 {
+            victim = daemon(dir.path());
+        }
+    }
+    let bench = Bench::within(Arc::clone(&dir), crash_programs(dir.path()));
+    assert_eq!(bench.all().len(), 6);
+    let adopted: Vec<u32> = bench
+        .events()
+        .iter()
+        .filter_map(|event| match event {
+            Event::Adopted {
+                pid,
+                outdated: false,
+                ..
+            } => Some(*pid),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(adopted.len(), 6, "{:?}", bench.events());
+    let spawned = bench
+        .events()
+        .iter()
+        .any(|event| matches!(event, Event::Spawned { .. }));
+    assert!(!spawned, "no duplicate");
+    assert_eq!(bench.status("sleeper-3").restarts, 0);
+
+    std::fs::write(dir.path().join("stop"), "").unwrap();
+    let writer = bench.until("writer", Phase::Exited);
+    assert!(
+        matches!(writer.last_exit, Some(Exit::Code(42) | Exit::Unknown)),
+        "{writer:?}"
+    );
+    let text = bench.log("writer.stdout.log");
+    let mut lines: Vec<&str> = text.split('\n').collect();
+    assert_eq!(lines.pop(), Some("last"));
+    for (i, line) in lines.iter().enumerate() {
+        assert_eq!(*line, format!("line {i}"), "of {}", lines.len());
+    }
+}
+
+/// A daemon that died between the birth of a process and the note of its id.
+#[test]
+fn a_process_whose_birth_was_only_planned_is_found_by_its_pipe() {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let web = program(dir.path(), "web", &["sleep", "1000"]);
+    let (reader, writer) = pipe::capture_pipe(pipe::CAPTURE_SIZE).unwrap();
+    let inode = pipe::inode(&reader).unwrap();
+    let mut call = Spawn::new("/bin/sh");
+    call.args = ["sh", "-c", "echo hello; sleep 1000 & sleep 1000"]
+        .map(Into::into)
+        .to_vec();
+    call.session = true;
+    call.fds = vec![(writer, 1)];
+    let child = call.spawn().unwrap();
+    drop((call, reader));
+    let path = dir.path().join("programs.journal");
+    let (mut journal, _) = Journal::open(&path, &mainstay_sys::boot_id().unwrap()).unwrap();
+    journal
+        .rewrite([&SlotRecord {
+            process: "web".into(),
+            program: "web".into(),
+            live: Some(ProcessRecord::Intent),
+            spec_hash: web.hash(&web.processes[0]),
+            stdout_pipe: inode,
+            ..SlotRecord::default()
+        }])
+        .unwrap();
+    let bench = Bench::within(dir, vec![web]);
+    let status = bench.until("web", Phase::Running);
+    assert_eq!(status.pid, Some(child.pid().cast_unsigned()));
+    wait_for("its output", || {
+        (bench.log("web.stdout.log") == "hello\n").then_some(())
+    });
+    assert_eq!(bench.stop("web"), [Did::Stopped]);
+}
+
+#[test]
+fn a_number_that_means_another_process_is_left_alone() {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let mut stranger = Process::new("sleep").arg("1000").spawn().unwrap();
+    let path = dir.path().join("programs.journal");
+    let (mut journal, _) = Journal::open(&path, &mainstay_sys::boot_id().unwrap()).unwrap();
+    journal
+        .rewrite([&SlotRecord {
+            process: "web".into(),
+            program: "web".into(),
+            phase: Phase::Running,
+            // The number is right, the start time is not.
+            live: Some(ProcessRecord::Live {
+                pid: stranger.id(),
+                start_ticks: 1,
+            }),
+            ..SlotRecord::default()
+        }])
+        .unwrap();
+    let web = program(dir.path(), "web", &["sleep", "1000"]);
+    let bench = Bench::within(dir, vec![web]);
+    let status = bench.until("web", Phase::Running);
+    assert_ne!(status.pid, Some(stranger.id()));
+    assert_eq!(status.restarts, 1, "it had died while nobody watched");
+    bench.shut_down();
+    assert!(alive(stranger.id()));
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+}
+
+#[test]
+fn two_daemons_cannot_have_one_state() {
+    let bench = Bench::new(|dir| vec![program(dir, "web", &["sleep", "1000"])]);
+    bench.until("web", Phase::Running);
+    let second = mainstay_supervise::Supervisor::start(
+        mainstay_supervise::Settings::new(bench.dir.path()),
+        vec![],
+        mainstay_base::Resolver::default(),
+        Box::new(|_| {}),
+    );
+    let error = second.err().unwrap().to_string();
+    assert!(error.contains("held by process"), "{error}");
+    assert_eq!(bench.status("web").phase, Phase::Running);
+    let refused = bench.supervisor().ask(Command::Status {
+        names: vec!["web".into()],
+    });
+    assert!(refused.is_ok());
+}

@@ -1,0 +1,7 @@
+//! The supervisor with real processes.
+
+#![allow(clippy::unwrap_used)]
+
+mod adoption;
+mod bench;
+mod life;
