@@ -387,7 +387,7 @@ mod tests {
     #[test]
     fn a_group_signalled_the_older_way() {
         let mut spawn = crate::Spawn::new("/bin/sleep");
-        spawn.args = vec!["sleep".into(), "1000".into()];
+        spawn.args = vec!["sleep".into(), "100".into()];
         let unled = spawn.spawn().unwrap();
         spawn.session = true;
         let child = spawn.spawn().unwrap();

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -122,6 +123,14 @@ impl LockFile {
         self.file.set_len(0)?;
         self.file
             .write_all(format!("{}\n", std::process::id()).as_bytes())
+    }
+}
+
+/// The locked descriptor, close-on-exec: a program that executes itself anew keeps the lock by
+/// keeping this one open ([`set_cloexec`](crate::pipe::set_cloexec)).
+impl AsFd for LockFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

@@ -127,7 +127,7 @@ fn the_exit_code_of_a_process_that_another_has_reaped() {
 #[test]
 fn an_adopted_process_takes_signals() {
     let dir = tempfile::tempdir().unwrap();
-    let pid = orphan(dir.path(), "exec sleep 1000");
+    let pid = orphan(dir.path(), "exec sleep 100");
     let child = Child::adopt(pid, start_time(pid).unwrap())
         .unwrap()
         .unwrap();
@@ -143,7 +143,7 @@ fn an_adopted_process_takes_signals() {
 #[test]
 fn another_start_time_is_another_process() {
     let dir = tempfile::tempdir().unwrap();
-    let pid = orphan(dir.path(), "exec sleep 1000");
+    let pid = orphan(dir.path(), "exec sleep 100");
     let started = start_time(pid).unwrap();
     assert!(Child::adopt(pid, started + 1).unwrap().is_none());
     let child = Child::adopt(pid, started).unwrap().unwrap();
@@ -156,7 +156,7 @@ fn another_start_time_is_another_process() {
 
 #[test]
 fn our_own_child_can_be_adopted_as_after_an_exec_in_place() {
-    let first = shell("exec sleep 1000").spawn().unwrap();
+    let first = shell("exec sleep 100").spawn().unwrap();
     let (pid, started) = (first.pid(), first.start_time().unwrap());
     drop(first);
     let child = Child::adopt(pid, started).unwrap().unwrap();
@@ -172,7 +172,7 @@ fn the_status_of_a_zombie_whose_parent_does_not_reap() {
     let file = dir.path().join("pid");
     // exec keeps the child but forgets that the shell would have waited for it.
     let mut spawn = shell(&format!(
-        "(while ! [ -e {1}/go ]; do sleep 0.01; done; exit 42) & echo $! > {0}.new; mv {0}.new {0}; exec sleep 1000",
+        "(while ! [ -e {1}/go ]; do sleep 0.01; done; exit 42) & echo $! > {0}.new; mv {0}.new {0}; exec sleep 100",
         file.display(),
         dir.path().display()
     ));

@@ -102,7 +102,7 @@ fn a_full_pipe_makes_the_program_wait_and_loses_nothing() {
 #[test]
 fn only_a_pipe_is_reopened() {
     let mut spawn = Spawn::new("/bin/sleep");
-    spawn.args = ["sleep", "1000"].map(Into::into).to_vec();
+    spawn.args = ["sleep", "100"].map(Into::into).to_vec();
     let child = spawn.spawn().unwrap();
     assert_eq!(
         reopen_reader(child.pid(), 1).unwrap_err().kind(),

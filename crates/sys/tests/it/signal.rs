@@ -54,7 +54,7 @@ fn a_signal_reaches_the_program_and_its_end_is_known() {
 
 #[test]
 fn real_time_signals_too() {
-    let (child, _, _output) = started("echo; exec sleep 1000", false);
+    let (child, _, _output) = started("echo; exec sleep 100", false);
     let signal = Signal::from_name("RTMIN+5").unwrap();
     child.signal(signal).unwrap();
     assert_eq!(ended(&child), ExitStatus::Signal(signal.number(), false));
@@ -62,14 +62,14 @@ fn real_time_signals_too() {
 
 #[test]
 fn a_group_signal_reaches_what_the_program_started_even_after_its_end() {
-    let (child, pids, _output) = started("sleep 1000 & echo $!; wait", true);
+    let (child, pids, _output) = started("sleep 100 & echo $!; wait", true);
     child.signal_group(Signal::TERM).unwrap();
     assert_eq!(ended(&child), ExitStatus::Signal(15, false));
     until("the grandchild is gone", || {
         matches!(state(pids[0]), None | Some('Z'))
     });
 
-    let (child, pids, _output) = started("sleep 1000 & echo $!", true);
+    let (child, pids, _output) = started("sleep 100 & echo $!", true);
     assert_eq!(ended(&child), ExitStatus::Code(0));
     assert!(!matches!(state(pids[0]), None | Some('Z')), "it lives on");
     match child.signal_group(Signal::KILL) {
@@ -87,7 +87,7 @@ fn a_group_signal_reaches_what_the_program_started_even_after_its_end() {
 
 #[test]
 fn a_program_that_leads_no_group_has_no_group_to_signal() {
-    let (child, _, _output) = started("echo; exec sleep 1000", false);
+    let (child, _, _output) = started("echo; exec sleep 100", false);
     assert_eq!(
         child.signal_group(Signal::KILL).unwrap_err().raw_os_error(),
         Some(libc::ESRCH)
@@ -100,7 +100,7 @@ fn a_program_that_leads_no_group_has_no_group_to_signal() {
 #[test]
 fn the_end_of_a_program_wakes_an_epoll() {
     let (epoll, mut events) = (Epoll::new().unwrap(), Events::with_capacity(8));
-    let (child, _, _output) = started("echo; exec sleep 1000", false);
+    let (child, _, _output) = started("echo; exec sleep 100", false);
     epoll.add(&child, 42, Interest::READ).unwrap();
     epoll
         .wait(&mut events, Some(std::time::Duration::ZERO))

@@ -66,7 +66,7 @@ fn limits_are_those_of_the_child_and_not_ours() {
 #[test]
 fn the_limits_of_a_running_program_can_be_changed() {
     let child = Spawn {
-        args: vec!["sleep".into(), "1000".into()],
+        args: vec!["sleep".into(), "100".into()],
         ..Spawn::new("/bin/sleep")
     }
     .spawn()
@@ -243,6 +243,33 @@ fn user_group_and_supplementary_groups() {
             "{detour:?}"
         );
     }
+}
+
+/// While a child of another user shares our memory, that user must not get at it: the kernel sees to
+/// it by making the memory undumpable, and this test to it that the kernel does.
+#[test]
+fn memory_shared_with_a_child_of_another_user_is_closed_to_that_user() {
+    if !is_root("changing the user") {
+        return;
+    }
+    // SAFETY: plain integers.
+    let dumpable = || unsafe { libc::prctl(libc::PR_GET_DUMPABLE) };
+    let status = in_child(move || {
+        // SAFETY: plain integers.
+        assert_eq!(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1_usize) }, 0);
+        let mut spawn = shell("true");
+        assert_eq!(ended(&spawn.spawn().unwrap()), ExitStatus::Code(0));
+        assert_eq!(dumpable(), 1, "the same user");
+        spawn.identity = Some(Identity {
+            uid: 4711,
+            gid: 4711,
+            groups: vec![],
+        });
+        assert_eq!(ended(&spawn.spawn().unwrap()), ExitStatus::Code(0));
+        assert_ne!(dumpable(), 1, "another user");
+        0
+    });
+    assert_eq!(status, ExitStatus::Code(0), "see the panic above");
 }
 
 #[test]
