@@ -67,6 +67,9 @@ impl FromValue for SecretRef {
     }
 }
 
+/// Where systemd puts a service's credentials (systemd.exec(5)).
+const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
 /// The `[secret]` table: names and where each value is kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Secrets(BTreeMap<String, SecretRef>);
@@ -119,6 +122,25 @@ impl Resolver {
     /// Whether the environment has this variable.
     pub fn has_env(&self, name: &str) -> bool {
         self.environment.contains_key(name)
+    }
+
+    /// The environment without what `[secret]` takes from it: what may be handed on to programs.
+    ///
+    /// `CREDENTIALS_DIRECTORY` is left out too, because it leads to secrets.
+    pub fn public_environment(&self) -> BTreeMap<String, String> {
+        let secret = |name: &str| {
+            name == CREDENTIALS_DIRECTORY
+                || self
+                    .secrets
+                    .0
+                    .values()
+                    .any(|reference| *reference == SecretRef::Env(name.to_owned()))
+        };
+        self.environment
+            .iter()
+            .filter(|(name, _)| !secret(name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
     }
 
     /// Reads a secret by its name in `[secret]`.
@@ -412,6 +434,22 @@ mod tests {
         for text in ["${", "${x}", "${secret.}", "${home.x}"] {
             assert!(Template::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn programs_do_not_inherit_what_is_a_secret() {
+        let r = resolver(
+            &[("p", SecretRef::Env("P".into()))],
+            &[
+                ("P", "hunter2"),
+                ("HOME", "/h"),
+                ("CREDENTIALS_DIRECTORY", "/run/c"),
+            ],
+        );
+        assert_eq!(
+            r.public_environment().into_keys().collect::<Vec<_>>(),
+            ["HOME"]
+        );
     }
 
     #[test]

@@ -16,7 +16,14 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 )]
 pub(crate) struct Cli {
     /// The config [default: ./mainstay.toml, then /etc/mainstay/mainstay.toml]
-    #[arg(short, long, global = true, value_name = "FILE", env = "MAINSTAY_CONFIG", hide_env = true)]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "MAINSTAY_CONFIG",
+        hide_env = true
+    )]
     pub(crate) config: Option<PathBuf>,
 
     /// The daemon's control socket [default: the one the config names]
@@ -57,7 +64,9 @@ pub(crate) enum ColorChoice {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the programs of the config and answer on the control socket
-    #[command(after_help = "Example:\n  mainstay run -c mainstay.toml\n  mainstay run -c /etc/mainstay/mainstay.toml --daemon")]
+    #[command(
+        after_help = "Example:\n  mainstay run -c mainstay.toml\n  mainstay run -c /etc/mainstay/mainstay.toml --daemon"
+    )]
     Run {
         /// Go to the background; returns when the daemon is up, or says why it is not
         #[arg(long)]
@@ -94,7 +103,9 @@ pub(crate) enum Command {
     },
 
     /// Show what programs wrote
-    #[command(after_help = "Example:\n  mainstay logs web -f\n  mainstay logs web --stream stderr -n 20")]
+    #[command(
+        after_help = "Example:\n  mainstay logs web -f\n  mainstay logs web --stream stderr -n 20"
+    )]
     Logs {
         /// A program or process; `mainstay` for the daemon's own log
         name: String,
@@ -114,7 +125,10 @@ pub(crate) enum Command {
     Check,
 
     /// Back up, list, prove and restore
-    #[command(subcommand, after_help = "Example:\n  mainstay backup init local\n  mainstay backup run\n  mainstay backup restore db")]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  mainstay backup init local\n  mainstay backup run\n  mainstay backup restore db"
+    )]
     Backup(Backup),
 
     /// Stop every program in order and end the daemon
@@ -130,7 +144,9 @@ pub(crate) enum Command {
     Version,
 
     /// Write completions for a shell to standard output
-    #[command(after_help = "Example:\n  mainstay completions bash > /etc/bash_completion.d/mainstay")]
+    #[command(
+        after_help = "Example:\n  mainstay completions bash > /etc/bash_completion.d/mainstay"
+    )]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -201,7 +217,9 @@ pub(crate) enum Backup {
     },
 
     /// Put a snapshot back: in place (the old data is set aside) or into a new directory
-    #[command(after_help = "Example:\n  mainstay backup restore db --yes\n  mainstay backup restore uploads 1a2b3c --to /tmp/look")]
+    #[command(
+        after_help = "Example:\n  mainstay backup restore db --yes\n  mainstay backup restore uploads 1a2b3c --to /tmp/look"
+    )]
     Restore {
         /// A name from [backup]
         name: String,
@@ -223,7 +241,9 @@ pub(crate) enum Backup {
     },
 
     /// Prove that what was backed up can be read back
-    #[command(after_help = "Example:\n  mainstay backup verify\n  mainstay backup verify db --read-data")]
+    #[command(
+        after_help = "Example:\n  mainstay backup verify\n  mainstay backup verify db --read-data"
+    )]
     Verify {
         /// Names from [backup]; without one, all
         names: Vec<String>,
@@ -252,9 +272,15 @@ mod tests {
     fn every_command_has_an_example() {
         fn walk(command: &clap::Command, path: &str) {
             let path = format!("{path} {}", command.get_name());
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
             assert!(help.contains("Example:"), "{path} has no example");
-            assert!(command.get_about().is_some(), "{path} does not say what it does");
+            assert!(
+                command.get_about().is_some(),
+                "{path} does not say what it does"
+            );
             for sub in command.get_subcommands() {
                 walk(sub, &path);
             }
@@ -265,9 +291,20 @@ mod tests {
     #[test]
     fn every_example_parses() {
         fn walk(command: &clap::Command) {
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            for example in help.lines().flat_map(|l| l.split("&&")).filter(|l| l.trim().starts_with("mainstay ")) {
-                let words = example.split('>').next().unwrap_or_default().split_whitespace();
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            for example in help
+                .lines()
+                .flat_map(|l| l.split("&&"))
+                .filter(|l| l.trim().starts_with("mainstay "))
+            {
+                let words = example
+                    .split('>')
+                    .next()
+                    .unwrap_or_default()
+                    .split_whitespace();
                 if let Err(error) = Cli::try_parse_from(words) {
                     panic!("{example}: {error}");
                 }

@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use jiff::tz::TimeZone;
 use mainstay_base::config::{Document, Section};
 use mainstay_base::{Diagnostic, Diagnostics, Resolver, Secrets, Severity, nearest};
+use mainstay_log::{Format, Retention};
 use mainstay_supervise::ProgramSpec;
 
+use crate::daemon::own_log_sink;
 use crate::exit::{Exit, Failure};
 
 /// The version of the config language.
@@ -56,7 +58,10 @@ pub(crate) struct Control {
 /// Where a config has its state and socket when it does not say (ARCHITECTURE.md, decision 1).
 fn default_places(config: &Path) -> (PathBuf, PathBuf) {
     if config.starts_with("/etc") {
-        return (PathBuf::from("/var/lib/mainstay"), PathBuf::from("/run/mainstay.sock"));
+        return (
+            PathBuf::from("/var/lib/mainstay"),
+            PathBuf::from("/run/mainstay.sock"),
+        );
     }
     let state = config.parent().unwrap_or(Path::new("/")).join(".mainstay");
     let socket = state.join("control.sock");
@@ -66,9 +71,8 @@ fn default_places(config: &Path) -> (PathBuf, PathBuf) {
 /// The config that is meant: the one that was named, else the one here, else the system's.
 pub(crate) fn locate(named: Option<&Path>) -> Result<PathBuf, Failure> {
     let absolute = |path: &Path| {
-        std::path::absolute(path).map_err(|e| {
-            Failure::new(Exit::Usage, format!("cannot find {}: {e}", path.display()))
-        })
+        std::path::absolute(path)
+            .map_err(|e| Failure::new(Exit::Usage, format!("cannot find {}: {e}", path.display())))
     };
     if let Some(named) = named {
         return absolute(named);
@@ -93,15 +97,19 @@ fn document(path: &Path) -> Result<Document, Diagnostics> {
         Ok(entries) => entries
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
             .filter(|path| {
-                let hidden = path.file_name().is_none_or(|n| n.as_encoded_bytes().starts_with(b"."));
+                let hidden = path
+                    .file_name()
+                    .is_none_or(|n| n.as_encoded_bytes().starts_with(b"."));
                 !hidden && path.extension().is_some_and(|e| e == "toml")
             })
             .collect(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(error) => {
-            return Err(Diagnostic::error(format!("cannot list {}: {error}", directory.display()))
-                .help("make it readable for the user that runs mainstay")
-                .into());
+            return Err(
+                Diagnostic::error(format!("cannot list {}: {error}", directory.display()))
+                    .help("make it readable for the user that runs mainstay")
+                    .into(),
+            );
         }
     };
     parts.sort();
@@ -124,20 +132,28 @@ fn read_schema(root: &mut Section<'_>) {
         && schema.value != SCHEMA
     {
         root.report(
-            Diagnostic::error(format!("this mainstay reads schema {SCHEMA}, not {}", schema.value))
-                .at(&schema.place)
-                .help("write `schema = 1`, or use the mainstay that wrote this file"),
+            Diagnostic::error(format!(
+                "this mainstay reads schema {SCHEMA}, not {}",
+                schema.value
+            ))
+            .at(&schema.place)
+            .help("write `schema = 1`, or use the mainstay that wrote this file"),
         );
     }
 }
 
 fn read_host(root: &mut Section<'_>, default_state: PathBuf) -> Host {
     let mut host = Host {
-        name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        name: rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
         state: default_state,
         zone: TimeZone::system(),
     };
-    let Some(mut section) = root.section("host") else { return host };
+    let Some(mut section) = root.section("host") else {
+        return host;
+    };
     if let Some(name) = section.get("name") {
         host.name = name;
     }
@@ -160,7 +176,11 @@ fn read_host(root: &mut Section<'_>, default_state: PathBuf) -> Host {
 }
 
 fn read_control(root: &mut Section<'_>, default_socket: PathBuf) -> Control {
-    let mut control = Control { socket: default_socket, mode: 0o660, group: None };
+    let mut control = Control {
+        socket: default_socket,
+        mode: 0o660,
+        group: None,
+    };
     if let Some(mut section) = root.section("control") {
         if let Some(mut socket) = section.section("socket") {
             if let Some(path) = socket.get("path") {
@@ -177,9 +197,11 @@ fn read_control(root: &mut Section<'_>, default_socket: PathBuf) -> Control {
                 }
                 if control.mode & 0o002 != 0 {
                     socket.report(
-                        Diagnostic::warning("everybody on this machine can connect to the control socket")
-                            .at(&mode.place)
-                            .help("use \"0660\" with `group = \"…\"`; others are refused all the same"),
+                        Diagnostic::warning(
+                            "everybody on this machine can connect to the control socket",
+                        )
+                        .at(&mode.place)
+                        .help("use \"0660\" with `group = \"…\"`; others are refused all the same"),
                     );
                 }
             }
@@ -202,10 +224,31 @@ fn read_control(root: &mut Section<'_>, default_socket: PathBuf) -> Control {
     control
 }
 
+/// What the supervision thread is given.
+pub(crate) fn supervise_settings(config: &Config) -> mainstay_supervise::Settings {
+    let mut settings = mainstay_supervise::Settings::new(&config.host.state);
+    settings.environment = config.resolver.public_environment();
+    settings
+}
+
+fn read_log(root: &mut Section<'_>, host: &Host, colours: bool) -> mainstay_log::Config {
+    let defaults = mainstay_log::Defaults {
+        directory: host.state.join("log"),
+        zone: host.zone.clone(),
+        colours,
+        sinks: vec![(own_log_sink(Retention::default()), Format::text())],
+    };
+    match root.section("log") {
+        Some(section) => mainstay_log::Config::read(section, &defaults),
+        None => mainstay_log::Config::standard(&defaults),
+    }
+}
+
 /// Reads and checks everything. The error holds all that is wrong, not only the first.
 pub(crate) fn load(
     path: &Path,
     environment: BTreeMap<String, String>,
+    colours: bool,
 ) -> Result<Config, Diagnostics> {
     let document = document(path)?;
     let mut root = document.root();
@@ -214,8 +257,12 @@ pub(crate) fn load(
     let host = read_host(&mut root, default_state);
     let control = read_control(&mut root, default_socket);
     let resolver = Resolver::new(Secrets::read(&mut root), environment);
-    let log = mainstay_log::Config::read(&mut root, &host.state, host.zone.clone());
-    let programs = mainstay_supervise::config::read(&mut root, &log);
+    let log = read_log(&mut root, &host, colours);
+    let defaults = mainstay_supervise::config::Defaults {
+        log_dir: log.directory.clone(),
+        retain: log.retention,
+    };
+    let programs = mainstay_supervise::config::read_all(&mut root, &defaults);
     let backup = mainstay_backup::Config::read(&mut root, &host.name, &host.zone);
     check_stops(&root, &backup, &programs);
     root.planned(&PLANNED);
@@ -239,12 +286,12 @@ pub(crate) fn load(
 }
 
 /// The programs a restore stops must exist; only here are both known.
-fn check_stops(
-    root: &Section<'_>,
-    backup: &mainstay_backup::Config,
-    programs: &[ProgramSpec],
-) {
-    for stop in backup.backups.iter().flat_map(|backup| &backup.restore_stop) {
+fn check_stops(root: &Section<'_>, backup: &mainstay_backup::Config, programs: &[ProgramSpec]) {
+    for stop in backup
+        .backups
+        .iter()
+        .flat_map(|backup| &backup.restore_stop)
+    {
         let known = || programs.iter().map(|program| program.name.as_str());
         if known().all(|name| name != stop.value) {
             let diagnostic =
@@ -273,7 +320,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("mainstay.toml");
         std::fs::write(&path, text).unwrap();
-        load(&path, BTreeMap::new()).map_err(|diagnostics| diagnostics.to_string())
+        load(&path, BTreeMap::new(), false).map_err(|diagnostics| diagnostics.to_string())
     }
 
     #[test]
@@ -281,7 +328,10 @@ mod tests {
         let config = load_text("schema = 1\n[program.web]\ncommand = \"sleep 1\"\n").unwrap();
         assert_eq!(config.programs.len(), 1);
         assert!(config.host.state.ends_with(".mainstay"));
-        assert_eq!(config.control.socket, config.host.state.join("control.sock"));
+        assert_eq!(
+            config.control.socket,
+            config.host.state.join("control.sock")
+        );
         assert_eq!(config.control.mode, 0o660);
     }
 
@@ -289,27 +339,60 @@ mod tests {
     fn default_places_follow_from_where_the_config_is() {
         assert_eq!(
             default_places(Path::new("/etc/mainstay/mainstay.toml")),
-            (PathBuf::from("/var/lib/mainstay"), PathBuf::from("/run/mainstay.sock"))
+            (
+                PathBuf::from("/var/lib/mainstay"),
+                PathBuf::from("/run/mainstay.sock")
+            )
         );
-        assert_eq!(default_places(Path::new("/srv/shop/mainstay.toml")).0, Path::new("/srv/shop/.mainstay"));
+        assert_eq!(
+            default_places(Path::new("/srv/shop/mainstay.toml")).0,
+            Path::new("/srv/shop/.mainstay")
+        );
     }
 
     #[test]
     fn what_is_wrong_is_told_where_it_stands() {
         for (text, expected) in [
             ("[program.web]\ncommand = \"x\"\n", "`schema` is missing"),
-            ("schema = 2\n", ":1:10: error: this mainstay reads schema 1, not 2"),
-            ("schema = 1\n[host]\ntimezone = \"Mars/Olympus\"\n", "there is no time zone `Mars/Olympus`"),
-            ("schema = 1\n[host]\ntimezon = \"UTC\"\n", "did you mean `timezone`?"),
-            ("schema = 1\n[control]\nsocket = { mode = \"999\" }\n", "`999` is not a file mode"),
-            ("schema = 1\n[control]\nhttp = { listen = \"127.0.0.1:1\" }\n", "`control.http` does not work yet"),
-            ("schema = 1\n[front.blog]\nhosts = []\n", ":2:2: error: `front` does not work yet"),
+            (
+                "schema = 2\n",
+                ":1:10: error: this mainstay reads schema 1, not 2",
+            ),
+            (
+                "schema = 1\n[host]\ntimezone = \"Mars/Olympus\"\n",
+                "there is no time zone `Mars/Olympus`",
+            ),
+            (
+                "schema = 1\n[host]\ntimezon = \"UTC\"\n",
+                "did you mean `timezone`?",
+            ),
+            (
+                "schema = 1\n[control]\nsocket = { mode = \"999\" }\n",
+                "`999` is not a file mode",
+            ),
+            (
+                "schema = 1\n[control]\nhttp = { listen = \"127.0.0.1:1\" }\n",
+                "`control.http` does not work yet",
+            ),
+            (
+                "schema = 1\n[front.blog]\nhosts = []\n",
+                ":2:2: error: `front` does not work yet",
+            ),
             ("schema = 1\n[alert]\n", "`alert` does not work yet"),
-            ("schema = 1\n[progam.web]\ncommand = \"x\"\n", "did you mean `program`?"),
-            ("schema = 1\n[program.web]\ncommand = \"x\"\nenv = { A = \"${secret.pw}\" }\n", "there is no secret `pw`"),
+            (
+                "schema = 1\n[progam.web]\ncommand = \"x\"\n",
+                "did you mean `program`?",
+            ),
+            (
+                "schema = 1\n[program.web]\ncommand = \"x\"\nenv = { A = \"${secret.pw}\" }\n",
+                "there is no secret `pw`",
+            ),
         ] {
             let said = load_text(text).unwrap_err();
-            assert!(said.contains(expected), "{text}\n--- said:\n{said}\n--- expected:\n{expected}");
+            assert!(
+                said.contains(expected),
+                "{text}\n--- said:\n{said}\n--- expected:\n{expected}"
+            );
         }
     }
 
@@ -319,14 +402,19 @@ mod tests {
         let path = directory.path().join("mainstay.toml");
         std::fs::write(&path, "schema = 1\n").unwrap();
         std::fs::create_dir(directory.path().join("conf.d")).unwrap();
-        for (name, program) in [("b.toml", "beta"), ("a.toml", "alpha"), (".hidden.toml", "no"), ("c.txt", "no")] {
+        for (name, program) in [
+            ("b.toml", "beta"),
+            ("a.toml", "alpha"),
+            (".hidden.toml", "no"),
+            ("c.txt", "no"),
+        ] {
             std::fs::write(
                 directory.path().join("conf.d").join(name),
                 format!("schema = 1\n[program.{program}]\ncommand = \"true\"\n"),
             )
             .unwrap();
         }
-        let config = load(&path, BTreeMap::new()).unwrap();
+        let config = load(&path, BTreeMap::new(), false).unwrap();
         let names: Vec<&str> = config.programs.iter().map(|p| p.name.as_str()).collect();
         assert_eq!(names, ["alpha", "beta"]);
     }

@@ -31,9 +31,18 @@ pub(crate) enum Exit {
 pub(crate) const TABLE: [(Exit, &str); 10] = [
     (Exit::Done, "done"),
     (Exit::Failed, "tried and failed"),
-    (Exit::Usage, "wrong command line or config; nothing was done"),
-    (Exit::Partly, "done in part, or something is not running or not backed up"),
-    (Exit::UnknownName, "no program, backup, repository or snapshot of that name"),
+    (
+        Exit::Usage,
+        "wrong command line or config; nothing was done",
+    ),
+    (
+        Exit::Partly,
+        "done in part, or something is not running or not backed up",
+    ),
+    (
+        Exit::UnknownName,
+        "no program, backup, repository or snapshot of that name",
+    ),
     (Exit::Denied, "not allowed"),
     (Exit::Locked, "somebody else is doing it now"),
     (Exit::Unreachable, "no daemon answers"),
@@ -44,7 +53,11 @@ pub(crate) const TABLE: [(Exit, &str); 10] = [
 impl Exit {
     /// The exit with this number, [`Exit::Failed`] for a number that is not in the table.
     pub(crate) fn from_code(code: u8) -> Self {
-        TABLE.iter().map(|(exit, _)| *exit).find(|e| *e as u8 == code).unwrap_or(Self::Failed)
+        TABLE
+            .iter()
+            .map(|(exit, _)| *exit)
+            .find(|e| *e as u8 == code)
+            .unwrap_or(Self::Failed)
     }
 }
 
@@ -73,7 +86,11 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), help: None }
+        Self {
+            exit,
+            message: message.into(),
+            help: None,
+        }
     }
 
     #[must_use]
@@ -91,7 +108,13 @@ mod tests {
     fn codes_are_unique_and_read_back() {
         for (exit, _) in TABLE {
             assert_eq!(Exit::from_code(exit as u8), exit);
-            assert_eq!(TABLE.iter().filter(|(other, _)| *other as u8 == exit as u8).count(), 1);
+            assert_eq!(
+                TABLE
+                    .iter()
+                    .filter(|(other, _)| *other as u8 == exit as u8)
+                    .count(),
+                1
+            );
         }
         assert_eq!(Exit::from_code(99), Exit::Failed);
     }

@@ -1,2 +1,89 @@
-//! mainstay
-fn main() {}
+//! `mainstay`: one binary that runs, logs and backs up a web app.
+//!
+//! Nothing but glue: the command line, the config as a whole, the daemon's composition and the text
+//! people see. What decides and what acts is in the crates below.
+
+mod cli;
+mod command;
+mod config;
+mod daemon;
+mod exit;
+mod facade;
+mod jobs;
+mod output;
+mod progress;
+mod render;
+mod timetable;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use mainstay_control::Verb;
+
+use crate::cli::{Cli, Command};
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; clap knows where each is printed.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                Exit::Done.into()
+            };
+        }
+    };
+    let output = Output::new(&cli);
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| dispatch(&cli, &output)));
+    let exit = match ended {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(failure)) => {
+            output.failure(&failure);
+            failure.exit
+        }
+        Err(_) => {
+            output.failure(
+                &Failure::new(Exit::Bug, "this is a fault of mainstay itself")
+                    .help("please report it with the lines above and what you did"),
+            );
+            Exit::Bug
+        }
+    };
+    exit.into()
+}
+
+fn dispatch(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
+    match &cli.command {
+        Command::Run { daemon } => daemon::run(command::load(cli, output)?, output, *daemon),
+        Command::Status { names } => command::status::run(cli, output, names),
+        Command::Start(names) => command::program::act(cli, output, Verb::Start, names),
+        Command::Stop(names) => command::program::act(cli, output, Verb::Stop, names),
+        Command::Restart(names) => command::program::act(cli, output, Verb::Restart, names),
+        Command::Signal { signal, names } => command::program::signal(cli, output, signal, names),
+        Command::Logs {
+            name,
+            follow,
+            lines,
+            stream,
+        } => {
+            let wanted = command::logs::Wanted {
+                name,
+                follow: *follow,
+                lines: *lines,
+                stream: *stream,
+            };
+            command::logs::run(cli, output, &wanted)
+        }
+        Command::Check => command::check::run(cli, output),
+        Command::Backup(backup) => command::backup::run(cli, output, backup),
+        Command::Shutdown => command::program::shutdown(cli, output),
+        Command::ReopenLogs => command::program::reopen_logs(cli, output),
+        Command::Version => command::version::run(cli, output),
+        Command::Completions { shell } => Ok(command::generate::completions(output, *shell)),
+        Command::Man { directory } => command::generate::man(output, directory),
+    }
+}

@@ -37,7 +37,10 @@ impl Output {
 
     /// How to draw on standard output.
     pub(crate) fn paint(&self, zone: TimeZone) -> Paint {
-        Paint { color: self.color_out, zone }
+        Paint {
+            color: self.color_out,
+            zone,
+        }
     }
 
     /// Whether standard error takes colours.
@@ -65,10 +68,22 @@ impl Output {
         }
     }
 
+    /// Writes to standard error.
+    pub(crate) fn print_error(&self, text: &str) {
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+
     /// Something a person should know, on standard error.
     pub(crate) fn warn(&self, text: &str) {
-        let paint = Paint { color: self.color_err, zone: TimeZone::UTC };
-        let _ = writeln!(io::stderr().lock(), "{} {text}", paint.tone(Tone::Busy, "warning:"));
+        let paint = Paint {
+            color: self.color_err,
+            zone: TimeZone::UTC,
+        };
+        let _ = writeln!(
+            io::stderr().lock(),
+            "{} {text}",
+            paint.tone(Tone::Busy, "warning:")
+        );
     }
 
     /// The end of a command that failed: what, why, what next.
@@ -79,7 +94,15 @@ impl Output {
                 "error": { "message": failure.message, "help": failure.help, "exit_code": failure.exit as u8 },
             }));
         }
-        let paint = Paint { color: self.color_err, zone: TimeZone::UTC };
+        self.failure_text(failure);
+    }
+
+    /// What failed, on standard error only: for one of several things a command does.
+    pub(crate) fn failure_text(&self, failure: &Failure) {
+        let paint = Paint {
+            color: self.color_err,
+            zone: TimeZone::UTC,
+        };
         let mut stderr = io::stderr().lock();
         // A diagnostic brings its own `file:line:column: error:`.
         let diagnosed = failure.exit == Exit::Usage && failure.message.contains(": error: ");

@@ -58,12 +58,24 @@ impl Shown {
         if style == Style::Bar {
             bar.set_draw_target(ProgressDrawTarget::stderr());
         }
-        let step = Step { what: String::new(), total: None, spoke: Instant::now() };
-        Self { style, bar, step: Mutex::new(step), done: AtomicU64::new(0), cancelled }
+        let step = Step {
+            what: String::new(),
+            total: None,
+            spoke: Instant::now(),
+        };
+        Self {
+            style,
+            bar,
+            step: Mutex::new(step),
+            done: AtomicU64::new(0),
+            cancelled,
+        }
     }
 
     fn step(&self) -> std::sync::MutexGuard<'_, Step> {
-        self.step.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.step
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn say(&self, event: &str, step: &Step, text: Option<&str>) {
@@ -87,7 +99,12 @@ fn line(event: &str, what: &str, done: u64, total: Option<u64>, text: Option<&st
         ("begin", _, Some(total)) if total > 0 => format!("{what}: {} to go", human(total)),
         ("begin", ..) => format!("{what} …"),
         ("advance", _, Some(total)) if total > 0 => {
-            format!("{what}: {} of {} ({} %)", human(done), human(total), done.min(total) * 100 / total)
+            format!(
+                "{what}: {} of {} ({} %)",
+                human(done),
+                human(total),
+                done.min(total) * 100 / total
+            )
         }
         ("finish", ..) if done == 0 => format!("{what}: done"),
         ("finish", ..) => format!("{what}: done, {}", human(done)),
@@ -98,7 +115,11 @@ fn line(event: &str, what: &str, done: u64, total: Option<u64>, text: Option<&st
 impl Progress for Shown {
     fn begin(&self, what: &str, total: Option<u64>) {
         let mut step = self.step();
-        *step = Step { what: what.to_owned(), total, spoke: Instant::now() };
+        *step = Step {
+            what: what.to_owned(),
+            total,
+            spoke: Instant::now(),
+        };
         self.done.store(0, Ordering::Relaxed);
         match self.style {
             Style::Silent => {}
@@ -172,9 +193,21 @@ mod tests {
         for (event, done, total, text, expected) in [
             ("begin", 0, Some(2_000_000), None, "uploads: 2.0 MB to go"),
             ("begin", 0, None, None, "uploads …"),
-            ("advance", 500_000, Some(2_000_000), None, "uploads: 500 kB of 2.0 MB (25 %)"),
+            (
+                "advance",
+                500_000,
+                Some(2_000_000),
+                None,
+                "uploads: 500 kB of 2.0 MB (25 %)",
+            ),
             ("advance", 500_000, None, None, "uploads: 500 kB"),
-            ("finish", 2_000_000, Some(2_000_000), None, "uploads: done, 2.0 MB"),
+            (
+                "finish",
+                2_000_000,
+                Some(2_000_000),
+                None,
+                "uploads: done, 2.0 MB",
+            ),
             ("finish", 0, None, None, "uploads: done"),
             ("message", 0, None, Some("a word"), "a word"),
         ] {

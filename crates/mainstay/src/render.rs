@@ -36,18 +36,32 @@ impl Paint {
             Tone::Faint => "2",
             Tone::Strong => "1",
         };
-        if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.color {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     /// A moment as `2026-11-22 14:05`, on the wall clock of the zone.
     pub(crate) fn moment(&self, at: Timestamp) -> String {
-        at.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M").to_string()
+        at.to_zoned(self.zone.clone())
+            .strftime("%Y-%m-%d %H:%M")
+            .to_string()
     }
 }
 
 /// Terminal control characters of somebody else's text must not reach the terminal.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\t' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 /// A length of time as people say it: `12s`, `5m`, `3h 10m`, `4d 2h`.
@@ -71,7 +85,13 @@ fn seconds_between(earlier: Timestamp, later: Timestamp) -> u64 {
 pub(crate) fn table(rows: &[Vec<(String, Option<Tone>)>], paint: &Paint) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
-        .map(|i| rows.iter().filter_map(|r| r.get(i)).map(|c| c.0.chars().count()).max().unwrap_or(0))
+        .map(|i| {
+            rows.iter()
+                .filter_map(|r| r.get(i))
+                .map(|c| c.0.chars().count())
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     let mut text = String::new();
     for row in rows {
@@ -90,7 +110,10 @@ pub(crate) fn table(rows: &[Vec<(String, Option<Tone>)>], paint: &Paint) -> Stri
 }
 
 fn header(names: &[&str]) -> Vec<(String, Option<Tone>)> {
-    names.iter().map(|name| ((*name).to_owned(), Some(Tone::Faint))).collect()
+    names
+        .iter()
+        .map(|name| ((*name).to_owned(), Some(Tone::Faint)))
+        .collect()
 }
 
 fn state_tone(state: State) -> Tone {
@@ -106,11 +129,16 @@ fn process_row(process: &ProcessStatus, now: Timestamp) -> Vec<(String, Option<T
     let tone = state_tone(process.state);
     let dash = || "-".to_owned();
     let time = process.uptime_seconds.or_else(|| {
-        (process.state != State::Running).then(|| process.since.map(|at| seconds_between(at, now)))?
+        (process.state != State::Running)
+            .then(|| process.since.map(|at| seconds_between(at, now)))?
     });
     let mut remark = process.reason.as_deref().map(plain).unwrap_or_default();
     if process.adopted {
-        remark = if remark.is_empty() { "taken over".to_owned() } else { format!("taken over; {remark}") };
+        remark = if remark.is_empty() {
+            "taken over".to_owned()
+        } else {
+            format!("taken over; {remark}")
+        };
     }
     vec![
         ("●".to_owned(), Some(tone)),
@@ -118,8 +146,16 @@ fn process_row(process: &ProcessStatus, now: Timestamp) -> Vec<(String, Option<T
         (process.state.name().to_owned(), Some(tone)),
         (process.pid.map_or_else(dash, |pid| pid.to_string()), None),
         (time.map_or_else(dash, ago), None),
-        (process.restarts.to_string(), (process.restarts > 0).then_some(Tone::Busy)),
-        (process.rss_bytes.map_or_else(dash, |bytes| Size(bytes).human()), None),
+        (
+            process.restarts.to_string(),
+            (process.restarts > 0).then_some(Tone::Busy),
+        ),
+        (
+            process
+                .rss_bytes
+                .map_or_else(dash, |bytes| Size(bytes).human()),
+            None,
+        ),
         (remark, (tone == Tone::Bad).then_some(Tone::Bad)),
     ]
 }
@@ -127,7 +163,10 @@ fn process_row(process: &ProcessStatus, now: Timestamp) -> Vec<(String, Option<T
 /// Whether this backup needs a person: the last run was not good, or none came when it was due.
 pub(crate) fn needs_attention(backup: &BackupStatus) -> bool {
     backup.overdue
-        || matches!(backup.last_outcome, Some(BackupOutcome::Failed | BackupOutcome::Partly))
+        || matches!(
+            backup.last_outcome,
+            Some(BackupOutcome::Failed | BackupOutcome::Partly)
+        )
 }
 
 fn backup_row(backup: &BackupStatus, now: Timestamp, paint: &Paint) -> Vec<(String, Option<Tone>)> {
@@ -141,7 +180,13 @@ fn backup_row(backup: &BackupStatus, now: Timestamp, paint: &Paint) -> Vec<(Stri
     };
     let last = backup.last_good.map_or_else(
         || "never".to_owned(),
-        |at| format!("{} ({} ago)", paint.moment(at), ago(seconds_between(at, now))),
+        |at| {
+            format!(
+                "{} ({} ago)",
+                paint.moment(at),
+                ago(seconds_between(at, now))
+            )
+        },
     );
     let mut remarks = Vec::new();
     if backup.running {
@@ -150,12 +195,20 @@ fn backup_row(backup: &BackupStatus, now: Timestamp, paint: &Paint) -> Vec<(Stri
     match backup.last_outcome {
         Some(BackupOutcome::Failed) => remarks.push(format!(
             "FAILED{}: {}",
-            backup.failing_since.map(|at| format!(" since {}", paint.moment(at))).unwrap_or_default(),
+            backup
+                .failing_since
+                .map(|at| format!(" since {}", paint.moment(at)))
+                .unwrap_or_default(),
             plain(backup.last_error.as_deref().unwrap_or("no reason is known"))
         )),
         Some(BackupOutcome::Partly) => remarks.push(format!(
             "NOT ALL: {}",
-            plain(backup.last_error.as_deref().unwrap_or("something was left out"))
+            plain(
+                backup
+                    .last_error
+                    .as_deref()
+                    .unwrap_or("something was left out")
+            )
         )),
         _ => {}
     }
@@ -170,7 +223,12 @@ fn backup_row(backup: &BackupStatus, now: Timestamp, paint: &Paint) -> Vec<(Stri
         (backup.name.clone(), Some(Tone::Strong)),
         (backup.source.clone(), None),
         (last, (backup.last_good.is_none()).then_some(tone)),
-        (backup.next_due.map_or_else(|| "by hand".to_owned(), |at| paint.moment(at)), None),
+        (
+            backup
+                .next_due
+                .map_or_else(|| "by hand".to_owned(), |at| paint.moment(at)),
+            None,
+        ),
         (backup.repositories.join(" "), None),
         (remarks.join("; "), (tone == Tone::Bad).then_some(Tone::Bad)),
     ]
@@ -188,25 +246,49 @@ pub(crate) fn status(document: &StatusDocument, now: Timestamp, paint: &Paint) -
         ago(document.daemon.uptime_seconds)
     );
     for warning in &document.warnings {
-        let _ = writeln!(text, "{}", paint.tone(Tone::Bad, &format!("▲ {}", plain(warning))));
+        let _ = writeln!(
+            text,
+            "{}",
+            paint.tone(Tone::Bad, &format!("▲ {}", plain(warning)))
+        );
     }
     if !document.programs.is_empty() {
-        let mut rows = vec![header(&["", "PROGRAM", "STATE", "PID", "FOR", "RESTARTS", "MEMORY", ""])];
-        rows.extend(document.programs.iter().map(|process| process_row(process, now)));
+        let mut rows = vec![header(&[
+            "", "PROGRAM", "STATE", "PID", "FOR", "RESTARTS", "MEMORY", "",
+        ])];
+        rows.extend(
+            document
+                .programs
+                .iter()
+                .map(|process| process_row(process, now)),
+        );
         let _ = write!(text, "\n{}", table(&rows, paint));
     }
     if !document.backups.is_empty() {
         let mut rows = vec![header(&["", "BACKUP", "OF", "LAST GOOD", "NEXT", "TO", ""])];
-        rows.extend(document.backups.iter().map(|backup| backup_row(backup, now, paint)));
+        rows.extend(
+            document
+                .backups
+                .iter()
+                .map(|backup| backup_row(backup, now, paint)),
+        );
         let _ = write!(text, "\n{}", table(&rows, paint));
     }
     if !document.disks.is_empty() {
         text.push('\n');
         for disk in &document.disks {
             let used = (disk.total - disk.free.min(disk.total)) * 100 / disk.total.max(1);
-            let line = format!("disk {} {used} % used, {} free", disk.path, Size(disk.free).human());
+            let line = format!(
+                "disk {} {used} % used, {} free",
+                disk.path,
+                Size(disk.free).human()
+            );
             let tone = if used >= 90 { Some(Tone::Bad) } else { None };
-            let _ = writeln!(text, "{}", tone.map_or_else(|| line.clone(), |tone| paint.tone(tone, &line)));
+            let _ = writeln!(
+                text,
+                "{}",
+                tone.map_or_else(|| line.clone(), |tone| paint.tone(tone, &line))
+            );
         }
     }
     text
@@ -249,28 +331,63 @@ mod tests {
             schema: 1,
             host: "shop1".to_owned(),
             version: "0.1.0".to_owned(),
-            daemon: DaemonStatus { pid: 4242, started: now(), uptime_seconds: 300 },
+            daemon: DaemonStatus {
+                pid: 4242,
+                started: now(),
+                uptime_seconds: 300,
+            },
             programs: vec![web, worker],
             backups: vec![
-                backup("db", Some(BackupOutcome::Good), Some("2026-11-22T00:00:00Z"), None),
-                backup("uploads", Some(BackupOutcome::Failed), None, Some("wrong password")),
+                backup(
+                    "db",
+                    Some(BackupOutcome::Good),
+                    Some("2026-11-22T00:00:00Z"),
+                    None,
+                ),
+                backup(
+                    "uploads",
+                    Some(BackupOutcome::Failed),
+                    None,
+                    Some("wrong password"),
+                ),
                 backup("new", None, None, None),
             ],
-            disks: vec![DiskStatus { path: "/".to_owned(), total: 100_000_000_000, free: 39_000_000_000 }],
+            disks: vec![DiskStatus {
+                path: "/".to_owned(),
+                total: 100_000_000_000,
+                free: 39_000_000_000,
+            }],
             warnings: vec!["no repository is off this machine".to_owned()],
         }
     }
 
     #[test]
     fn the_one_screen() {
-        let paint = Paint { color: false, zone: TimeZone::UTC };
+        let paint = Paint {
+            color: false,
+            zone: TimeZone::UTC,
+        };
         insta::assert_snapshot!(status(&document(), now(), &paint));
     }
 
     #[test]
     fn colours_do_not_move_columns_and_foreign_escapes_do_not_pass() {
-        let plain_text = status(&document(), now(), &Paint { color: false, zone: TimeZone::UTC });
-        let coloured = status(&document(), now(), &Paint { color: true, zone: TimeZone::UTC });
+        let plain_text = status(
+            &document(),
+            now(),
+            &Paint {
+                color: false,
+                zone: TimeZone::UTC,
+            },
+        );
+        let coloured = status(
+            &document(),
+            now(),
+            &Paint {
+                color: true,
+                zone: TimeZone::UTC,
+            },
+        );
         assert!(!plain_text.contains('\x1b') && !coloured.contains("\x1b[2J"));
         let mut stripped = String::new();
         let mut rest = coloured.as_str();
@@ -284,9 +401,15 @@ mod tests {
 
     #[test]
     fn lengths_of_time() {
-        for (seconds, text) in
-            [(0, "0s"), (59, "59s"), (60, "1m"), (3_600, "1h"), (11_400, "3h 10m"), (90_000, "1d 1h"), (86_400, "1d")]
-        {
+        for (seconds, text) in [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (3_600, "1h"),
+            (11_400, "3h 10m"),
+            (90_000, "1d 1h"),
+            (86_400, "1d"),
+        ] {
             assert_eq!(ago(seconds), text);
         }
     }

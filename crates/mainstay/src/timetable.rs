@@ -33,7 +33,12 @@ impl Timetable {
             Some(missed) if missed <= now => Some(now),
             _ => schedule.next_after(now),
         };
-        self.jobs.push(Job { name: name.to_owned(), schedule, next, running: false });
+        self.jobs.push(Job {
+            name: name.to_owned(),
+            schedule,
+            next,
+            running: false,
+        });
     }
 
     /// The names that are due now. Each is running until [`Timetable::ended`]; a time that comes
@@ -99,7 +104,10 @@ mod tests {
 
     #[test]
     fn a_job_that_ran_on_time_is_not_made_up_for() {
-        assert_eq!(table("0 * * * *", Some("10:00:00"), "10:30:00").next(), Some(at("11:00:00")));
+        assert_eq!(
+            table("0 * * * *", Some("10:00:00"), "10:30:00").next(),
+            Some(at("11:00:00"))
+        );
     }
 
     #[test]

@@ -19,7 +19,10 @@ pub(crate) fn completions(output: &Output, shell: clap_complete::Shell) -> Exit 
 /// One man page per command, `mainstay-backup-run.1`, into a directory.
 pub(crate) fn man(output: &Output, directory: &Path) -> Result<Exit, Failure> {
     let failed = |e: std::io::Error| {
-        Failure::new(Exit::Failed, format!("cannot write man pages into {}: {e}", directory.display()))
+        Failure::new(
+            Exit::Failed,
+            format!("cannot write man pages into {}: {e}", directory.display()),
+        )
     };
     std::fs::create_dir_all(directory).map_err(failed)?;
     let mut root = cli::command().after_long_help(help());
@@ -28,16 +31,27 @@ pub(crate) fn man(output: &Output, directory: &Path) -> Result<Exit, Failure> {
     collect(&root, "mainstay", &mut pages);
     for (name, command) in &pages {
         let mut text = Vec::new();
-        clap_mangen::Man::new(command.clone()).title(name.to_uppercase()).render(&mut text).map_err(failed)?;
-        mainstay_base::fs::replace(&directory.join(format!("{name}.1")), &text, 0o644).map_err(failed)?;
+        clap_mangen::Man::new(command.clone())
+            .title(name.to_uppercase())
+            .render(&mut text)
+            .map_err(failed)?;
+        mainstay_base::fs::replace(&directory.join(format!("{name}.1")), &text, 0o644)
+            .map_err(failed)?;
     }
-    output.say(&format!("{} man pages in {}", pages.len(), directory.display()));
+    output.say(&format!(
+        "{} man pages in {}",
+        pages.len(),
+        directory.display()
+    ));
     Ok(Exit::Done)
 }
 
 fn collect(command: &clap::Command, name: &str, pages: &mut Vec<(String, clap::Command)>) {
     pages.push((name.to_owned(), command.clone().name(name.to_owned())));
-    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+    for sub in command
+        .get_subcommands()
+        .filter(|sub| !sub.is_hide_set() && sub.get_name() != "help")
+    {
         collect(sub, &format!("{name}-{}", sub.get_name()), pages);
     }
 }

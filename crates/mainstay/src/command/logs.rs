@@ -63,7 +63,12 @@ pub(crate) fn run(cli: &Cli, output: &Output, wanted: &Wanted<'_>) -> Result<Exi
                     format!("there is no program `{}`", wanted.name),
                 )
                 .help(near.map_or_else(
-                    || format!("there are: {}, and `{OWN}` for the daemon's own log", names.join(", ")),
+                    || {
+                        format!(
+                            "there are: {}, and `{OWN}` for the daemon's own log",
+                            names.join(", ")
+                        )
+                    },
                     |near| format!("did you mean `{near}`?"),
                 )));
             }
@@ -72,13 +77,23 @@ pub(crate) fn run(cli: &Cli, output: &Output, wanted: &Wanted<'_>) -> Result<Exi
         let mut readings = Vec::new();
         for query in queries {
             let source = client.logs(&query).await?;
-            readings.push(Reading { process: query.name, stream: query.stream, source, partial: Vec::new() });
+            readings.push(Reading {
+                process: query.name,
+                stream: query.stream,
+                source,
+                partial: Vec::new(),
+            });
         }
         copy(output, readings, several, wanted.follow).await
     })
 }
 
-async fn copy(output: &Output, readings: Vec<Reading>, several: bool, follow: bool) -> Result<Exit, Failure> {
+async fn copy(
+    output: &Output,
+    readings: Vec<Reading>,
+    several: bool,
+    follow: bool,
+) -> Result<Exit, Failure> {
     let next = |mut reading: Reading| async move {
         let chunk = reading.source.chunk().await;
         (reading, chunk)
@@ -114,12 +129,23 @@ async fn copy(output: &Output, readings: Vec<Reading>, several: bool, follow: bo
 /// Writes the whole lines of a chunk and keeps the rest. False when nobody reads any more.
 fn write(output: &Output, reading: &mut Reading, chunk: &[u8], several: bool) -> bool {
     reading.partial.extend_from_slice(chunk);
-    let Some(end) = reading.partial.iter().rposition(|byte| *byte == b'\n') else { return true };
+    let Some(end) = reading.partial.iter().rposition(|byte| *byte == b'\n') else {
+        return true;
+    };
     let rest = reading.partial.split_off(end + 1);
     let lines = std::mem::replace(&mut reading.partial, rest);
-    let text = format_lines(&lines, &reading.process, reading.stream, several, output.json);
+    let text = format_lines(
+        &lines,
+        &reading.process,
+        reading.stream,
+        several,
+        output.json,
+    );
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(&text).and_then(|()| stdout.flush()).is_ok()
+    stdout
+        .write_all(&text)
+        .and_then(|()| stdout.flush())
+        .is_ok()
 }
 
 fn flush(output: &Output, reading: &mut Reading, several: bool) {
@@ -157,12 +183,16 @@ mod tests {
     #[test]
     fn lines_are_marked_only_when_they_come_from_several() {
         let lines = b"one\n\xfftwo\n";
-        assert_eq!(format_lines(lines, "web", Stream::Stdout, false, false), lines);
+        assert_eq!(
+            format_lines(lines, "web", Stream::Stdout, false, false),
+            lines
+        );
         assert_eq!(
             format_lines(lines, "web:1", Stream::Stdout, true, false),
             b"web:1 | one\nweb:1 | \xfftwo\n"
         );
-        let json = String::from_utf8(format_lines(b"a\"b\n", "web", Stream::Stderr, false, true)).unwrap();
+        let json =
+            String::from_utf8(format_lines(b"a\"b\n", "web", Stream::Stderr, false, true)).unwrap();
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(value["line"], "a\"b");
         assert_eq!(value["stream"], "stderr");

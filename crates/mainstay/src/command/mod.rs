@@ -17,6 +17,7 @@ use mainstay_control::Client;
 use crate::cli::Cli;
 use crate::config;
 use crate::exit::{Exit, Failure};
+use crate::output::Output;
 
 /// The environment, for `${env.NAME}` and secret references. Names or values that are not UTF-8
 /// can't be referenced from a TOML file and are left out.
@@ -32,9 +33,10 @@ pub(crate) fn config_failure(diagnostics: &Diagnostics) -> Failure {
 }
 
 /// The config of this invocation, read and checked.
-pub(crate) fn load(cli: &Cli) -> Result<config::Config, Failure> {
+pub(crate) fn load(cli: &Cli, output: &Output) -> Result<config::Config, Failure> {
     let path = config::locate(cli.config.as_deref())?;
-    config::load(&path, environment()).map_err(|diagnostics| config_failure(&diagnostics))
+    config::load(&path, environment(), output.color_err())
+        .map_err(|diagnostics| config_failure(&diagnostics))
 }
 
 /// Where the daemon of this invocation listens.
@@ -55,7 +57,11 @@ pub(crate) fn client(cli: &Cli) -> Result<Client, Failure> {
 impl From<mainstay_control::Error> for Failure {
     fn from(error: mainstay_control::Error) -> Self {
         let exit = Exit::from_code(error.exit_code());
-        Self { exit, message: error.message, help: error.help }
+        Self {
+            exit,
+            message: error.message,
+            help: error.help,
+        }
     }
 }
 

@@ -26,7 +26,12 @@ pub(crate) fn act(cli: &Cli, output: &Output, verb: Verb, names: &Names) -> Resu
 }
 
 /// Sends a signal.
-pub(crate) fn signal(cli: &Cli, output: &Output, signal: &str, names: &[String]) -> Result<Exit, Failure> {
+pub(crate) fn signal(
+    cli: &Cli,
+    output: &Output,
+    signal: &str,
+    names: &[String],
+) -> Result<Exit, Failure> {
     let client = command::client(cli)?;
     let request = SignalRequest::new(names.iter().cloned(), signal);
     let document = command::ask(async { Ok(client.signal(&request).await?) })?;
@@ -38,8 +43,15 @@ fn report(output: &Output, document: &ActionDocument) -> Exit {
         output.document(document);
     } else {
         for result in &document.results {
-            let state = result.state.map(|state| format!(" ({state})")).unwrap_or_default();
-            let detail = result.detail.as_deref().map(|d| format!(": {}", plain(d))).unwrap_or_default();
+            let state = result
+                .state
+                .map(|state| format!(" ({state})"))
+                .unwrap_or_default();
+            let detail = result
+                .detail
+                .as_deref()
+                .map(|d| format!(": {}", plain(d)))
+                .unwrap_or_default();
             let line = format!("{}: {}{state}{detail}", result.name, result.outcome);
             if result.outcome.is_done(document.verb) {
                 output.say(&line);
@@ -61,7 +73,10 @@ pub(crate) fn shutdown(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
         client.shutdown().await?;
         Ok(client.gone(SHUTDOWN).await?)
     })?;
-    done(output, &DoneDocument::with("every program has ended, and the daemon with them"));
+    done(
+        output,
+        &DoneDocument::with("every program has ended, and the daemon with them"),
+    );
     Ok(Exit::Done)
 }
 

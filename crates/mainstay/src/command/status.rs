@@ -15,15 +15,23 @@ pub(crate) fn run(cli: &Cli, output: &Output, names: &[String]) -> Result<Exit, 
     let mut document = command::ask(async { Ok(client.status().await?) })?;
     if !names.is_empty() {
         let known: Vec<String> = document.programs.iter().map(|p| p.name.clone()).collect();
-        if let Some(unknown) = names.iter().find(|n| !document.programs.iter().any(|p| is_meant(n, p))) {
-            let failure = Failure::new(Exit::UnknownName, format!("there is no program `{unknown}`"));
+        if let Some(unknown) = names
+            .iter()
+            .find(|n| !document.programs.iter().any(|p| is_meant(n, p)))
+        {
+            let failure = Failure::new(
+                Exit::UnknownName,
+                format!("there is no program `{unknown}`"),
+            );
             let near = mainstay_base::nearest(unknown, known.iter().map(String::as_str));
             return Err(failure.help(match near {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("there are: {}", known.join(", ")),
             }));
         }
-        document.programs.retain(|p| names.iter().any(|name| is_meant(name, p)));
+        document
+            .programs
+            .retain(|p| names.iter().any(|name| is_meant(name, p)));
         document.backups.clear();
         document.disks.clear();
     }

@@ -1,0 +1,760 @@
+//! `mainstay backup …`: works without the daemon, because the hour of a restore is the hour in which
+//! nothing runs.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use mainstay_backup::{
+    Backups, Error, ErrorKind, Located, Outcome, Progress, RestoreRequest, RunReport, Selector,
+    Target, Weight,
+};
+use mainstay_base::{Size, SystemClock};
+use mainstay_control::wire::{self, ActionRequest};
+use mainstay_control::{Client, Kind};
+use serde_json::{Value, json};
+
+use crate::cli::{Backup, Cli};
+use crate::command;
+use crate::config::Config;
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+use crate::progress::{Shown, Style};
+use crate::render::{self, Tone, ago, plain};
+
+/// Set by SIGINT and SIGTERM: the work under way ends at the next good moment.
+static CANCELLED: AtomicBool = AtomicBool::new(false);
+
+/// What the engine refused, as the end of a command.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let exit = match error.kind() {
+            ErrorKind::UnknownBackup
+            | ErrorKind::UnknownRepository
+            | ErrorKind::UnknownSnapshot => Exit::UnknownName,
+            ErrorKind::Locked => Exit::Locked,
+            ErrorKind::Internal => Exit::Bug,
+            _ => Exit::Failed,
+        };
+        Self {
+            exit,
+            message: error.to_string(),
+            help: error.help().map(str::to_owned),
+        }
+    }
+}
+
+/// The engine over a config.
+fn open(config: &Config) -> Result<Backups, Failure> {
+    Ok(Backups::new(
+        config.backup.clone(),
+        config.host.state.join("backup"),
+        config.resolver.clone(),
+        Arc::new(SystemClock::new()),
+    )?)
+}
+
+/// The state of every backup, as a status shows it.
+pub(crate) fn statuses(config: &Config) -> Result<Vec<wire::BackupStatus>, Failure> {
+    if config.backup.backups.is_empty() {
+        return Ok(Vec::new());
+    }
+    let kinds = |name: &str| {
+        config
+            .backup
+            .backup(name)
+            .map_or("", |backup| backup.source.kind())
+    };
+    Ok(open(config)?
+        .status()?
+        .into_iter()
+        .map(|status| wire::BackupStatus {
+            source: kinds(&status.name).to_owned(),
+            repositories: status
+                .repositories
+                .into_iter()
+                .map(|r| r.repository)
+                .collect(),
+            last_good: status.last_good,
+            last_outcome: status.last_outcome.map(|outcome| match outcome {
+                Outcome::Ok => wire::BackupOutcome::Good,
+                Outcome::Partial => wire::BackupOutcome::Partly,
+                Outcome::Failed => wire::BackupOutcome::Failed,
+            }),
+            last_error: status.last_error,
+            failing_since: status.failing_since,
+            next_due: status.schedule.as_ref().and(status.next_due),
+            overdue: status.overdue,
+            running: status.running,
+            snapshots: None,
+            name: status.name,
+        })
+        .collect())
+}
+
+/// When each backup last began, for those that ever did.
+pub(crate) fn last_begun(config: &Config) -> Result<Vec<(String, Timestamp)>, Failure> {
+    if config.backup.backups.is_empty() {
+        return Ok(Vec::new());
+    }
+    let statuses = open(config)?.status()?;
+    Ok(statuses
+        .into_iter()
+        .filter_map(|status| Some((status.name, status.last_run?)))
+        .collect())
+}
+
+/// One invocation: the engine, the config and how to talk.
+struct Session<'a> {
+    cli: &'a Cli,
+    output: &'a Output,
+    config: Config,
+    backups: Backups,
+    progress: Arc<dyn Progress>,
+}
+
+/// Does what `mainstay backup` was asked.
+pub(crate) fn run(cli: &Cli, output: &Output, command: &Backup) -> Result<Exit, Failure> {
+    let config = command::load(cli, output)?;
+    let backups = open(&config)?;
+    let style = Style::choose(output.json, output.quiet);
+    let progress: Arc<dyn Progress> = Arc::new(Shown::new(style, &CANCELLED));
+    watch_signals();
+    let session = Session {
+        cli,
+        output,
+        config,
+        backups,
+        progress,
+    };
+    match command {
+        Backup::Init { repository } => session.init(repository.as_deref()),
+        Backup::Run { names } => session.run(names),
+        Backup::List { name, repository } => session.list(name.as_deref(), repository.as_deref()),
+        Backup::Show {
+            name,
+            snapshot,
+            repository,
+        } => session.show(name, snapshot, repository.as_deref()),
+        Backup::Restore {
+            name,
+            snapshot,
+            to,
+            repository,
+            dry_run,
+            yes,
+        } => session.restore(&Wanted {
+            name,
+            snapshot,
+            to: to.as_deref(),
+            repository: repository.as_deref(),
+            dry_run: *dry_run,
+            yes: *yes,
+        }),
+        Backup::Verify { names, read_data } => session.verify(names, *read_data),
+    }
+}
+
+/// Lets Ctrl-C end a run in order: what was begun is taken back, locks and staging are removed.
+fn watch_signals() {
+    let watch = || -> std::io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let (mut int, mut term) = (
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::terminate())?,
+            );
+            tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
+            CANCELLED.store(true, Ordering::Relaxed);
+            // The second time nobody wants to wait any more.
+            tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
+            std::process::exit(Exit::Failed as i32);
+        })
+    };
+    // Without the thread a signal ends the process at once; the next run tidies up after it.
+    let _ = std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(watch);
+}
+
+/// What `backup restore` was asked.
+struct Wanted<'a> {
+    name: &'a str,
+    snapshot: &'a str,
+    to: Option<&'a Path>,
+    repository: Option<&'a str>,
+    dry_run: bool,
+    yes: bool,
+}
+
+impl Session<'_> {
+    fn zone(&self) -> TimeZone {
+        self.config.host.zone.clone()
+    }
+
+    fn init(&self, repository: Option<&str>) -> Result<Exit, Failure> {
+        let names: Vec<&str> = match repository {
+            Some(name) => vec![name],
+            None => self
+                .config
+                .backup
+                .repositories
+                .iter()
+                .map(|r| r.name.as_str())
+                .collect(),
+        };
+        if names.is_empty() {
+            return Err(Failure::new(Exit::Usage, "the config names no repository")
+                .help("add [repository.local] with a path and a password"));
+        }
+        let mut made = Vec::new();
+        for name in names {
+            match self.backups.init(name, &self.progress) {
+                Ok(()) => made.push(name),
+                // Asked for all: those that exist are as they should be.
+                Err(error)
+                    if repository.is_none() && error.kind() == ErrorKind::AlreadyInitialised => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if self.output.json {
+            self.output
+                .document(&json!({ "schema": 1, "initialised": made }));
+        } else {
+            for name in &made {
+                self.output.say(&format!("repository {name} is ready; keep its password somewhere else too: without it nothing can be restored"));
+            }
+            if made.is_empty() {
+                self.output.say("every repository exists already");
+            }
+        }
+        Ok(Exit::Done)
+    }
+
+    /// The backups that are meant, checked before any of them is run.
+    fn names(&self, names: &[String]) -> Result<Vec<String>, Failure> {
+        let known: Vec<&str> = self
+            .config
+            .backup
+            .backups
+            .iter()
+            .map(|b| b.name.as_str())
+            .collect();
+        for name in names {
+            if !known.contains(&name.as_str()) {
+                let near = mainstay_base::nearest(name, known.iter().copied());
+                return Err(Failure::new(
+                    Exit::UnknownName,
+                    format!("there is no backup `{name}`"),
+                )
+                .help(near.map_or_else(
+                    || format!("there are: {}", known.join(", ")),
+                    |near| format!("did you mean `{near}`?"),
+                )));
+            }
+        }
+        if !names.is_empty() {
+            return Ok(names.to_vec());
+        }
+        if known.is_empty() {
+            return Err(Failure::new(Exit::Usage, "the config names no backup")
+                .help("add [backup.files] with `files = { path = \"…\" }` and `to = [\"…\"]`"));
+        }
+        Ok(known.into_iter().map(str::to_owned).collect())
+    }
+
+    fn run(&self, names: &[String]) -> Result<Exit, Failure> {
+        let names = self.names(names)?;
+        let mut reports = Vec::new();
+        let mut failures = Vec::new();
+        for name in &names {
+            match self.backups.run(name, &self.progress) {
+                Ok(report) => {
+                    self.tell(&report);
+                    reports.push(report);
+                }
+                Err(error) => failures.push(Failure::from(error)),
+            }
+        }
+        if self.output.json {
+            self.output.document(&json!({
+                "schema": 1,
+                "runs": reports.iter().map(run_document).collect::<Vec<_>>(),
+                "errors": failures.iter().map(|f| json!({ "message": f.message, "help": f.help })).collect::<Vec<_>>(),
+            }));
+        }
+        let good = reports
+            .iter()
+            .filter(|report| report.outcome == Outcome::Ok)
+            .count();
+        let none = reports
+            .iter()
+            .all(|report| report.outcome == Outcome::Failed);
+        let only = if names.len() == 1 {
+            failures.first().map(|f| f.exit)
+        } else {
+            None
+        };
+        for failure in &failures {
+            self.output.failure_text(failure);
+        }
+        Ok(match only {
+            Some(exit) => exit,
+            None if failures.is_empty() && good == reports.len() => Exit::Done,
+            None if good == 0 && none => Exit::Failed,
+            None => Exit::Partly,
+        })
+    }
+
+    /// A run's outcome for people; failures go to standard error.
+    fn tell(&self, report: &RunReport) {
+        for run in &report.repositories {
+            if let Some(snapshot) = &run.snapshot {
+                self.output.say(&format!(
+                    "{} → {}: snapshot {}, {} files, {} ({} new){}",
+                    report.backup,
+                    run.repository,
+                    snapshot.short_id(),
+                    snapshot.files,
+                    Size(snapshot.bytes).human(),
+                    Size(run.added).human(),
+                    match run.forgotten.len() {
+                        0 => String::new(),
+                        n => format!(", {n} old removed"),
+                    }
+                ));
+            }
+            for issue in &run.issues {
+                let line = format!("{}: {}", issue.path.display(), issue.what);
+                match issue.weight {
+                    Weight::Missing => self
+                        .output
+                        .warn(&format!("not in the snapshot: {}", plain(&line))),
+                    _ => self.output.warn(&plain(&line)),
+                }
+            }
+            for note in &run.notes {
+                self.output.warn(note);
+            }
+            if let Some(error) = &run.error {
+                self.output.failure_text(&Failure {
+                    exit: Exit::Failed,
+                    message: format!("{} → {}: {error}", report.backup, run.repository),
+                    help: error.help().map(str::to_owned),
+                });
+            }
+        }
+    }
+
+    fn list(&self, name: Option<&str>, repository: Option<&str>) -> Result<Exit, Failure> {
+        let listing = self.backups.list(name, repository, &self.progress)?;
+        if self.output.json {
+            self.output.document(&json!({
+                "schema": 1,
+                "snapshots": listing.snapshots.iter().map(located_document).collect::<Vec<_>>(),
+                "errors": listing.failed.iter().map(|(repository, error)| json!({
+                    "repository": repository, "message": error.to_string(), "help": error.help(),
+                })).collect::<Vec<_>>(),
+            }));
+        } else if listing.snapshots.is_empty() && listing.failed.is_empty() {
+            self.output
+                .say("there is no snapshot yet: mainstay backup run");
+        } else if !listing.snapshots.is_empty() {
+            let paint = self.output.paint(self.zone());
+            let mut rows = vec![
+                [
+                    "SNAPSHOT",
+                    "TAKEN",
+                    "AGO",
+                    "BACKUP",
+                    "FILES",
+                    "SIZE",
+                    "REPOSITORY",
+                ]
+                .iter()
+                .map(|head| ((*head).to_owned(), Some(Tone::Faint)))
+                .collect::<Vec<_>>(),
+            ];
+            let now = Timestamp::now();
+            for located in &listing.snapshots {
+                let snapshot = &located.snapshot;
+                let age = now.as_second().saturating_sub(snapshot.time.as_second());
+                rows.push(vec![
+                    (snapshot.short_id().to_owned(), Some(Tone::Strong)),
+                    (paint.moment(snapshot.time), None),
+                    (ago(u64::try_from(age).unwrap_or(0)), None),
+                    (snapshot.backup.clone(), None),
+                    (snapshot.files.to_string(), None),
+                    (Size(snapshot.bytes).human(), None),
+                    (
+                        if snapshot.complete {
+                            located.repository.clone()
+                        } else {
+                            format!("{} (incomplete)", located.repository)
+                        },
+                        (!snapshot.complete).then_some(Tone::Bad),
+                    ),
+                ]);
+            }
+            self.output.print(&render::table(&rows, &paint));
+        }
+        for (repository, error) in &listing.failed {
+            self.output.failure_text(&Failure {
+                exit: Exit::Failed,
+                message: format!("{repository}: {error}"),
+                help: error.help().map(str::to_owned),
+            });
+        }
+        Ok(
+            match (listing.failed.is_empty(), listing.snapshots.is_empty()) {
+                (true, _) => Exit::Done,
+                (false, true) => Exit::Failed,
+                (false, false) => Exit::Partly,
+            },
+        )
+    }
+
+    fn show(&self, name: &str, snapshot: &str, repository: Option<&str>) -> Result<Exit, Failure> {
+        let (located, items) =
+            self.backups
+                .show(name, &Selector::from(snapshot), repository, &self.progress)?;
+        if self.output.json {
+            self.output.document(&json!({
+                "schema": 1,
+                "snapshot": located_document(&located),
+                "items": items.iter().map(|item| json!({
+                    "path": item.path.to_string_lossy(),
+                    "kind": item_kind(item),
+                    "size": item.meta.size,
+                    "mode": item.meta.mode.map(|mode| format!("{:04o}", mode & 0o7777)),
+                    "modified": item.meta.modified.map(|time| time.to_string()),
+                })).collect::<Vec<_>>(),
+            }));
+        } else {
+            let paint = self.output.paint(self.zone());
+            let snapshot = &located.snapshot;
+            self.output.print(&format!(
+                "snapshot {} of {} in {}, taken {} on {}\n{} files, {}, from {}\n\n",
+                snapshot.short_id(),
+                snapshot.backup,
+                located.repository,
+                paint.moment(snapshot.time),
+                plain(&snapshot.host),
+                snapshot.files,
+                Size(snapshot.bytes).human(),
+                snapshot.path.display()
+            ));
+            let rows: Vec<_> = items
+                .iter()
+                .filter(|item| !item.path.as_os_str().is_empty())
+                .map(|item| {
+                    let modified = item
+                        .meta
+                        .modified
+                        .map(|time| paint.moment(time))
+                        .unwrap_or_default();
+                    let mut path = plain(&item.path.to_string_lossy());
+                    match &item.kind {
+                        mainstay_backup::ItemKind::Directory => path.push('/'),
+                        mainstay_backup::ItemKind::Symlink(target) => {
+                            path.push_str(&format!(" -> {}", plain(&target.to_string_lossy())));
+                        }
+                        _ => {}
+                    }
+                    vec![
+                        (modified, Some(Tone::Faint)),
+                        (Size(item.meta.size).human(), None),
+                        (path, None),
+                    ]
+                })
+                .collect();
+            self.output.print(&render::table(&rows, &paint));
+        }
+        Ok(Exit::Done)
+    }
+
+    fn restore(&self, wanted: &Wanted<'_>) -> Result<Exit, Failure> {
+        let target = match wanted.to {
+            Some(path) => Target::Into(std::path::absolute(path).map_err(|e| {
+                Failure::new(
+                    Exit::Usage,
+                    format!("cannot restore into {}: {e}", path.display()),
+                )
+            })?),
+            None => Target::InPlace,
+        };
+        let in_place = wanted.to.is_none();
+        let request = RestoreRequest {
+            backup: wanted.name.to_owned(),
+            selector: Selector::from(wanted.snapshot),
+            repository: wanted.repository.map(str::to_owned),
+            target,
+            only: Vec::new(),
+        };
+        let plan = self.backups.plan_restore(request, &self.progress)?;
+        let programs = if in_place {
+            self.programs_to_stop(wanted.name)?
+        } else {
+            Stops::default()
+        };
+        let mut text = plan.to_string();
+        for line in programs.lines() {
+            text.push('\n');
+            text.push_str(&line);
+        }
+        if wanted.dry_run {
+            if self.output.json {
+                self.output
+                    .document(&json!({ "schema": 1, "plan": text, "stop": programs.running }));
+            } else {
+                self.output.print(&format!("{text}\n"));
+            }
+            return Ok(Exit::Done);
+        }
+        if in_place && !wanted.yes {
+            self.output.print_error(&format!("{text}\n"));
+            ask(wanted.name)?;
+        } else {
+            self.output.say(&text);
+        }
+        let stopped = programs.stop()?;
+        let restored = self.backups.restore(&plan, &self.progress);
+        // The programs come back whether it worked or not: what was there before still is.
+        let started = stopped.start();
+        let report = restored?;
+        if self.output.json {
+            self.output.document(&json!({
+                "schema": 1,
+                "backup": wanted.name,
+                "snapshot": plan.snapshot().id,
+                "target": report.target,
+                "set_aside": report.set_aside,
+                "files": report.files,
+                "bytes": report.bytes,
+                "stopped_and_started": programs.running,
+            }));
+        } else {
+            self.output.say(&report.to_string());
+        }
+        started?;
+        Ok(Exit::Done)
+    }
+
+    /// The programs that must not run while this backup is restored in place, as they are now.
+    fn programs_to_stop(&self, name: &str) -> Result<Stops, Failure> {
+        let meant: Vec<String> = self
+            .config
+            .backup
+            .backup(name)
+            .map(|backup| {
+                backup
+                    .restore_stop
+                    .iter()
+                    .map(|stop| stop.value.clone())
+                    .collect()
+            })
+            .unwrap_or_default();
+        if meant.is_empty() {
+            return Ok(Stops::default());
+        }
+        let client = command::client(self.cli)?;
+        let status = match command::ask(async { Ok(client.status().await) })? {
+            Ok(status) => status,
+            Err(error) if error.kind == Kind::NotReachable => {
+                return Ok(Stops {
+                    absent: true,
+                    ..Stops::default()
+                });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let running = status
+            .programs
+            .into_iter()
+            .filter(|process| meant.contains(&process.program) && process.pid.is_some())
+            .map(|process| process.name)
+            .collect();
+        Ok(Stops {
+            client: Some(client),
+            running,
+            absent: false,
+        })
+    }
+
+    fn verify(&self, names: &[String], read_data: bool) -> Result<Exit, Failure> {
+        let names = self.names(names)?;
+        let mut documents = Vec::new();
+        let mut bad = 0;
+        for name in &names {
+            for report in self.backups.verify(name, read_data, &self.progress)? {
+                if report.is_good() {
+                    self.output.say(&report.to_string());
+                } else {
+                    bad += 1;
+                    self.output.failure_text(&Failure::new(Exit::Failed, report.to_string()).help(
+                        "keep the repository as it is, make a new one ([repository.…] with another path) and back up into it now; then see what of the old can be saved with `restic repair`",
+                    ));
+                }
+                documents.push(json!({
+                    "backup": name,
+                    "repository": report.repository,
+                    "good": report.is_good(),
+                    "findings": report.findings,
+                }));
+            }
+        }
+        if self.output.json {
+            self.output
+                .document(&json!({ "schema": 1, "verified": documents }));
+        }
+        Ok(if bad == 0 { Exit::Done } else { Exit::Failed })
+    }
+}
+
+/// Programs that are stopped for a restore and started after it.
+#[derive(Default)]
+struct Stops {
+    client: Option<Client>,
+    running: Vec<String>,
+    absent: bool,
+}
+
+impl Stops {
+    fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if !self.running.is_empty() {
+            lines.push(format!(
+                "stopped meanwhile, then started again: {}",
+                self.running.join(", ")
+            ));
+        }
+        if self.absent {
+            lines.push("no daemon answers, so that no program is stopped for it".to_owned());
+        }
+        lines
+    }
+
+    fn stop(&self) -> Result<Stopped<'_>, Failure> {
+        if let (Some(client), false) = (&self.client, self.running.is_empty()) {
+            let request = ActionRequest::new(self.running.iter().cloned(), true);
+            let document = command::ask(async { Ok(client.stop(&request).await?) })?;
+            if document.exit_code() != 0 {
+                let stopped = Stopped(self);
+                stopped.start()?;
+                return Err(Failure::new(
+                    Exit::Failed,
+                    format!(
+                        "cannot stop {} for the restore; nothing was restored",
+                        self.running.join(", ")
+                    ),
+                )
+                .help("see: mainstay status"));
+            }
+        }
+        Ok(Stopped(self))
+    }
+}
+
+/// What was stopped and is owed a start.
+struct Stopped<'a>(&'a Stops);
+
+impl Stopped<'_> {
+    fn start(&self) -> Result<(), Failure> {
+        let Stops {
+            client: Some(client),
+            running,
+            ..
+        } = self.0
+        else {
+            return Ok(());
+        };
+        if running.is_empty() {
+            return Ok(());
+        }
+        let request = ActionRequest::new(running.iter().cloned(), true);
+        let document = command::ask(async { Ok(client.start(&request).await?) })?;
+        if document.exit_code() == 0 {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Exit::Partly,
+            format!("not all of {} could be started again", running.join(", ")),
+        )
+        .help("see: mainstay status"))
+    }
+}
+
+/// Asks a person at a terminal; without one, says how to go on.
+fn ask(name: &str) -> Result<(), Failure> {
+    let no = |message: &str| {
+        Failure::new(Exit::Usage, message.to_owned()).help(format!(
+            "add --yes to do it without asking, or --to DIR to look at it first: mainstay backup restore {name} --yes"
+        ))
+    };
+    if !std::io::stdin().is_terminal() {
+        return Err(no(
+            "a restore in place asks first, and there is no terminal to ask",
+        ));
+    }
+    let mut stderr = std::io::stderr().lock();
+    let _ = write!(stderr, "Restore now? [y/N] ").and_then(|()| stderr.flush());
+    let mut answer = String::new();
+    let _ = std::io::stdin().lock().read_line(&mut answer);
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        Ok(())
+    } else {
+        Err(no("nothing was restored"))
+    }
+}
+
+fn item_kind(item: &mainstay_backup::Item) -> &str {
+    match &item.kind {
+        mainstay_backup::ItemKind::Directory => "directory",
+        mainstay_backup::ItemKind::File => "file",
+        mainstay_backup::ItemKind::Symlink(_) => "symlink",
+        mainstay_backup::ItemKind::Other(kind) => kind,
+    }
+}
+
+fn located_document(located: &Located) -> Value {
+    let snapshot = &located.snapshot;
+    json!({
+        "id": snapshot.id,
+        "backup": snapshot.backup,
+        "repository": located.repository,
+        "host": snapshot.host,
+        "time": snapshot.time.to_string(),
+        "path": snapshot.path.to_string_lossy(),
+        "complete": snapshot.complete,
+        "files": snapshot.files,
+        "bytes": snapshot.bytes,
+    })
+}
+
+fn run_document(report: &RunReport) -> Value {
+    json!({
+        "backup": report.backup,
+        "started": report.started.to_string(),
+        "seconds": report.took.as_secs_f64(),
+        "outcome": report.outcome.as_str(),
+        "repositories": report.repositories.iter().map(|run| json!({
+            "repository": run.repository,
+            "outcome": run.outcome.as_str(),
+            "error": run.error.as_ref().map(ToString::to_string),
+            "help": run.error.as_ref().and_then(Error::help),
+            "snapshot": run.snapshot.as_ref().map(|s| &s.id),
+            "files": run.snapshot.as_ref().map(|s| s.files),
+            "bytes": run.snapshot.as_ref().map(|s| s.bytes),
+            "added": run.added,
+            "forgotten": run.forgotten.len(),
+            "issues": run.issues.iter().map(|i| format!("{}: {}", i.path.display(), i.what)).collect::<Vec<_>>(),
+            "notes": run.notes,
+        })).collect::<Vec<_>>(),
+    })
+}

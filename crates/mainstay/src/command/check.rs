@@ -1,0 +1,91 @@
+//! `mainstay check`
+
+use serde_json::json;
+
+use crate::cli::Cli;
+use crate::command;
+use crate::config::Config;
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+use crate::render::plain;
+
+/// Reads the config as `run` would, and shows what it comes to. Secrets are named, never read.
+pub(crate) fn run(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
+    let config = command::load(cli, output)?;
+    if output.json {
+        output.document(&document(&config));
+    } else {
+        for warning in &config.warnings {
+            output.print_error(&format!("{warning}\n"));
+        }
+        output.say(&text(&config));
+    }
+    Ok(Exit::Done)
+}
+
+fn document(config: &Config) -> serde_json::Value {
+    json!({
+        "schema": 1,
+        "config": config.path,
+        "host": config.host.name,
+        "state": config.host.state,
+        "socket": config.control.socket,
+        "log": config.log.directory,
+        "programs": config.programs.iter().map(|program| json!({
+            "name": program.name,
+            "processes": program.processes.iter().map(|p| &p.process).collect::<Vec<_>>(),
+            "command": program.processes.first().map(|p| p.command.iter().map(ToString::to_string).collect::<Vec<_>>()),
+            "dir": program.dir,
+            "user": program.user,
+            "autostart": program.autostart,
+        })).collect::<Vec<_>>(),
+        "repositories": config.backup.repositories.iter().map(|r| json!({ "name": r.name, "path": r.path })).collect::<Vec<_>>(),
+        "backups": config.backup.backups.iter().map(|b| json!({
+            "name": b.name,
+            "source": b.source.kind(),
+            "path": b.source.path(),
+            "at": b.at.as_ref().map(ToString::to_string),
+            "to": b.to,
+        })).collect::<Vec<_>>(),
+        "warnings": config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
+}
+
+fn text(config: &Config) -> String {
+    let mut lines = vec![
+        format!("{} is good", config.path.display()),
+        format!("  state   {}", config.host.state.display()),
+        format!("  socket  {}", config.control.socket.display()),
+        format!("  logs    {}", config.log.directory.display()),
+    ];
+    for program in &config.programs {
+        let command: Vec<String> = program
+            .processes
+            .first()
+            .map(|p| p.command.iter().map(ToString::to_string).collect())
+            .unwrap_or_default();
+        let times = match program.processes.len() {
+            1 => String::new(),
+            n => format!(" × {n}"),
+        };
+        lines.push(format!(
+            "  program {}{times}: {}",
+            program.name,
+            plain(&command.join(" "))
+        ));
+    }
+    for backup in &config.backup.backups {
+        let at = backup
+            .at
+            .as_ref()
+            .map_or_else(|| "by hand".to_owned(), ToString::to_string);
+        lines.push(format!(
+            "  backup  {}: {} {}, {at}, to {}",
+            backup.name,
+            backup.source.kind(),
+            backup.source.path().display(),
+            backup.to.join(" ")
+        ));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,353 @@
+//! `mainstay run`: the parts put together, and taken apart again in order.
+//!
+//! Two threads: supervision has its own, everything else is a current-thread runtime here. They meet
+//! in [`Facade`] (commands, with callbacks) and in one channel (events).
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use mainstay_base::SystemClock;
+use mainstay_control::{Limits, Listener, serve};
+use mainstay_log::{
+    Format, Logger, Pattern, Pipeline, Retention, SinkConfig, Stream, Surroundings, When,
+};
+use mainstay_supervise::{Command, Event, Supervisor};
+use mainstay_sys::daemon::{Daemonized, Verdict, daemonize};
+use mainstay_sys::lock::{LockError, LockFile};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::config::Config;
+use crate::exit::{Exit, Failure};
+use crate::facade::Facade;
+use crate::jobs;
+use crate::output::Output;
+
+/// The log targets of what is not a Rust path.
+const SUPERVISE: &str = "supervise";
+const CONTROL: &str = "control";
+
+/// Runs the config until it is told to end.
+pub(crate) fn run(config: Config, output: &Output, background: bool) -> Result<Exit, Failure> {
+    for warning in &config.warnings {
+        output.print_error(&format!("{warning}\n"));
+    }
+    if !background {
+        let daemon = Daemon::assemble(config, Some(output))?;
+        return daemon.live();
+    }
+    // The daemon's files are made with the modes the code asks for, less what nobody may have.
+    match daemonize(0o027).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("cannot go to the background: {error}"),
+        )
+    })? {
+        Daemonized::Parent(Verdict::Ready { pid }) => {
+            if output.json {
+                output.document(&serde_json::json!({ "schema": 1, "pid": pid }));
+            } else {
+                output.say(&format!("mainstay is up (pid {pid}); see: mainstay status"));
+            }
+            Ok(Exit::Done)
+        }
+        Daemonized::Parent(Verdict::Failed { text, code }) => {
+            let (message, help) = match text.split_once("\nhelp: ") {
+                Some((message, help)) => (message.to_owned(), Some(help.to_owned())),
+                None => (text, None),
+            };
+            Err(Failure {
+                exit: Exit::from_code(code),
+                message,
+                help,
+            })
+        }
+        Daemonized::Parent(Verdict::Died(status)) => Err(Failure::new(
+            Exit::Failed,
+            format!("the daemon ended before it was up ({status})"),
+        )
+        .help("run it in the foreground to see more: mainstay run")),
+        Daemonized::Daemon(ready) => {
+            let failed = match Daemon::assemble(config, None) {
+                Ok(daemon) => {
+                    if let Err(error) = ready.ready() {
+                        log::warn!("could not let go of the terminal: {error}");
+                    }
+                    return daemon.live();
+                }
+                Err(failure) => failure,
+            };
+            let help = failed
+                .help
+                .as_ref()
+                .map(|help| format!("\nhelp: {help}"))
+                .unwrap_or_default();
+            // Whoever started us says it; there is nobody else to tell.
+            let _ = ready.fail(&format!("{}{help}", failed.message), failed.exit as u8);
+            Ok(failed.exit)
+        }
+    }
+}
+
+/// Everything that is up, before it does anything.
+struct Daemon {
+    // The order of the fields is the order in which they are dropped: the lock goes last.
+    listener: Listener,
+    supervisor: Supervisor,
+    events: mpsc::UnboundedReceiver<Event>,
+    logger: Logger,
+    config: Arc<Config>,
+    started: Timestamp,
+    lock: LockFile,
+}
+
+impl Daemon {
+    /// Brings everything up. On an error nothing is left: no socket, no lock, no process.
+    fn assemble(mut config: Config, terminal: Option<&Output>) -> Result<Self, Failure> {
+        let lock = claim_state(&config)?;
+        let group = match &config.control.group {
+            None => None,
+            Some(name) => Some(group_id(name)?),
+        };
+        let listener = mainstay_control::bind(&config.control.socket, config.control.mode, group)?;
+        let logger = own_log(&mut config, terminal)?;
+        let (sender, events) = mpsc::unbounded_channel();
+        let settings = crate::config::supervise_settings(&config);
+        let supervisor = Supervisor::start(
+            settings,
+            config.programs.clone(),
+            config.resolver.clone(),
+            Box::new(move |event| {
+                // The receiver is gone only when the daemon ends; then nobody wants to know.
+                let _ = sender.send(event);
+            }),
+        )
+        .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+        log::info!(
+            "mainstay {} is up: pid {}, config {}, {} programs, {} backups",
+            env!("CARGO_PKG_VERSION"),
+            std::process::id(),
+            config.path.display(),
+            config.programs.len(),
+            config.backup.backups.len()
+        );
+        let config = Arc::new(config);
+        Ok(Self {
+            listener,
+            supervisor,
+            events,
+            pipeline,
+            config,
+            started: Timestamp::now(),
+            lock,
+        })
+    }
+
+    /// Lives until told to end; then every program has ended, the socket is gone, the lock is free.
+    fn live(self) -> Result<Exit, Failure> {
+        let Self {
+            listener,
+            supervisor,
+            mut events,
+            logger,
+            config,
+            started,
+            lock,
+        } = self;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| {
+                Failure::new(
+                    Exit::Failed,
+                    format!("cannot start the control runtime: {error}"),
+                )
+            })?;
+        let (stop, mut stopping) = watch::channel(false);
+        let (down, is_down) = watch::channel(false);
+        let supervisor = Arc::new(supervisor);
+        let facade = Arc::new(Facade::new(
+            Arc::clone(&config),
+            Arc::clone(&supervisor),
+            logger.clone(),
+            started,
+            stop.clone(),
+        ));
+        runtime.block_on(async {
+            let told = Arc::clone(&facade);
+            let journal = tokio::spawn(async move {
+                while let Some(event) = events.recv().await {
+                    write_event(&event);
+                    told.note(&event);
+                    if event == Event::Down {
+                        break;
+                    }
+                }
+                let _ = down.send(true);
+            });
+            let signals = tokio::spawn(watch_signals(Arc::clone(&facade), stop));
+            let timetable = tokio::spawn(jobs::keep(Arc::clone(&config), Arc::clone(&facade), stopping.clone()));
+            let server = tokio::spawn(serve(
+                listener,
+                facade,
+                Limits::default(),
+                reached(is_down),
+            ));
+            // Whoever asks, by signal or by the API, only sets this; the end itself is here.
+            let _ = stopping.wait_for(|stop| *stop).await;
+            let _ = timetable.await;
+            supervisor.request(Command::Shutdown, Box::new(|_| ()));
+            let _ = journal.await;
+            signals.abort();
+            if let Ok(Err(error)) = server.await {
+                log::error!(target: CONTROL, "the control socket could not be served: {}", error.message);
+            }
+        });
+        // What is left of the runtime are calls whose clients are gone.
+        runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+        log::info!("mainstay is down");
+        logger.pipeline().flush();
+        if let Err(error) = lock.release() {
+            log::warn!("could not release the lock of the state directory: {error}");
+        }
+        Ok(Exit::Done)
+    }
+}
+
+async fn reached(mut flag: watch::Receiver<bool>) {
+    // A sender that is gone has nothing more to say: that is the end, too.
+    let _ = flag.wait_for(|value| *value).await;
+}
+
+/// Makes the state directory and takes its lock: one daemon per state directory.
+fn claim_state(config: &Config) -> Result<LockFile, Failure> {
+    let state = &config.host.state;
+    let cannot = |what: &str, error: &dyn std::fmt::Display| {
+        Failure::new(Exit::Failed, format!("cannot {what} the state directory {}: {error}", state.display()))
+            .help("set `[host] state = \"…\"` to a directory that the user who runs mainstay may write, and that has room")
+    };
+    mainstay_base::fs::create_dir_private(state, 0o750).map_err(|e| cannot("make", &e))?;
+    LockFile::acquire(&state.join("mainstay.pid")).map_err(|error| match error {
+        LockError::Held { .. } => Failure::new(
+            Exit::Locked,
+            format!(
+                "another mainstay runs on the state directory {}: {error}",
+                state.display()
+            ),
+        )
+        .help("use it (mainstay status), or stop it first (mainstay shutdown)"),
+        other => cannot("lock", &other),
+    })
+}
+
+fn group_id(name: &str) -> Result<u32, Failure> {
+    match mainstay_sys::users::group(name) {
+        Ok(Some(id)) => Ok(id),
+        Ok(None) => Err(
+            Failure::new(Exit::Failed, format!("there is no group `{name}`"))
+                .help("make it (groupadd), or correct [control] socket.group"),
+        ),
+        Err(error) => Err(Failure::new(
+            Exit::Failed,
+            format!("cannot look up the group `{name}`: {error}"),
+        )),
+    }
+}
+
+/// The daemon's own log: a rolling file, and in the foreground the terminal too.
+fn own_log(config: &mut Config, terminal: Option<&Output>) -> Result<Logger, Failure> {
+    let mut surroundings = Surroundings::new(Arc::new(SystemClock::new()));
+    if let Some(output) = terminal {
+        surroundings.last_resort = Some(Box::new(std::io::stderr()));
+        if !output.quiet {
+            let console = SinkConfig::Console {
+                stream: Stream::Stderr,
+                colours: output.color_err(),
+            };
+            config.log.route(
+                "terminal",
+                When::default(),
+                console.clone(),
+                Format::short(),
+            );
+            // Somebody sits in front of it: what the programs say is what they want to see.
+            if std::io::stderr().is_terminal() {
+                let programs = When {
+                    programs: vec![Pattern::new("*")],
+                    ..When::default()
+                };
+                config
+                    .log
+                    .route("terminal-programs", programs, console, Format::short());
+            }
+        }
+    }
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::new(Exit::Failed, error.to_string())
+            .help("set `[log] dir = \"…\"` to a directory that the user who runs mainstay may write, and that has room")
+    };
+    let logger = Logger::new(Pipeline::build(&config.log, surroundings).map_err(|e| failed(&e))?);
+    logger.install().map_err(|e| failed(&e))?;
+    Ok(logger)
+}
+
+/// The daemon's own rolling file, which `mainstay logs mainstay` shows.
+pub(crate) fn own_log_sink(retention: Retention) -> SinkConfig {
+    SinkConfig::Rolling {
+        path: "mainstay.log".into(),
+        retention,
+    }
+}
+
+fn write_event(event: &Event) {
+    let level = match event.level() {
+        mainstay_log::Level::Trace => log::Level::Trace,
+        mainstay_log::Level::Debug => log::Level::Debug,
+        mainstay_log::Level::Info => log::Level::Info,
+        mainstay_log::Level::Warn => log::Level::Warn,
+        _ => log::Level::Error,
+    };
+    log::log!(target: SUPERVISE, level, "{event}");
+}
+
+/// TERM, INT and QUIT end the daemon; USR2 opens the logs anew; HUP is told that it does nothing yet.
+async fn watch_signals(facade: Arc<Facade>, stop: watch::Sender<bool>) {
+    let streams = [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::quit(),
+        SignalKind::user_defined2(),
+        SignalKind::hangup(),
+    ]
+    .map(signal);
+    let [
+        Ok(mut term),
+        Ok(mut int),
+        Ok(mut quit),
+        Ok(mut usr2),
+        Ok(mut hup),
+    ] = streams
+    else {
+        log::error!("signals can not be received: end the daemon by `mainstay shutdown`");
+        return;
+    };
+    loop {
+        let name = tokio::select! {
+            _ = term.recv() => "SIGTERM",
+            _ = int.recv() => "SIGINT",
+            _ = quit.recv() => "SIGQUIT",
+            _ = hup.recv() => {
+                log::warn!("SIGHUP: reading the config anew does not work yet; restart mainstay to apply a new config");
+                continue;
+            }
+            _ = usr2.recv() => {
+                log::info!("SIGUSR2: opening the log files anew");
+                facade.reopen();
+                continue;
+            }
+        };
+        log::warn!("{name}: stopping every program, then ending");
+        let _ = stop.send(true);
+    }
+}

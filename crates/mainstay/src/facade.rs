@@ -1,0 +1,576 @@
+//! The daemon as the control API sees it: wire documents on one side, engines on the other.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mainstay_control::wire::{
+    self, ActionDocument, ActionRequest, ActionResult, DaemonStatus, Desired, DiskStatus,
+    DoneDocument, LogPaths, LogQuery, ProcessStatus, SignalRequest, StatusDocument,
+    VersionDocument,
+};
+use mainstay_control::{
+    Answer, AuditEntry, AuditOutcome, ByteStream, Bytes, Caller, Daemon, Error, Kind, Notice, Verb,
+};
+use mainstay_log::{Logger, Tail};
+use mainstay_supervise::{Command, Did, Event, Exit, Phase, Refusal, Reply, Status, Supervisor};
+use mainstay_sys::{Signal, gauge};
+use tokio::sync::{oneshot, watch};
+
+use crate::command::logs::OWN;
+use crate::config::Config;
+use crate::render;
+
+/// How often a followed log is looked at.
+const FOLLOW: Duration = Duration::from_millis(200);
+
+/// Below this share of free space a disk is worth a warning.
+const TIGHT: u64 = 5;
+
+/// What the API asks.
+pub(crate) struct Facade {
+    config: Arc<Config>,
+    supervisor: Arc<Supervisor>,
+    logger: Logger,
+    started: Timestamp,
+    origin: std::time::Instant,
+    stop: watch::Sender<bool>,
+    told: Mutex<Told>,
+}
+
+/// What events said that a status must show.
+#[derive(Default)]
+struct Told {
+    /// Which process ids were taken over from an earlier daemon.
+    adopted: BTreeMap<String, u32>,
+    /// What is wrong with the output of which process.
+    output: BTreeMap<String, String>,
+    journal: Option<String>,
+    /// Backups that run in this moment.
+    backups: Vec<String>,
+}
+
+impl Facade {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        supervisor: Arc<Supervisor>,
+        logger: Logger,
+        started: Timestamp,
+        stop: watch::Sender<bool>,
+    ) -> Self {
+        Self {
+            config,
+            supervisor,
+            logger,
+            started,
+            origin: std::time::Instant::now(),
+            stop,
+            told: Mutex::default(),
+        }
+    }
+
+    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers what a status must show of an event.
+    pub(crate) fn note(&self, event: &Event) {
+        let mut told = self.told();
+        match event {
+            Event::Adopted { process, pid, .. } | Event::LeftOver { process, pid } => {
+                told.adopted.insert(process.clone(), *pid);
+            }
+            Event::Output {
+                process,
+                level,
+                text,
+            } => {
+                if *level >= mainstay_log::Level::Error {
+                    told.output.insert(process.clone(), text.clone());
+                } else {
+                    told.output.remove(process);
+                }
+            }
+            Event::JournalFailed { text } => told.journal = Some(text.clone()),
+            Event::JournalRecovered => told.journal = None,
+            _ => {}
+        }
+    }
+
+    /// Says that a scheduled backup begins or has ended.
+    pub(crate) fn backup_runs(&self, name: &str, runs: bool) {
+        let mut told = self.told();
+        told.backups.retain(|other| other != name);
+        if runs {
+            told.backups.push(name.to_owned());
+        }
+    }
+
+    /// Opens all log files anew.
+    pub(crate) fn reopen(&self) {
+        self.reopen_own();
+        self.supervisor
+            .request(Command::ReopenLogs, Box::new(|_| ()));
+    }
+
+    fn reopen_own(&self) {
+        for error in self.logger.pipeline().reopen().err().into_iter().flatten() {
+            log::error!("{error}");
+        }
+    }
+
+    async fn ask(&self, command: Command) -> Result<Reply, Error> {
+        let (sender, receiver) = oneshot::channel();
+        self.supervisor.request(
+            command,
+            Box::new(move |reply| {
+                // Nobody waits any more when the client went away meanwhile.
+                let _ = sender.send(reply);
+            }),
+        );
+        receiver
+            .await
+            .unwrap_or(Err(Refusal::Gone))
+            .map_err(refusal)
+    }
+
+    async fn act(&self, verb: Verb, command: Command) -> Result<ActionDocument, Error> {
+        match self.ask(command).await? {
+            Reply::Done(outcomes) => Ok(ActionDocument::new(
+                verb,
+                outcomes.into_iter().map(|o| result(verb, o)).collect(),
+            )),
+            _ => Err(Error::new(
+                Kind::Bug,
+                format!("{verb} had an answer of another kind"),
+            )),
+        }
+    }
+
+    async fn statuses(&self) -> Result<Vec<Status>, Error> {
+        match self.ask(Command::Status { names: Vec::new() }).await? {
+            Reply::Status(statuses) => Ok(statuses),
+            _ => Err(Error::new(
+                Kind::Bug,
+                "status had an answer of another kind",
+            )),
+        }
+    }
+
+    async fn document(&self) -> Result<StatusDocument, Error> {
+        let statuses = self.statuses().await?;
+        let config = Arc::clone(&self.config);
+        // The catalog is a database and /proc may be slow: not on this thread.
+        let (backups, mut programs, disks) = tokio::task::spawn_blocking(move || {
+            (
+                crate::jobs::statuses(&config),
+                statuses.into_iter().map(process).collect::<Vec<_>>(),
+                disks(&config),
+            )
+        })
+        .await
+        .map_err(|e| Error::new(Kind::Bug, format!("status could not be put together: {e}")))?;
+        let told = self.told();
+        let mut warnings = Vec::new();
+        for program in &mut programs {
+            program.adopted =
+                program.pid.is_some() && told.adopted.get(&program.name) == program.pid.as_ref();
+        }
+        warnings.extend(
+            told.output
+                .iter()
+                .map(|(process, text)| format!("output of {process}: {text}")),
+        );
+        warnings.extend(told.journal.iter().map(|text| {
+            format!("{text}; until then a kill of mainstay could forget what was started since")
+        }));
+        let (mut backups, catalog) = match backups {
+            Ok(backups) => (backups, None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
+        warnings.extend(catalog);
+        for backup in &mut backups {
+            backup.running |= told.backups.contains(&backup.name);
+        }
+        for disk in &disks {
+            if disk.free < disk.total / 100 * TIGHT {
+                warnings.push(format!("the disk of {} is nearly full", disk.path));
+            }
+        }
+        Ok(StatusDocument {
+            schema: wire::SCHEMA,
+            host: self.config.host.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            daemon: DaemonStatus {
+                pid: std::process::id(),
+                started: self.started,
+                uptime_seconds: self.origin.elapsed().as_secs(),
+            },
+            programs,
+            backups,
+            disks,
+            warnings,
+        })
+    }
+
+    /// The file behind a log query.
+    async fn log_file(&self, query: &LogQuery) -> Result<PathBuf, Error> {
+        if query.name == OWN {
+            return Ok(self.config.log.directory.join("mainstay.log"));
+        }
+        let reply = self
+            .ask(Command::Status {
+                names: vec![query.name.clone()],
+            })
+            .await?;
+        let Reply::Status(statuses) = reply else {
+            return Err(Error::new(
+                Kind::Bug,
+                "status had an answer of another kind",
+            ));
+        };
+        let [status] = statuses.as_slice() else {
+            let names: Vec<String> = statuses.into_iter().map(|status| status.process).collect();
+            return Err(Error::new(
+                Kind::Usage,
+                format!(
+                    "`{}` is {} processes, and a log is of one",
+                    query.name,
+                    names.len()
+                ),
+            )
+            .help(format!("ask for one of: {}", names.join(", "))));
+        };
+        let path = match query.stream {
+            wire::Stream::Stdout => &status.stdout_log,
+            wire::Stream::Stderr => &status.stderr_log,
+        };
+        path.clone().ok_or_else(|| {
+            Error::new(
+                Kind::Failed,
+                format!(
+                    "the {} of {} is not kept in a file",
+                    query.stream.name(),
+                    status.process
+                ),
+            )
+            .help("see its `log` in the config")
+        })
+    }
+}
+
+fn refusal(refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::UnknownName { name, nearest } => {
+            Error::new(Kind::UnknownName, format!("there is no program `{name}`")).help(
+                match nearest {
+                    Some(nearest) => format!("did you mean `{nearest}`?"),
+                    None => "`mainstay status` lists them".to_owned(),
+                },
+            )
+        }
+        Refusal::ShuttingDown | Refusal::Gone => Error::new(Kind::TryLater, refusal.to_string()),
+    }
+}
+
+fn state(phase: Phase) -> wire::State {
+    match phase {
+        Phase::Stopped => wire::State::Stopped,
+        Phase::Starting => wire::State::Starting,
+        Phase::Running => wire::State::Running,
+        Phase::Backoff => wire::State::Backoff,
+        Phase::Stopping => wire::State::Stopping,
+        Phase::Exited => wire::State::Exited,
+        Phase::Fatal => wire::State::Fatal,
+        Phase::Unknown => wire::State::Unknown,
+    }
+}
+
+fn exit(exit: Exit) -> wire::Exit {
+    match exit {
+        Exit::Code(code) => wire::Exit::Code(code),
+        Exit::Signal { number, core } => wire::Exit::Signal {
+            number,
+            name: Signal::new(number)
+                .map_or_else(|| number.to_string(), |signal| signal.name().into_owned()),
+            core,
+        },
+        Exit::Unknown => wire::Exit::Unknown(
+            "it ended while mainstay was away, and this kernel does not tell how".to_owned(),
+        ),
+    }
+}
+
+fn process(status: Status) -> ProcessStatus {
+    let mut process = ProcessStatus::new(status.process, status.program, state(status.phase));
+    let gauge = status
+        .pid
+        .and_then(|pid| gauge::process(i32::try_from(pid).ok()?).ok());
+    let shown = |path: Option<PathBuf>| path.map(|path| path.display().to_string());
+    process.description = match (status.phase, status.pid, status.uptime) {
+        (Phase::Running, Some(pid), Some(uptime)) => {
+            format!("pid {pid}, up {}", render::ago(uptime.as_secs()))
+        }
+        _ => status.trouble.clone().unwrap_or_default(),
+    };
+    let mut reasons = Vec::new();
+    if status.phase != Phase::Running && status.phase != Phase::Stopped {
+        reasons.extend(status.trouble);
+    }
+    if let Some(wait) = status.retry_in {
+        reasons.push(format!(
+            "tried again in {}",
+            render::ago(wait.as_secs().max(1))
+        ));
+    }
+    match (status.phase, status.decided) {
+        (Phase::Stopped, Some(false)) => reasons.push("stopped by hand".to_owned()),
+        (Phase::Stopped, None) if !status.autostart => reasons.push("autostart is off".to_owned()),
+        _ => {}
+    }
+    if status.phase == Phase::Exited && reasons.is_empty() {
+        reasons.extend(status.last_exit.map(|exit| exit.to_string()));
+    }
+    if status.outdated {
+        reasons.push("runs with an older config; restart it to apply the new one".to_owned());
+    }
+    if status.left_over {
+        reasons.push("no longer in the config; stop it when it is not needed".to_owned());
+    }
+    process.reason = (!reasons.is_empty()).then(|| reasons.join("; "));
+    process.group = Some(status.group);
+    process.instance = status.instance;
+    process.pid = status.pid;
+    process.since = Some(status.since);
+    process.uptime_seconds = status.uptime.map(|uptime| uptime.as_secs());
+    process.restarts = u64::from(status.restarts);
+    process.exit = status.last_exit.map(exit);
+    process.rss_bytes = gauge.as_ref().map(|gauge| gauge.rss_bytes);
+    process.cpu_seconds = gauge.as_ref().map(|gauge| gauge.cpu_time.as_secs_f64());
+    process.desired = if status.wanted {
+        Desired::Up
+    } else {
+        Desired::Down
+    };
+    process.logs = LogPaths {
+        stdout: shown(status.stdout_log),
+        stderr: shown(status.stderr_log),
+    };
+    process
+}
+
+fn result(verb: Verb, outcome: mainstay_supervise::Outcome) -> ActionResult {
+    let (word, detail) = match outcome.result {
+        Did::Asked => match verb {
+            Verb::Start => (
+                wire::Outcome::Started,
+                Some("asked for, not waited for".to_owned()),
+            ),
+            Verb::Stop => (
+                wire::Outcome::Stopped,
+                Some("asked for, not waited for".to_owned()),
+            ),
+            _ => (
+                wire::Outcome::Restarted,
+                Some("asked for, not waited for".to_owned()),
+            ),
+        },
+        Did::Started if verb == Verb::Restart => (wire::Outcome::Restarted, None),
+        Did::Started => (wire::Outcome::Started, None),
+        Did::Finished => (
+            wire::Outcome::Started,
+            Some("it has ended already, as expected".to_owned()),
+        ),
+        Did::AlreadyRunning => (wire::Outcome::AlreadyStarted, None),
+        Did::Stopped => (wire::Outcome::Stopped, None),
+        Did::NotRunning => (wire::Outcome::NotRunning, None),
+        Did::Signalled => (wire::Outcome::Signalled, None),
+        Did::Failed(why) => (wire::Outcome::Failed, Some(why)),
+    };
+    let mut result = ActionResult::new(outcome.process, word);
+    result.state = Some(state(outcome.phase));
+    result.detail = detail;
+    result
+}
+
+/// The file systems of the state, the logs and the repositories, each once.
+fn disks(config: &Config) -> Vec<DiskStatus> {
+    use std::os::unix::fs::MetadataExt;
+    let mut seen = Vec::new();
+    let mut disks = Vec::new();
+    let repositories = config
+        .backup
+        .repositories
+        .iter()
+        .map(|repository| repository.path.as_path());
+    let paths = [config.host.state.as_path(), config.log.directory.as_path()]
+        .into_iter()
+        .chain(repositories);
+    for path in paths {
+        // A repository may not exist yet; its disk does.
+        let Some((path, metadata)) = path
+            .ancestors()
+            .find_map(|path| Some((path, std::fs::metadata(path).ok()?)))
+        else {
+            continue;
+        };
+        if seen.contains(&metadata.dev()) {
+            continue;
+        }
+        seen.push(metadata.dev());
+        if let Ok(disk) = gauge::disk(path) {
+            disks.push(DiskStatus {
+                path: path.display().to_string(),
+                total: disk.total_bytes,
+                free: disk.free_bytes,
+            });
+        }
+    }
+    disks
+}
+
+/// The end of a log file, then what is added to it.
+fn tail(path: &Path, query: &LogQuery) -> Result<ByteStream, Error> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Error::new(
+            Kind::Failed,
+            format!("cannot read {}: {error}", path.display()),
+        )
+        .help("check that the file exists and that the user who runs mainstay may read it")
+    };
+    let mut tail = match Tail::open(path) {
+        Ok(tail) => tail,
+        // Nothing was written yet: that is an empty log, not a fault.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !query.follow => {
+            return Ok(Box::pin(futures_util::stream::empty()));
+        }
+        Err(error) => return Err(failed(&error)),
+    };
+    let lines = usize::try_from(query.lines.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    let past = tail.last_lines(lines).map_err(|error| failed(&error))?;
+    let past = Bytes::from(past);
+    if !query.follow {
+        return Ok(Box::pin(futures_util::stream::once(std::future::ready(
+            Ok(past),
+        ))));
+    }
+    let following =
+        futures_util::stream::unfold((tail, Some(past)), |(mut tail, past)| async move {
+            if let Some(past) = past
+                && !past.is_empty()
+            {
+                return Some((Ok(past), (tail, None)));
+            }
+            loop {
+                let mut new = Vec::new();
+                match tail.read_new(&mut new) {
+                    Ok(()) if new.is_empty() => tokio::time::sleep(FOLLOW).await,
+                    Ok(()) => return Some((Ok(Bytes::from(new)), (tail, None))),
+                    Err(error) => return Some((Err(error), (tail, None))),
+                }
+            }
+        });
+    Ok(Box::pin(following))
+}
+
+impl Daemon for Facade {
+    fn version(&self) -> VersionDocument {
+        VersionDocument {
+            schema: wire::SCHEMA,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+        }
+    }
+
+    fn status(&self, _caller: Caller) -> Answer<'_, StatusDocument> {
+        Box::pin(self.document())
+    }
+
+    fn start(&self, _caller: Caller, request: ActionRequest) -> Answer<'_, ActionDocument> {
+        Box::pin(self.act(
+            Verb::Start,
+            Command::Start {
+                names: request.names,
+                wait: request.wait,
+            },
+        ))
+    }
+
+    fn stop(&self, _caller: Caller, request: ActionRequest) -> Answer<'_, ActionDocument> {
+        Box::pin(self.act(
+            Verb::Stop,
+            Command::Stop {
+                names: request.names,
+                wait: request.wait,
+            },
+        ))
+    }
+
+    fn restart(&self, _caller: Caller, request: ActionRequest) -> Answer<'_, ActionDocument> {
+        Box::pin(self.act(
+            Verb::Restart,
+            Command::Restart {
+                names: request.names,
+                wait: request.wait,
+            },
+        ))
+    }
+
+    fn signal(&self, _caller: Caller, request: SignalRequest) -> Answer<'_, ActionDocument> {
+        Box::pin(async move {
+            let signal = Signal::from_name(&request.signal).ok_or_else(|| {
+                Error::new(
+                    Kind::Usage,
+                    format!("there is no signal `{}`", request.signal),
+                )
+                .help("name one as HUP, SIGHUP or 1; `kill -l` lists them")
+            })?;
+            self.act(
+                Verb::Signal,
+                Command::Signal {
+                    names: request.names,
+                    signal,
+                },
+            )
+            .await
+        })
+    }
+
+    fn logs(&self, _caller: Caller, query: LogQuery) -> Answer<'_, ByteStream> {
+        Box::pin(async move { tail(&self.log_file(&query).await?, &query) })
+    }
+
+    fn reopen_logs(&self, _caller: Caller) -> Answer<'_, DoneDocument> {
+        Box::pin(async move {
+            self.reopen_own();
+            self.ask(Command::ReopenLogs).await?;
+            Ok(DoneDocument::with("all log files are opened anew"))
+        })
+    }
+
+    fn shutdown(&self, caller: Caller) -> Answer<'_, DoneDocument> {
+        Box::pin(async move {
+            log::warn!(
+                "{}: shutdown: stopping every program, then ending",
+                caller.actor
+            );
+            let _ = self.stop.send(true);
+            Ok(DoneDocument::with("stopping every program, then ending"))
+        })
+    }
+
+    fn audit(&self, entry: AuditEntry) {
+        match entry.outcome {
+            AuditOutcome::Done | AuditOutcome::Partly { .. } => {
+                log::info!(target: "audit", "{entry}")
+            }
+            _ => log::warn!(target: "audit", "{entry}"),
+        }
+    }
+
+    fn notice(&self, notice: Notice) {
+        log::warn!(target: "control", "{notice}");
+    }
+}

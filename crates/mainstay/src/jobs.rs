@@ -1,0 +1,160 @@
+//! Scheduled backups: each run is a process of its own, `mainstay backup run NAME`.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mainstay_control::wire::BackupStatus;
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, watch};
+
+use crate::config::Config;
+use crate::facade::Facade;
+use crate::timetable::Timetable;
+
+/// The wall clock may be set by hand or by NTP: a wait for it is never longer than this.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// What of a failed run's last words goes to the log.
+const LAST_WORDS: usize = 4096;
+
+/// How long a run that is asked to stop may take for it.
+const STOP: Duration = Duration::from_secs(20);
+
+const TARGET: &str = "backup";
+
+/// The state of every backup as the catalog has it.
+pub(crate) fn statuses(config: &Config) -> Result<Vec<BackupStatus>, String> {
+    crate::command::backup::statuses(config, Timestamp::now())
+        .map_err(|error| format!("the state of the backups is not known: {}", error.message))
+}
+
+/// Runs what is due until told to stop; then what still runs is asked to stop, and waited for.
+pub(crate) async fn keep(
+    config: Arc<Config>,
+    facade: Arc<Facade>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut timetable = Timetable::default();
+    let now = Timestamp::now();
+    let known = Arc::clone(&config);
+    let last = match tokio::task::spawn_blocking(move || crate::command::backup::last_begun(&known))
+        .await
+    {
+        Ok(Ok(last)) => last,
+        Ok(Err(failure)) => {
+            log::error!(target: TARGET, "when backups ran last is not known: {}", failure.message);
+            Vec::new()
+        }
+        Err(_) => Vec::new(),
+    };
+    for backup in &config.backup.backups {
+        if let Some(at) = &backup.at {
+            let last = last
+                .iter()
+                .find(|(name, _)| *name == backup.name)
+                .map(|(_, at)| *at);
+            timetable.add(&backup.name, at.clone(), last, now);
+        }
+    }
+    let (ended, mut endings) = mpsc::unbounded_channel::<String>();
+    let mut runs = tokio::task::JoinSet::new();
+    loop {
+        let now = Timestamp::now();
+        for name in timetable.due(now) {
+            facade.backup_runs(&name, true);
+            let (config, stop, ended) = (Arc::clone(&config), stop.clone(), ended.clone());
+            runs.spawn(async move {
+                run(&config, &name, stop).await;
+                let _ = ended.send(name);
+            });
+        }
+        let wait = timetable.next().map(|next| {
+            let wait = Duration::try_from(next.duration_since(now)).unwrap_or_default();
+            wait.min(LOOK)
+        });
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(name) = endings.recv() => {
+                facade.backup_runs(&name, false);
+                timetable.ended(&name);
+            }
+            () = sleep(wait) => {}
+        }
+    }
+    while runs.join_next().await.is_some() {}
+}
+
+/// Sleeps, for ever when there is nothing to wait for.
+async fn sleep(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// One run, from its start to its last word.
+async fn run(config: &Config, name: &str, mut stop: watch::Receiver<bool>) {
+    log::info!(target: TARGET, "{name}: begins");
+    let spawned = std::env::current_exe().and_then(|binary| {
+        Command::new(binary)
+            .arg("--config")
+            .arg(&config.path)
+            .args(["--quiet", "backup", "run", name])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+    });
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => {
+            log::error!(target: TARGET, "{name}: cannot be started: {error}");
+            return;
+        }
+    };
+    let mut words = Vec::new();
+    let stderr = child.stderr.take();
+    let listen = async {
+        if let Some(mut stderr) = stderr {
+            let mut piece = [0; 1024];
+            while let Ok(length @ 1..) = stderr.read(&mut piece).await {
+                words.extend_from_slice(&piece[..length]);
+                let surplus = words.len().saturating_sub(LAST_WORDS);
+                words.drain(..surplus);
+            }
+        }
+    };
+    let asked = tokio::select! {
+        () = listen => false,
+        _ = stop.wait_for(|stop| *stop) => true,
+    };
+    if asked {
+        log::warn!(target: TARGET, "{name}: is asked to stop, because mainstay ends");
+        end(&mut child).await;
+    }
+    let said = String::from_utf8_lossy(&words).trim().replace('\n', "; ");
+    match child.wait().await {
+        Ok(status) if status.success() => log::info!(target: TARGET, "{name}: done {said}"),
+        Ok(status) => log::error!(target: TARGET, "{name}: FAILED ({status}): {said}"),
+        Err(error) => log::error!(target: TARGET, "{name}: its end is not known: {error}"),
+    }
+}
+
+/// Asks a run to stop, and ends it when it does not.
+async fn end(child: &mut Child) {
+    let pid = child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        // The child is not waited for yet, so that the id is still its own.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+    if tokio::time::timeout(STOP, child.wait()).await.is_err() {
+        let _ = child.kill().await;
+    }
+}
