@@ -47,6 +47,8 @@ pub struct Capture {
     /// Dropped and not yet declared in the file.
     lost: Option<Lost>,
     lost_in_all: u64,
+    /// Bytes that left the pipe since the start, into the file or not.
+    taken: u64,
     spoken: Option<Duration>,
     notices: Vec<Notice>,
 }
@@ -124,6 +126,7 @@ impl Capture {
             trouble: None,
             lost: None,
             lost_in_all: 0,
+            taken: 0,
             spoken: None,
             notices: Vec::new(),
         }
@@ -194,23 +197,15 @@ impl Capture {
     ///
     /// A last line without a line feed is in the file as it is, and goes to the routes as a line.
     pub fn finish(&mut self, pipe: BorrowedFd<'_>) -> Finish {
-        let mut left = plumbing::waiting(pipe).unwrap_or(0);
+        let end = self.taken + plumbing::waiting(pipe).unwrap_or(0) as u64;
         if let Some(trouble) = &mut self.trouble {
             trouble.next = Duration::ZERO;
         }
         loop {
-            let before = plumbing::waiting(pipe).unwrap_or(0);
             match self.on_readable(pipe) {
-                Progress::Stuck => {
-                    return Finish::Held(plumbing::waiting(pipe).unwrap_or(before));
-                }
-                Progress::Ended | Progress::Wait => break,
-                Progress::More => {}
-            }
-            let after = plumbing::waiting(pipe).unwrap_or(0);
-            left = left.saturating_sub(before.saturating_sub(after).max(1));
-            if left == 0 {
-                break;
+                Progress::Stuck => return Finish::Held(plumbing::waiting(pipe).unwrap_or(0)),
+                Progress::More if self.taken < end => {}
+                Progress::More | Progress::Ended | Progress::Wait => break,
             }
         }
         self.flush_partial();
@@ -245,7 +240,10 @@ impl Capture {
     /// Routes and moves once.
     fn step(&mut self, pipe: BorrowedFd<'_>, max: usize) -> Result<Spliced, WriteError> {
         let max = match self.route(pipe) {
-            Some(seen) => seen.min(max),
+            Some(Moved::Bytes(seen)) => seen.min(max),
+            // Not one byte goes past the routes, also if one came in the meantime.
+            Some(Moved::Empty) => return Ok(Spliced::Empty),
+            Some(Moved::End) => return Ok(Spliced::End),
             None => max,
         };
         let spliced = self.file.splice_from(pipe, max)?;
@@ -256,14 +254,15 @@ impl Capture {
     }
 
     fn left_pipe(&mut self, bytes: usize) {
+        self.taken += bytes as u64;
         if let Some(routed) = &mut self.routed {
             routed.ahead = routed.ahead.saturating_sub(bytes);
         }
     }
 
     /// Gives the routes the lines they have not seen. Returns how many bytes at the head of the pipe
-    /// they have seen then; `None` if no route asks for this stream.
-    fn route(&mut self, pipe: BorrowedFd<'_>) -> Option<usize> {
+    /// they have seen then, or why there are none; `None` if no route asks for this stream.
+    fn route(&mut self, pipe: BorrowedFd<'_>) -> Option<Moved> {
         let routed = self.routed.as_mut()?;
         let pipeline = routed.logger.pipeline();
         if !pipeline.wants(&self.program, self.stream) {
@@ -280,9 +279,12 @@ impl Capture {
                 }
             },
         };
-        let seen = match periscope.look(pipe, BUDGET) {
-            Ok(Moved::Bytes(seen)) => seen,
-            _ => 0,
+        let looked = match periscope.look(pipe, BUDGET) {
+            Ok(looked) => looked,
+            Err(error) => {
+                self.speak(format!("lines cannot be routed: {}", Reason(&error)));
+                return None;
+            }
         };
         if let Some(new) = periscope.seen().get(routed.ahead..) {
             let now = pipeline.clock().now();
@@ -291,10 +293,9 @@ impl Capture {
                 pipeline.write_piece(now, program, stream, piece);
             });
         }
-        routed.ahead = routed.ahead.max(seen);
+        routed.ahead = routed.ahead.max(periscope.seen().len());
         routed.periscope = Some(periscope);
-        // With nothing seen, the splice says whether the pipe is empty or has ended.
-        Some(seen.max(1))
+        Some(looked)
     }
 
     fn flush_partial(&mut self) {

@@ -18,6 +18,7 @@ mod scratch;
 mod sink;
 mod splitter;
 mod stamp;
+mod tail;
 
 pub use capture::{Capture, Finish, Progress};
 pub use error::{Error, Kind, Notice, WriteError};
@@ -35,3 +36,4 @@ pub use route::When;
 pub use sink::{Console, Sink, StandardStream};
 pub use splitter::{Piece, Splitter};
 pub use stamp::Stamp;
+pub use tail::Tail;

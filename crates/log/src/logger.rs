@@ -58,7 +58,11 @@ impl Logger {
     /// are being written to it are completed before it is dropped.
     pub fn replace(&self, pipeline: Pipeline) -> Arc<Pipeline> {
         let before = {
-            let mut current = self.0.current.write().unwrap_or_else(PoisonError::into_inner);
+            let mut current = self
+                .0
+                .current
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *current, Arc::new(pipeline))
         };
         self.publish_level();
@@ -158,7 +162,10 @@ thread_local! {
 fn with_fields(from: &log::Record<'_>, write: impl FnOnce(&[Field<'_>], bool)) {
     // Something that logs while it is shown as a field, or a thread that is ending, gets its own.
     let mut held = HELD
-        .try_with(|held| held.try_borrow_mut().map(|mut held| std::mem::take(&mut *held)))
+        .try_with(|held| {
+            held.try_borrow_mut()
+                .map(|mut held| std::mem::take(&mut *held))
+        })
         .ok()
         .and_then(Result::ok)
         .unwrap_or_default();

@@ -136,7 +136,9 @@ impl Pipeline {
                         .custom
                         .iter()
                         .position(|(known, _)| known == name)
-                        .ok_or_else(|| Error::config(format!("there is no custom sink `{name}`")))?;
+                        .ok_or_else(|| {
+                            Error::config(format!("there is no custom sink `{name}`"))
+                        })?;
                     surroundings.custom.remove(at).1
                 }
             };
@@ -286,13 +288,7 @@ impl Pipeline {
                     scratch.rendered[*format] = Some(range.clone());
                     range
                 };
-                taken |= self.give(
-                    *sink,
-                    *format,
-                    &scratch.bytes[range],
-                    record,
-                    reports,
-                );
+                taken |= self.give(*sink, *format, &scratch.bytes[range], record, reports);
             }
         }
         taken
@@ -402,7 +398,11 @@ impl Pipeline {
                 reports.push(Report {
                     notice: Notice {
                         level: Level::Error,
-                        text: format!("the log sink {} cannot be flushed: {}", slot.name, Reason(&error)),
+                        text: format!(
+                            "the log sink {} cannot be flushed: {}",
+                            slot.name,
+                            Reason(&error)
+                        ),
                     },
                     except: Some(index),
                 });
@@ -419,7 +419,11 @@ impl Pipeline {
             .iter()
             .filter_map(|slot| lock(&slot.state).sink.reopen().err())
             .collect();
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
     }
 
     /// How many records each sink has lost since the pipeline was built, by level.

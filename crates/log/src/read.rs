@@ -180,12 +180,10 @@ impl RouteReader {
                 let diagnostic = value
                     .error(format!("`{text}` is no place records can go"))
                     .help(format!("write one of {}", known.join(", ")));
-                return Err(
-                    match nearest(kind, ["console", "file", "rolling"]) {
-                        Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
-                        None => diagnostic,
-                    },
-                );
+                return Err(match nearest(kind, ["console", "file", "rolling"]) {
+                    Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
+                    None => diagnostic,
+                });
             }
         };
         if let SinkConfig::File { path } | SinkConfig::Rolling { path, .. } = &sink {
@@ -196,7 +194,10 @@ impl RouteReader {
             if *before != sink {
                 return Err(value
                     .error("the same file is written as another kind of sink already")
-                    .help(format!("choose one kind for {}; see {place}", path.display())));
+                    .help(format!(
+                        "choose one kind for {}; see {place}",
+                        path.display()
+                    )));
             }
         }
         Ok(sink)
@@ -400,7 +401,10 @@ mod tests {
         };
         assert_eq!(critical.when.levels, LevelSet::from(Level::Critical));
         assert_eq!(critical.format, Format::json());
-        assert_eq!(critical.to.iter().map(|id| id.0).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(
+            critical.to.iter().map(|id| id.0).collect::<Vec<_>>(),
+            [0, 1]
+        );
         assert_eq!(
             web.when,
             When {
@@ -421,7 +425,8 @@ mod tests {
         let (config, said) = read("[log]\n");
         assert_eq!(said, "");
         assert_eq!(config, Config::standard(&defaults()));
-        let (config, said) = read("[log]\nretain.size = 0\n[log.route.default]\nto = [\"console:stdout\"]\n");
+        let (config, said) =
+            read("[log]\nretain.size = 0\n[log.route.default]\nto = [\"console:stdout\"]\n");
         assert_eq!(said, "");
         assert_eq!(config.retention.size, None);
         assert_eq!(config.retention.files, Some(10));
@@ -434,24 +439,72 @@ mod tests {
             ("level = \"wran\"", "m.toml:2:9:", "did you mean `warn`?"),
             ("level = 3", "m.toml:2:9:", "a string"),
             ("format = \"jsn\"", "m.toml:2:10:", "did you mean `json`?"),
-            ("import = \"seelog.xml\"", "m.toml:2:1:", "does not work yet"),
-            ("retain = { compress = \"zstd\" }", "m.toml:2:12:", "does not work yet"),
-            ("retain = { siez = \"1MB\" }", "m.toml:2:12:", "did you mean `size`?"),
+            (
+                "import = \"seelog.xml\"",
+                "m.toml:2:1:",
+                "does not work yet",
+            ),
+            (
+                "retain = { compress = \"zstd\" }",
+                "m.toml:2:12:",
+                "does not work yet",
+            ),
+            (
+                "retain = { siez = \"1MB\" }",
+                "m.toml:2:12:",
+                "did you mean `size`?",
+            ),
             ("levle = \"info\"", "m.toml:2:1:", "did you mean `level`?"),
-            ("[log.route.x]\nformat = \"text\"", "m.toml:2", "`log.route.x.to` is missing"),
-            ("[log.route.x]\nto = \"console\"", "m.toml:3:6:", "write a list"),
-            ("[log.route.x]\nto = [\"consle\"]", "m.toml:3:7:", "did you mean `console`?"),
-            ("[log.route.x]\nto = [\"file:\"]", "m.toml:3:7:", "write one of"),
-            ("[log.route.x]\nto = [\"alert\"]", "m.toml:3:7:", "does not work yet"),
-            ("[log.route.x]\nto = [\"file:/a\", \"rolling:/a\"]", "m.toml:3:18:", "same file"),
+            (
+                "[log.route.x]\nformat = \"text\"",
+                "m.toml:2",
+                "`log.route.x.to` is missing",
+            ),
+            (
+                "[log.route.x]\nto = \"console\"",
+                "m.toml:3:6:",
+                "write a list",
+            ),
+            (
+                "[log.route.x]\nto = [\"consle\"]",
+                "m.toml:3:7:",
+                "did you mean `console`?",
+            ),
+            (
+                "[log.route.x]\nto = [\"file:\"]",
+                "m.toml:3:7:",
+                "write one of",
+            ),
+            (
+                "[log.route.x]\nto = [\"alert\"]",
+                "m.toml:3:7:",
+                "does not work yet",
+            ),
+            (
+                "[log.route.x]\nto = [\"file:/a\", \"rolling:/a\"]",
+                "m.toml:3:18:",
+                "same file",
+            ),
             (
                 "[log.route.x]\nwhen = { level = \"warn\", levels = [\"info\"] }\nto = []",
                 "m.toml:3",
                 "exclude each other",
             ),
-            ("[log.route.x]\nwhen = { stream = \"stdout\" }\nto = []", "m.toml:3", "program = \"*\""),
-            ("[log.route.x]\nwhen = { program = \"a\", stream = \"out\" }\nto = []", "m.toml:3", "neither"),
-            ("[log.route.x]\nwhen = { levl = \"warn\" }\nto = []", "m.toml:3", "did you mean `level`?"),
+            (
+                "[log.route.x]\nwhen = { stream = \"stdout\" }\nto = []",
+                "m.toml:3",
+                "program = \"*\"",
+            ),
+            (
+                "[log.route.x]\nwhen = { program = \"a\", stream = \"out\" }\nto = []",
+                "m.toml:3",
+                "neither",
+            ),
+            (
+                "[log.route.x]\nwhen = { levl = \"warn\" }\nto = []",
+                "m.toml:3",
+                "did you mean `level`?",
+            ),
         ];
         for (text, place, what) in table {
             let (_, said) = read(&format!("[log]\n{text}\n"));

@@ -701,7 +701,9 @@ impl RollingFile {
             return;
         }
         let rolled = rolled_files(&self.path);
-        let doomed = doomed(&rolled, self.position, &self.retention, self.clock.now());
+        // Room for the current file to grow into, so that the total holds until the next roll too.
+        let current = self.position.max(self.retention.size.unwrap_or(0));
+        let doomed = doomed(&rolled, current, &self.retention, self.clock.now());
         for number in doomed.into_iter().rev() {
             let path = self.rolled_path(number);
             if let Err(error) = fs::remove_file(&path)

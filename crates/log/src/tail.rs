@@ -1,0 +1,351 @@
+//! Reading a log file while it is written and rolled: the last lines, then each new one once.
+
+use std::collections::VecDeque;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::OFlags;
+
+use crate::error::Error;
+use crate::rolling::{rolled_files, rolled_path};
+
+/// How much is read at once.
+const CHUNK: usize = 64 * 1024;
+/// How much one [`Tail::read_new`] hands over at most.
+const BUDGET: usize = 4 << 20;
+/// A line longer than this is handed over in parts.
+const LONG_LINE: usize = 1 << 20;
+
+/// Reads a log file and the files rolled from it.
+///
+/// Lines come as bytes that end in a line feed. A line that is not finished yet is kept until it is;
+/// [`Tail::take_partial`] gives it as it stands. Follows the file over rolls (what is rolled is read
+/// to its end first, in order, even over several rolls), over deletion and over truncation. A line is
+/// lost only if the file it was in is deleted or truncated before it was read; [`Tail::gaps`] counts
+/// how often that may have been.
+///
+/// Has no thread and never waits; the caller asks again when it likes.
+#[derive(Debug)]
+pub struct Tail {
+    path: PathBuf,
+    current: Option<Open>,
+    /// The end of the unfinished line.
+    partial: Vec<u8>,
+    gaps: u64,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    identity: (u64, u64),
+    offset: u64,
+    /// When it was last written to, as of its opening.
+    modified: SystemTime,
+}
+
+impl Tail {
+    /// Begins at the end of the file as it is now: [`Self::last_lines`] looks back from there and
+    /// [`Self::read_new`] goes on from there. The file may come into being later; what is in it then
+    /// is read from its start.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        let path = path.into();
+        let mut tail = Self {
+            current: None,
+            partial: Vec::new(),
+            gaps: 0,
+            path,
+        };
+        tail.current = tail
+            .start()
+            .map_err(|error| Error::read(&tail.path, error))?;
+        Ok(tail)
+    }
+
+    fn start(&mut self) -> io::Result<Option<Open>> {
+        let Some(mut open) = Open::path(&self.path)? else {
+            return Ok(None);
+        };
+        open.offset = open.file.metadata()?.len();
+        self.partial = unfinished_line(&open.file, open.offset)?;
+        Ok(Some(open))
+    }
+
+    /// The path that is followed.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How often lines may have been missed because they were gone before they could be read.
+    pub fn gaps(&self) -> u64 {
+        self.gaps
+    }
+
+    /// The unfinished line as far as it is there; it is not given again.
+    pub fn take_partial(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.partial)
+    }
+
+    /// The last `count` whole lines before the place reading has come to, also from rolled files.
+    pub fn last_lines(&mut self, count: usize) -> Result<Vec<u8>, Error> {
+        self.look_back(count)
+            .map_err(|error| Error::read(&self.path, error))
+    }
+
+    fn look_back(&self, count: usize) -> io::Result<Vec<u8>> {
+        let Some(current) = &self.current else {
+            return Ok(Vec::new());
+        };
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        // The unfinished line at the end is not one of them.
+        let partial = (self.partial.len() as u64).min(current.offset);
+        let mut blocks = Backwards {
+            blocks: VecDeque::new(),
+            wanted: count.saturating_add(1),
+        };
+        if !blocks.take(&current.file, current.offset - partial)? {
+            let files = self.files()?;
+            let older = files
+                .iter()
+                .position(|file| file.identity == current.identity)
+                // Moved away: what has numbers is older.
+                .map_or(&files[..], |at| &files[at + 1..]);
+            for file in older {
+                if blocks.take(&file.file, file.file.metadata()?.len())? {
+                    break;
+                }
+            }
+        }
+        Ok(blocks.blocks.into_iter().flatten().collect())
+    }
+
+    /// The current file and all rolled ones, the newest first.
+    ///
+    /// They may be rolled while they are looked at. Rolling moves a file from a number to the next
+    /// higher one, and here the numbers are gone through upwards: a file is met once or twice and
+    /// never missed.
+    fn files(&self) -> io::Result<Vec<Open>> {
+        let last = rolled_files(&self.path)
+            .iter()
+            .map(|file| file.number)
+            .max()
+            .unwrap_or(0);
+        let mut files: Vec<Open> = Vec::new();
+        for number in 0..=last.saturating_add(2) {
+            let opened = match number {
+                0 => Open::path(&self.path)?,
+                // What is no file there was never rolled.
+                _ => match Open::path(&rolled_path(&self.path, number)) {
+                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => None,
+                    other => other?,
+                },
+            };
+            if let Some(open) = opened
+                && !files.iter().any(|known| known.identity == open.identity)
+            {
+                files.push(open);
+            }
+        }
+        Ok(files)
+    }
+
+    /// Appends the lines that were finished since the last call to `out`; at most a few megabytes,
+    /// so call again while there are any. Returns how many bytes were appended.
+    pub fn read_new(&mut self, out: &mut Vec<u8>) -> Result<usize, Error> {
+        let before = out.len();
+        self.follow(out)
+            .map_err(|error| Error::read(&self.path, error))?;
+        Ok(out.len() - before)
+    }
+
+    fn follow(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+        let limit = out.len() + BUDGET;
+        if self.current.is_none() {
+            self.current = Open::path(&self.path)?;
+        }
+        while self.current.is_some() {
+            if !self.drain(out, limit)? {
+                return Ok(());
+            }
+            let Some(next) = self.successor()? else {
+                return Ok(());
+            };
+            // The next file has content, so its writer has done with this one: what comes now is
+            // its rest.
+            if !self.drain(out, limit)? {
+                return Ok(());
+            }
+            self.current = Some(next);
+        }
+        Ok(())
+    }
+
+    /// Reads the current file to its end. Returns false if `limit` came first.
+    fn drain(&mut self, out: &mut Vec<u8>, limit: usize) -> io::Result<bool> {
+        let Some(current) = &mut self.current else {
+            return Ok(true);
+        };
+        let mut chunk = [0; CHUNK];
+        loop {
+            if out.len() >= limit {
+                return Ok(false);
+            }
+            let read = match current.file.read_at(&mut chunk, current.offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            };
+            if read == 0 {
+                if current.file.metadata()?.len() >= current.offset {
+                    return Ok(true);
+                }
+                // Truncated: what is there now is new. The line that had begun will not end.
+                current.offset = 0;
+                self.gaps += 1;
+                if !self.partial.is_empty() {
+                    out.append(&mut self.partial);
+                    out.push(b'\n');
+                }
+                continue;
+            }
+            current.offset += read as u64;
+            let chunk = &chunk[..read];
+            let whole = chunk
+                .iter()
+                .rposition(|byte| *byte == b'\n')
+                .map_or(0, |at| at + 1);
+            if whole > 0 {
+                out.append(&mut self.partial);
+                out.extend_from_slice(&chunk[..whole]);
+            }
+            self.partial.extend_from_slice(&chunk[whole..]);
+            if self.partial.len() > LONG_LINE {
+                out.append(&mut self.partial);
+            }
+        }
+    }
+
+    /// The file after the current one, once something is in it.
+    ///
+    /// Until then the writer may still be at the current one: a program that is told by logrotate to
+    /// open its log again goes on for a moment where it was.
+    fn successor(&mut self) -> io::Result<Option<Open>> {
+        let Some(current) = &self.current else {
+            return Ok(None);
+        };
+        let at_path = fs::metadata(&self.path);
+        if at_path.is_ok_and(|there| identity(&there) == current.identity) {
+            return Ok(None);
+        }
+        let mut files = self.files()?;
+        let at = files
+            .iter()
+            .position(|file| file.identity == current.identity);
+        let next = match at {
+            Some(0) => None,
+            Some(at) => Some(at - 1),
+            None => {
+                // Deleted, or moved out of sight. Of what is left, the files written to since are
+                // newer; the oldest of them is next.
+                let metadata = current.file.metadata()?;
+                let since = metadata.modified()?;
+                let next = files.iter().rposition(|file| file.modified > since);
+                if next.is_some() && metadata.nlink() == 0 {
+                    self.gaps += 1;
+                }
+                next
+            }
+        };
+        Ok(match next {
+            Some(next) if files[next].file.metadata()?.len() > 0 => Some(files.swap_remove(next)),
+            _ => None,
+        })
+    }
+}
+
+impl Open {
+    /// The file at `path` from its start; `None` if there is none. Never waits for a FIFO's writer.
+    fn path(path: &Path) -> io::Result<Option<Self>> {
+        let opened = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .open(path);
+        let file = match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is no plain file, so nothing can be read back from it",
+            ));
+        }
+        Ok(Some(Self {
+            identity: identity(&metadata),
+            modified: metadata.modified()?,
+            offset: 0,
+            file,
+        }))
+    }
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+/// The bytes between the last line feed before `end` and `end`. Nothing if they are too many to keep:
+/// then the line goes on in the middle.
+fn unfinished_line(file: &File, end: u64) -> io::Result<Vec<u8>> {
+    let mut last = Backwards {
+        blocks: VecDeque::new(),
+        wanted: 1,
+    };
+    // Block by block, since one may be all that is needed.
+    let from = end.saturating_sub(LONG_LINE as u64);
+    let found = last.take_range(file, from, end)?;
+    if from > 0 && !found {
+        return Ok(Vec::new());
+    }
+    Ok(last.blocks.into_iter().flatten().collect())
+}
+
+/// Bytes collected from the end of a file towards its start, until so many line feeds were met.
+struct Backwards {
+    /// In the order of the file.
+    blocks: VecDeque<Vec<u8>>,
+    /// How many line feeds are still to be met; what stands behind the last is kept.
+    wanted: usize,
+}
+
+impl Backwards {
+    /// Collects from `end` back to the start of the file. Returns whether that was enough.
+    fn take(&mut self, file: &File, end: u64) -> io::Result<bool> {
+        self.take_range(file, 0, end)
+    }
+
+    fn take_range(&mut self, file: &File, start: u64, mut end: u64) -> io::Result<bool> {
+        while end > start {
+            let size = (end - start).min(CHUNK as u64);
+            end -= size;
+            // At most a chunk, which fits.
+            let mut block = vec![0; usize::try_from(size).unwrap_or(CHUNK)];
+            file.read_exact_at(&mut block, end)?;
+            for at in (0..block.len()).rev() {
+                if block[at] == b'\n' {
+                    self.wanted -= 1;
+                    if self.wanted == 0 {
+                        block.drain(..=at);
+                        self.blocks.push_front(block);
+                        return Ok(true);
+                    }
+                }
+            }
+            self.blocks.push_front(block);
+        }
+        Ok(false)
+    }
+}
