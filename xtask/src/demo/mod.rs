@@ -111,7 +111,6 @@ Leave some feedback and upload a file there. Then, in a second terminal:
   ./mainstay logs shop
   ./mainstay logs shop -f
 
-  ./mainstay backup init local
   ./mainstay backup run
   ./mainstay backup list
   rm -r shop                               # the database and the uploads

@@ -37,7 +37,8 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// Lays everything out and starts the daemon; returns when the shops answer.
+    /// Lays everything out and starts the daemon; returns when the shops answer and there is a
+    /// repository to back up into.
     pub(super) fn open(binaries: &Path, stop: &dyn Fn() -> bool) -> Result<Scene, String> {
         let mut scene = Scene {
             directory: scratch_directory()?,
@@ -46,6 +47,11 @@ impl Scene {
         };
         scene.lay_out(binaries)?;
         scene.start(stop)?;
+        run::run(
+            scene
+                .mainstay(&["backup", "init", "local"])
+                .stdout(Stdio::null()),
+        )?;
         Ok(scene)
     }
 
@@ -317,7 +323,7 @@ restore = {{ stop = [\"{name}\"] }}
 
 [backup.uploads]
 files = {{ path = {uploads} }}
-at = \"every 10m\"
+at = \"30 3 * * *\"
 keep = {{ last = 10 }}
 to = [\"local\"]
 ",

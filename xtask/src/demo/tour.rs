@@ -97,7 +97,6 @@ fn refuses_a_wrong_key(scene: &Scene) -> Result<(), String> {
 }
 
 fn backup_and_restore(scene: &mut Scene, port: u16) -> Result<(), String> {
-    expect(scene, &["backup", "init", "local"], 0, "")?;
     expect(scene, &["backup", "run"], 0, "")?;
     expect(scene, &["backup", "list"], 0, "uploads")?;
 
