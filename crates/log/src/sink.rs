@@ -108,6 +108,11 @@ impl<F: AsFd + Send> Console<F> {
         }
     }
 
+    /// Bytes that are held back until the console takes them; [`Sink::flush`] tries for a moment.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Writes as much of `bytes` as goes without waiting, at most `wait` for each part.
     fn write_now(&self, bytes: &[u8], wait_millis: i64) -> io::Result<usize> {
         let mut done = 0;

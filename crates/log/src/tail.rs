@@ -236,8 +236,8 @@ impl Tail {
         let Some(current) = &self.current else {
             return Ok(None);
         };
-        let at_path = fs::metadata(&self.path);
-        if at_path.is_ok_and(|there| identity(&there) == current.identity) {
+        let at_path = fs::metadata(&self.path).ok().map(|there| identity(&there));
+        if at_path == Some(current.identity) {
             return Ok(None);
         }
         let mut files = self.files()?;
@@ -248,11 +248,13 @@ impl Tail {
             Some(0) => None,
             Some(at) => Some(at - 1),
             None => {
-                // Deleted, or moved out of sight. Of what is left, the files written to since are
-                // newer; the oldest of them is next.
+                // Deleted, or moved out of sight. Of what is left, the rolled files written to since
+                // are newer, and so is what has the path now; the oldest of them is next.
                 let metadata = current.file.metadata()?;
                 let since = metadata.modified()?;
-                let next = files.iter().rposition(|file| file.modified > since);
+                let next = files.iter().rposition(|file| {
+                    file.modified > since || Some(file.identity) == at_path
+                });
                 if next.is_some() && metadata.nlink() == 0 {
                     self.gaps += 1;
                 }

@@ -1,1 +1,261 @@
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use jiff::tz::TimeZone;
+use mainstay_base::ManualClock;
+use mainstay_log::{
+    Capture, Config, Finish, Format, Level, LevelSet, Logger, Message, Pattern, Pipeline, Progress,
+    Record, RollingFile, Sink, SinkConfig, Stream, Surroundings, Value, When,
+};
+use proptest::prelude::*;
+
+use crate::{clock, everything, keep_all, pipe, put, text};
+
+/// What a route got: program, stream, level, message, fields.
+pub(crate) type Seen = (String, Stream, Level, Vec<u8>, Vec<(String, String)>);
+
+#[derive(Clone, Default)]
+pub(crate) struct Records(pub(crate) Arc<Mutex<Vec<Seen>>>);
+
+impl Sink for Records {
+    fn write(&mut self, _: &[u8], record: &Record<'_>) -> io::Result<()> {
+        let Message::Bytes(message) = record.message else {
+            return Ok(());
+        };
+        self.0.lock().unwrap().push((
+            record.program.unwrap().to_owned(),
+            record.stream.unwrap(),
+            record.level,
+            message.to_vec(),
+            record
+                .fields
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), format!("{value:?}")))
+                .collect(),
+        ));
+        Ok(())
+    }
+}
+
+impl Records {
+    pub(crate) fn lines(&self) -> Vec<Vec<u8>> {
+        self.0.lock().unwrap().iter().map(|seen| seen.3.clone()).collect()
+    }
+}
+
+/// A logger whose one route takes what `web` prints, at these levels.
+pub(crate) fn routed(clock: Arc<ManualClock>, levels: LevelSet) -> (Logger, Records) {
+    let records = Records::default();
+    let mut config = Config::new("/nowhere", TimeZone::UTC);
+    let when = When {
+        levels,
+        programs: vec![Pattern::new("web")],
+        ..When::default()
+    };
+    let sink = SinkConfig::Custom { name: "r".into() };
+    config.route("r", when, sink, Format::short());
+    let mut surroundings = Surroundings::new(clock);
+    surroundings.custom.push(("r".into(), Box::new(records.clone())));
+    (Logger::new(Pipeline::build(&config, surroundings).unwrap()), records)
+}
+
+fn file(path: &Path, size: u64) -> RollingFile {
+    RollingFile::open(path, keep_all(size), clock()).unwrap()
+}
+
+#[test]
+fn bytes_to_the_file_and_lines_to_the_routes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("web.log");
+    let (logger, records) = routed(clock(), LevelSet::ALL);
+    let mut capture = Capture::new("web", Stream::Stderr, file(&path, 1000), Some(logger));
+    let (read, write) = pipe();
+    assert_eq!(capture.on_readable(read.as_fd()), Progress::Wait);
+    for bytes in [b"one\ntw".as_slice(), b"o\r\n", b"\xff\n", b"par", b"tial"] {
+        put(&write, bytes);
+        while capture.on_readable(read.as_fd()) == Progress::More {}
+    }
+    assert_eq!(records.lines(), [b"one".as_slice(), b"two", b"\xff"]);
+    put(&write, b" end");
+    assert_eq!(capture.finish(read.as_fd()), Finish::Done);
+    drop(write);
+    assert_eq!(capture.on_readable(read.as_fd()), Progress::Ended);
+    assert_eq!(records.lines().last().unwrap(), b"partial end");
+    assert_eq!(fs::read(&path).unwrap(), b"one\ntwo\r\n\xff\npartial end");
+    let first = records.0.lock().unwrap()[0].clone();
+    assert_eq!(first, ("web".into(), Stream::Stderr, Level::Warn, b"one".to_vec(), vec![]));
+    assert_eq!(capture.next_tick(), None, "an idle stream wakes nobody");
+    assert_eq!(capture.take_notices(), []);
+    assert_eq!(capture.lost(), 0);
+}
+
+#[test]
+fn streams_that_no_route_asks_for_are_only_moved() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("web.log");
+    let (read, write) = pipe();
+    for (program, stream, levels) in [
+        ("db", Stream::Stdout, LevelSet::ALL),
+        ("web", Stream::Stdout, LevelSet::from(Level::Warn)),
+    ] {
+        let (logger, records) = routed(clock(), levels);
+        let mut capture = Capture::new(program, stream, file(&path, 1000), Some(logger));
+        put(&write, b"quiet\n");
+        capture.on_readable(read.as_fd());
+        assert_eq!(records.lines().len(), 0);
+    }
+    assert_eq!(text(&path), "quiet\nquiet\n");
+}
+
+#[test]
+fn a_long_line_comes_in_marked_pieces() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("web.log");
+    let (logger, records) = routed(clock(), LevelSet::ALL);
+    let mut capture = Capture::new("web", Stream::Stdout, file(&path, 1 << 30), Some(logger));
+    let (read, write) = pipe();
+    let line = "0123456789".repeat(15_000);
+    let writer = std::thread::spawn(move || {
+        put(&write, line.as_bytes());
+        put(&write, b"\nshort\n");
+    });
+    loop {
+        if capture.on_readable(read.as_fd()) == Progress::Ended {
+            break;
+        }
+        std::thread::yield_now();
+    }
+    writer.join().unwrap();
+    let seen = records.0.lock().unwrap().clone();
+    let fields: Vec<String> = seen.iter().map(|seen| format!("{:?}", seen.4)).collect();
+    let part = |n: u64| format!("(\"part\", \"{:?}\")", Value::Unsigned(n));
+    assert_eq!(
+        fields,
+        [
+            format!("[{}, (\"more\", \"true\")]", part(1)),
+            format!("[{}, (\"more\", \"true\")]", part(2)),
+            format!("[{}]", part(3)),
+            "[]".into(),
+        ]
+    );
+    assert_eq!(seen.iter().map(|seen| seen.3.len()).sum::<usize>(), 150_005);
+    assert_eq!(fs::metadata(&path).unwrap().len(), 150_007);
+}
+
+/// Programs write while the file rolls; routes and file get the same.
+#[test]
+fn a_fast_program_loses_nothing_over_many_rolls() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("web.log");
+    let (logger, records) = routed(clock(), LevelSet::ALL);
+    let mut capture = Capture::new("web", Stream::Stdout, file(&path, 50_000), Some(logger));
+    let (read, write) = pipe();
+    let expected: String = (0..60_000).fold(String::new(), |mut all, n| {
+        use std::fmt::Write as _;
+        writeln!(all, "line {n} {}", "x".repeat(n % 40)).unwrap();
+        all
+    });
+    let bytes = expected.clone();
+    let writer = std::thread::spawn(move || {
+        let mut out = io::LineWriter::with_capacity(700, write);
+        out.write_all(bytes.as_bytes()).unwrap();
+        out.flush().unwrap();
+    });
+    loop {
+        match capture.on_readable(read.as_fd()) {
+            Progress::Ended => break,
+            Progress::Wait => std::thread::yield_now(),
+            Progress::More => {}
+            Progress::Stuck => panic!("{:?}", capture.take_notices()),
+        }
+    }
+    writer.join().unwrap();
+    assert!(everything(&path) == expected.as_bytes(), "the files are not what was written");
+    let lines = records.lines();
+    assert!(lines.iter().map(Vec::as_slice).eq(expected.lines().map(str::as_bytes)));
+    for path in crate::family(&path) {
+        assert_eq!(fs::read(path).unwrap().last(), Some(&b'\n'));
+    }
+}
+
+/// A file that never takes anything: the program goes on, and every byte is accounted for.
+#[test]
+fn a_file_that_cannot_be_written_holds_nobody_up() {
+    let clock = clock();
+    let (logger, records) = routed(clock.clone(), LevelSet::ALL);
+    let file = RollingFile::open("/dev/full", keep_all(1000), clock.clone()).unwrap();
+    let mut capture = Capture::new("web", Stream::Stdout, file, Some(logger));
+    let (read, write) = pipe();
+    let total = 500_000;
+    let writer = std::thread::spawn(move || {
+        for n in 0..total / 10 {
+            put(&write, format!("{n:09}\n").as_bytes());
+        }
+    });
+    let mut stuck = 0;
+    while !writer.is_finished() {
+        match capture.on_readable(read.as_fd()) {
+            Progress::Stuck => {
+                stuck += 1;
+                assert!(capture.next_tick().is_some());
+                clock.advance(Duration::from_millis(50));
+            }
+            _ => std::thread::yield_now(),
+        }
+    }
+    writer.join().unwrap();
+    assert!(stuck > 0);
+    let Finish::Held(held) = capture.finish(read.as_fd()) else {
+        panic!("nothing can have been written");
+    };
+    assert_eq!(capture.lost() + held as u64, total);
+    assert_eq!(capture.give_up(read.as_fd()), total);
+    assert_eq!(capture.lost(), total);
+    assert_eq!(records.lines().len() as u64, total / 10, "the routes got every line once");
+    let notices = capture.take_notices();
+    assert!(notices[0].text.contains("no space left on device"), "{notices:?}");
+    let last = &notices.last().unwrap().text;
+    assert!(
+        last.starts_with("500000 bytes of output lost between 2026-11-22T06:00:00.000Z and"),
+        "{last}"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_pieces_reach_file_and_routes(
+        pieces in prop::collection::vec(
+            prop::collection::vec(prop_oneof![Just(b'\n'), b'a'..=b'e', any::<u8>()], 1..30),
+            1..30,
+        ),
+        size in 1_u64..40,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.log");
+        let (logger, records) = routed(clock(), LevelSet::ALL);
+        let mut capture = Capture::new("web", Stream::Stdout, file(&path, size), Some(logger));
+        let (read, write) = pipe();
+        let all: Vec<u8> = pieces.concat();
+        for piece in &pieces {
+            put(&write, piece);
+            while capture.on_readable(read.as_fd()) == Progress::More {}
+        }
+        prop_assert_eq!(capture.finish(read.as_fd()), Finish::Done);
+        prop_assert_eq!(everything(&path), all.clone());
+        let mut expected: Vec<&[u8]> = all.split(|byte| *byte == b'\n').collect();
+        if expected.last().is_some_and(|line| line.is_empty()) {
+            expected.pop();
+        }
+        // A carriage return before a line feed belongs to the line end.
+        let expected: Vec<&[u8]> = expected
+            .into_iter()
+            .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+            .collect();
+        prop_assert_eq!(records.lines(), expected);
+    }
+}

@@ -353,7 +353,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
     #[test]
     fn all_files_together_are_the_input(acts in acts(), size in 1_u64..60) {
         let dir = tempfile::tempdir().unwrap();

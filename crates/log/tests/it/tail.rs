@@ -1,1 +1,198 @@
+use std::fs;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use mainstay_base::SystemClock;
+use mainstay_log::{Retention, RollingFile, Tail};
+
+use crate::{keep_all, open, pipe, put, splice_all};
+
+fn new(tail: &mut Tail) -> String {
+    let mut out = Vec::new();
+    while tail.read_new(&mut out).unwrap() > 0 {}
+    String::from_utf8(out).unwrap()
+}
+
+fn last(tail: &mut Tail, count: usize) -> String {
+    String::from_utf8(tail.last_lines(count).unwrap()).unwrap()
+}
+
+#[test]
+fn the_last_lines_over_rolled_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f.log");
+    let (mut file, _) = open(&path, keep_all(20));
+    for n in 1..=20 {
+        file.write(format!("line {n}\n").as_bytes()).unwrap();
+    }
+    file.write(b"unfinished").unwrap();
+    let mut tail = Tail::open(&path).unwrap();
+    for count in [0_usize, 1, 2, 3, 7, 19, 20, 21, usize::MAX] {
+        let expected: String = (1..=20_usize)
+            .skip(20_usize.saturating_sub(count))
+            .map(|n| format!("line {n}\n"))
+            .collect();
+        assert_eq!(last(&mut tail, count), expected, "{count}");
+    }
+    assert_eq!(new(&mut tail), "");
+    file.write(b", now finished\nmore\n").unwrap();
+    assert_eq!(new(&mut tail), "unfinished, now finished\nmore\n");
+    file.write(b"again unfinished").unwrap();
+    assert_eq!(new(&mut tail), "");
+    assert_eq!(tail.take_partial(), b"again unfinished");
+    assert_eq!(tail.gaps(), 0);
+}
+
+#[test]
+fn lines_that_were_cut_are_put_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f.log");
+    let (mut file, _) = open(&path, keep_all(10));
+    let long = "0123456789abcdefghijklmnopqrstuvwxyz\n";
+    file.write(format!("first\n{long}last\n").as_bytes()).unwrap();
+    let mut tail = Tail::open(&path).unwrap();
+    assert_eq!(last(&mut tail, 2), format!("{long}last\n"));
+    file.write(format!("{long}{long}").as_bytes()).unwrap();
+    assert_eq!(new(&mut tail), format!("{long}{long}"));
+}
+
+#[test]
+fn a_file_that_comes_later_and_one_that_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f.log");
+    let mut tail = Tail::open(&path).unwrap();
+    assert_eq!(last(&mut tail, 5), "");
+    assert_eq!(new(&mut tail), "");
+    fs::write(&path, "here\n").unwrap();
+    assert_eq!(new(&mut tail), "here\n");
+    assert!(Tail::open(dir.path()).unwrap_err().to_string().contains("no plain file"));
+}
+
+#[test]
+fn rolled_several_times_between_two_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f.log");
+    let (mut file, _) = open(&path, keep_all(8));
+    file.write(b"0\n").unwrap();
+    let mut tail = Tail::open(&path).unwrap();
+    let lines: String = (1..40).map(|n| format!("{n}\n")).collect();
+    file.write(lines.as_bytes()).unwrap();
+    assert_eq!(new(&mut tail), lines);
+    assert_eq!(last(&mut tail, 3), "37\n38\n39\n");
+    assert_eq!(tail.gaps(), 0);
+}
+
+#[test]
+fn files_deleted_before_they_were_read_are_a_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f.log");
+    let (mut file, _) = open(
+        &path,
+        Retention {
+            files: Some(1),
+            ..keep_all(4)
+        },
+    );
+    file.write(b"0\n").unwrap();
+    let mut tail = Tail::open(&path).unwrap();
+    assert_eq!(new(&mut tail), "");
+    // So that the files that follow are newer by the file system's coarse clock.
+    let before = fs::metadata(&path).unwrap().modified().unwrap();
+    let probe = dir.path().join("probe");
+    loop {
+        fs::write(&probe, "x").unwrap();
+        if fs::metadata(&probe).unwrap().modified().unwrap() > before + Duration::from_millis(20) {
+            break;
+        }
+    }
+    file.write(b"1\n").unwrap();
+    let later = fs::metadata(&path).unwrap().modified().unwrap();
+    for n in 2..=9 {
+        loop {
+            fs::write(&probe, "x").unwrap();
+            if fs::metadata(&probe).unwrap().modified().unwrap() > later {
+                break;
+            }
+        }
+        file.write(format!("{n}\n").as_bytes()).unwrap();
+    }
+    let got = new(&mut tail);
+    assert!(got.starts_with("1\n"), "the held file is read to its end: {got}");
+    assert!(got.ends_with("8\n9\n"), "{got}");
+    assert_eq!(tail.gaps(), 1);
+}
+
+#[test]
+fn truncation_and_moving_by_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f.log");
+    let mut other = fs::File::options().append(true).create(true).open(&path).unwrap();
+    other.write_all(b"one\ntwo\n").unwrap();
+    let mut tail = Tail::open(&path).unwrap();
+    other.set_len(0).unwrap();
+    other.write_all(b"3\n").unwrap();
+    assert_eq!(new(&mut tail), "3\n");
+    // As logrotate does it: moved, a new one made, and the writer goes on for a moment.
+    fs::rename(&path, dir.path().join("f.log-20261122")).unwrap();
+    let mut next = fs::File::options().append(true).create(true).open(&path).unwrap();
+    assert_eq!(new(&mut tail), "");
+    other.write_all(b"late\n").unwrap();
+    assert_eq!(new(&mut tail), "late\n");
+    other.write_all(b"later\n").unwrap();
+    next.write_all(b"new\n").unwrap();
+    assert_eq!(new(&mut tail), "later\nnew\n");
+    fs::remove_file(&path).unwrap();
+    assert_eq!(new(&mut tail), "");
+    fs::write(&path, "after\n").unwrap();
+    assert_eq!(new(&mut tail), "after\n");
+}
+
+/// 100 000 lines through hundreds of rolls, half of them by splice, read while they are written.
+#[test]
+fn follows_a_fast_writer_and_gets_every_line_once() {
+    const LINES: usize = 100_000;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f.log");
+    let mut tail = Tail::open(&path).unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let writer = std::thread::spawn({
+        let (path, done) = (path.clone(), done.clone());
+        move || {
+            let clock = Arc::new(SystemClock::new());
+            let mut file = RollingFile::open(&path, keep_all(20_000), clock).unwrap();
+            let (read, write) = pipe();
+            for n in 0..LINES {
+                let line = format!("line number {n}\n");
+                if n / 100 % 2 == 0 {
+                    file.write(line.as_bytes()).unwrap();
+                } else {
+                    put(&write, line.as_bytes());
+                    splice_all(&mut file, &read);
+                }
+            }
+            done.store(true, Ordering::Release);
+        }
+    });
+    let mut out = Vec::new();
+    let mut expected = 0;
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        let last_round = done.load(Ordering::Acquire);
+        out.clear();
+        let read = tail.read_new(&mut out).unwrap();
+        for line in std::str::from_utf8(&out).unwrap().lines() {
+            assert_eq!(line, format!("line number {expected}"));
+            expected += 1;
+        }
+        if last_round && read == 0 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{expected} lines so far");
+    }
+    writer.join().unwrap();
+    assert_eq!(expected, LINES);
+    assert_eq!(tail.gaps(), 0);
+    assert!(crate::family(&path).len() > 50);
+}
