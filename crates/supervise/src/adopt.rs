@@ -12,6 +12,7 @@ use mainstay_log::Stream;
 use mainstay_sys::{Child, pipe, start_time};
 
 use crate::command::Event;
+use crate::group::{leads_session, processes};
 use crate::journal::{Inherited, ProcessRecord, Record, SlotRecord};
 use crate::machine::{self, Exit, Phase, State, step};
 use crate::program::Output;
@@ -321,23 +322,25 @@ impl Runtime {
                 Some(ProcessRecord::Intent) => Some(Verdict::Find),
                 None => None,
             };
-            let taken = verdict.is_some_and(|verdict| match Slot::left_over(record, &self.clock) {
-                Ok(slot) => {
-                    self.slots.push(slot);
-                    let i = self.slots.len() - 1;
-                    let taken = self.take_over(i, verdict, record);
-                    if !taken {
-                        self.slots.pop();
+            let taken = verdict.is_some_and(|verdict| {
+                match Slot::left_over(record, &self.clock, self.logger.as_ref()) {
+                    Ok(slot) => {
+                        self.slots.push(slot);
+                        let i = self.slots.len() - 1;
+                        let taken = self.take_over(i, verdict, record);
+                        if !taken {
+                            self.slots.pop();
+                        }
+                        taken
                     }
-                    taken
-                }
-                Err(error) => {
-                    self.tell(Event::Output {
-                        process: name.clone(),
-                        level: mainstay_log::Level::Error,
-                        text: format!("its program has left the config, and {error}"),
-                    });
-                    true
+                    Err(error) => {
+                        self.tell(Event::Output {
+                            process: name.clone(),
+                            level: mainstay_log::Level::Error,
+                            text: format!("its program has left the config, and {error}"),
+                        });
+                        true
+                    }
                 }
             });
             if !taken {
@@ -370,29 +373,17 @@ fn age(start_ticks: u64) -> Duration {
 /// The process that leads its own session and has one of these pipes as its output: the one that
 /// was being started when the daemon died. Its children may hold the pipe too, but lead nothing.
 fn find_by_pipe(inodes: [u64; 2]) -> Option<(u32, u64)> {
-    for entry in fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<u32>().ok())
-        else {
-            continue;
-        };
+    for pid in processes() {
         let holds = [1, 2].into_iter().any(|fd| {
             // Follows the link to the pipe itself.
             fs::metadata(format!("/proc/{pid}/fd/{fd}"))
                 .is_ok_and(|about| about.ino() != 0 && inodes.contains(&about.ino()))
         });
         if holds && leads_session(pid) {
-            return Some((pid, start_time(pid.cast_signed()).ok()?));
+            return Some((pid.cast_unsigned(), start_time(pid).ok()?));
         }
     }
     None
-}
-
-fn leads_session(pid: u32) -> bool {
-    let pid = rustix::process::Pid::from_raw(pid.cast_signed());
-    pid.is_some() && rustix::process::getsid(pid).ok() == pid
 }
 
 #[cfg(test)]

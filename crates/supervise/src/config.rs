@@ -482,9 +482,7 @@ impl Logs {
                     .help("write merge = true: both then go through one pipe, in order"),
             );
         }
-        if let Some(retain) = section.section("retain") {
-            logs.retain = read_retain(retain, logs.retain);
-        }
+        logs.retain = Retention::read(&mut section, logs.retain);
         section.finish();
         logs
     }
@@ -518,22 +516,4 @@ fn log_file(section: &mut Section<'_>, key: &str, instances: u32) -> Option<Opti
         );
     }
     Some(Some(path))
-}
-
-fn read_retain(mut section: Section<'_>, mut retain: Retention) -> Retention {
-    section.planned(&["compress"]);
-    if let Some(Size(size)) = section.get("size") {
-        retain.size = Some(size);
-    }
-    if let Some(files) = section.get("files") {
-        retain.files = Some(files);
-    }
-    if let Some(age) = section.get("age") {
-        retain.age = Some(age);
-    }
-    if let Some(Size(total)) = section.get("total") {
-        retain.total = Some(total);
-    }
-    section.finish();
-    retain
 }

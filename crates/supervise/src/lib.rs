@@ -3,6 +3,7 @@ mod adopt;
 mod command;
 mod config;
 mod error;
+mod group;
 pub mod journal;
 mod launch;
 pub mod machine;

@@ -1,16 +1,14 @@
 //! The output of one process stream: the pipes it comes from and the file it goes to.
 
-use std::os::fd::OwnedFd;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_base::Clock;
-use mainstay_log::{Level, RollingFile, Spliced};
-
-/// How much is moved in one go before other descriptors get their turn.
-const CHUNK: usize = 1 << 20;
-/// How long to leave a pipe alone whose file cannot be written.
-const RETRY: Duration = Duration::from_secs(1);
+use mainstay_log::{Capture, Finish, Logger, Notice, Progress, Retention, RollingFile, Stream};
+use mainstay_sys::pipe;
 
 /// A pipe that a process writes into.
 #[derive(Debug)]
@@ -21,95 +19,96 @@ pub(crate) struct Pipe {
     pub(crate) paused: bool,
 }
 
-/// What came of reading a pipe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Progress {
-    /// Something was moved, and there may be more.
-    More,
-    /// It is empty, and more may come.
-    Empty,
-    /// It is empty, and nobody can write into it any more.
-    End,
-    /// The file cannot be written; not to be tried again before this much time.
-    Blocked(Duration),
-}
-
 /// A stream of a process. The last pipe is the present process's; those before it belong to ended
 /// ones, whose own children still hold them.
 pub(crate) struct Channel {
-    file: RollingFile,
+    capture: Capture,
     pub(crate) pipes: Vec<Pipe>,
-    failing: bool,
-    said: Vec<(Level, String)>,
+    said: Vec<Notice>,
 }
 
 impl Channel {
     pub(crate) fn open(
-        path: &std::path::Path,
-        retain: mainstay_log::Retention,
+        process: &str,
+        stream: Stream,
+        path: &Path,
+        retain: Retention,
         clock: &Arc<dyn Clock>,
+        logger: Option<&Logger>,
     ) -> Result<Self, mainstay_log::Error> {
         let file = RollingFile::open(path, retain, Arc::clone(clock))?;
         Ok(Self {
-            file,
+            capture: Capture::new(process, stream, file, logger.cloned()),
             pipes: Vec::new(),
-            failing: false,
             said: Vec::new(),
         })
     }
 
-    /// Moves what the pipe with this token has into the file.
-    pub(crate) fn read(&mut self, token: u64) -> Progress {
-        let Some(pipe) = self.pipes.iter().find(|pipe| pipe.token == token) else {
-            return Progress::End;
-        };
-        match self
-            .file
-            .splice_from(std::os::fd::AsFd::as_fd(&pipe.fd), CHUNK)
-        {
-            Ok(spliced) => {
-                if std::mem::take(&mut self.failing) {
-                    self.said
-                        .push((Level::Info, "its log file can be written again".to_owned()));
-                }
-                match spliced {
-                    Spliced::Moved(_) => Progress::More,
-                    Spliced::Empty => Progress::Empty,
-                    Spliced::End => Progress::End,
-                }
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut self.failing, true) {
-                    self.said.push((Level::Error, error.to_string()));
-                }
-                Progress::Blocked(RETRY)
+    /// Moves what the pipe at this place has into the file.
+    pub(crate) fn read(&mut self, at: usize) -> Progress {
+        let pipe = self.pipes[at].fd.as_fd();
+        let progress = self.capture.on_readable(pipe);
+        if progress == Progress::Ended {
+            // Only the last line is left, without its end.
+            let _ = self.capture.finish(pipe);
+        }
+        progress
+    }
+
+    /// The process behind the pipe has ended: moves all that it wrote.
+    pub(crate) fn finish(&mut self, at: usize) -> Progress {
+        match self.capture.finish(self.pipes[at].fd.as_fd()) {
+            Finish::Done => self.read(at),
+            Finish::Held(_) => Progress::Stuck,
+        }
+    }
+
+    /// The pipes are about to be closed for good: what the file cannot take is counted and told.
+    pub(crate) fn give_up(&mut self) {
+        for pipe in self.pipes.drain(..) {
+            if let Finish::Held(_) = self.capture.finish(pipe.fd.as_fd()) {
+                self.capture.give_up(pipe.fd.as_fd());
             }
         }
     }
 
-    /// Writes a line of mainstay's own into the file, for whoever reads the log of the program.
+    /// On the capture's clock, when a pipe that is stuck is to be tried again.
+    pub(crate) fn next_tick(&self) -> Option<Duration> {
+        self.capture.next_tick()
+    }
+
+    /// A line of mainstay's own, for whoever reads the log of the program. It takes the way of
+    /// the program's output, so that routes get it too. When the file cannot be written it is
+    /// dropped: it was told as an event as well.
     pub(crate) fn note(&mut self, text: &str) {
-        if let Err(error) = self.file.write(format!("mainstay: {text}\n").as_bytes()) {
-            self.said.push((Level::Error, error.to_string()));
+        let Ok((reader, writer)) = pipe::capture_pipe(0) else {
+            return;
+        };
+        // A pipe holds at least a page; a longer line would wait for a reader, which is us.
+        let text: String = text.chars().take(1000).collect();
+        if std::fs::File::from(writer)
+            .write_all(format!("mainstay: {text}\n").as_bytes())
+            .is_ok()
+        {
+            let _ = self.capture.finish(reader.as_fd());
         }
     }
 
     /// Opens the file anew.
     pub(crate) fn reopen(&mut self) {
-        if let Err(error) = self.file.reopen() {
-            self.said.push((Level::Error, error.to_string()));
+        if let Err(error) = self.capture.reopen() {
+            let text = error.to_string();
+            self.said.push(Notice {
+                level: mainstay_log::Level::Error,
+                text,
+            });
         }
     }
 
     /// What is to be told since the last call.
-    pub(crate) fn take_notices(&mut self) -> Vec<(Level, String)> {
+    pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
         let mut said = std::mem::take(&mut self.said);
-        said.extend(
-            self.file
-                .take_notices()
-                .into_iter()
-                .map(|notice| (notice.level, notice.text)),
-        );
+        said.extend(self.capture.take_notices());
         said
     }
 }

@@ -9,15 +9,16 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use mainstay_base::{Clock, Resolver};
-use mainstay_log::Stream;
+use mainstay_log::{Logger, Progress, Stream};
 use mainstay_sys::epoll::{Events, Interest};
 use mainstay_sys::{Child, Epoll, LockFile, Signal, Wake, pipe};
 
 use crate::command::{Change, Event};
+use crate::group;
 use crate::journal::{Journal, ProcessRecord, Record, SlotRecord};
 use crate::launch::{self, RunAs};
 use crate::machine::{self, Effect, Phase, step};
-use crate::output::{Pipe, Progress};
+use crate::output::Pipe;
 use crate::program::Output;
 use crate::request::{Message, Shutdown, Waiting};
 use crate::slot::{Departing, Slot, index, retry_in};
@@ -32,10 +33,6 @@ const GROUP_POLL: Duration = Duration::from_millis(20);
 const GROUP_PATIENCE: Duration = Duration::from_secs(2);
 /// How long to wait between attempts to write the journal.
 const JOURNAL_RETRY: Duration = Duration::from_secs(5);
-/// How many chunks of output are taken when a process has ended: more than any pipe holds, and an
-/// end to it if a child of the process goes on writing.
-const LAST_CHUNKS: usize = 64;
-
 /// What a descriptor in the epoll set belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Token {
@@ -62,6 +59,7 @@ pub(crate) struct Runtime {
     pub(crate) events: Box<dyn Fn(Event) + Send>,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) resolver: Resolver,
+    pub(crate) logger: Option<Logger>,
     pub(crate) slots: Vec<Slot>,
     pub(crate) journal: Journal,
     pub(crate) lock: Option<LockFile>,
@@ -87,6 +85,7 @@ impl Runtime {
         events: Box<dyn Fn(Event) + Send>,
         environment: BTreeMap<String, String>,
         resolver: Resolver,
+        logger: Option<Logger>,
         slots: Vec<Slot>,
         journal: Journal,
         lock: LockFile,
@@ -101,6 +100,7 @@ impl Runtime {
             events,
             environment,
             resolver,
+            logger,
             slots,
             journal,
             lock: Some(lock),
@@ -495,7 +495,7 @@ impl Runtime {
             Ok(Some(status)) => status.into(),
             Err(_) => machine::Exit::Unknown,
         };
-        if whole_group && stopping && group_lives(child.pid()) {
+        if whole_group && stopping && group::lives(child.pid()) {
             // A wrapper (`sh -c`) went first. What it started has not heard of it yet, or is
             // still finishing its work: it has the rest of the time.
             if !slot.spec.policy.stop_group
@@ -521,7 +521,7 @@ impl Runtime {
             return;
         };
         let over = departing.give_up_at.is_some_and(|at| at <= now);
-        if over || !group_lives(child.pid()) {
+        if over || !group::lives(child.pid()) {
             let exit = departing.exit;
             self.ended(i, exit);
         } else {
@@ -538,10 +538,9 @@ impl Runtime {
             };
             let tokens: Vec<u64> = channel.pipes.iter().map(|pipe| pipe.token).collect();
             for token in tokens {
-                for _ in 0..LAST_CHUNKS {
-                    if self.on_pipe(i, stream, token) != Progress::More {
-                        break;
-                    }
+                if let Some((channel, at)) = self.slots[i].pipe(stream, token) {
+                    let progress = channel.finish(at);
+                    self.after_read(i, stream, token, progress);
                 }
             }
         }
@@ -560,36 +559,38 @@ impl Runtime {
 
     // Output.
 
-    fn on_pipe(&mut self, i: usize, stream: Stream, token: u64) -> Progress {
-        let now = self.now();
-        let Some(channel) = self.slots[i].channels[index(stream)].as_mut() else {
-            return Progress::End;
+    fn on_pipe(&mut self, i: usize, stream: Stream, token: u64) {
+        let Some((channel, at)) = self.slots[i].pipe(stream, token) else {
+            return;
         };
-        let Some(at) = channel.pipes.iter().position(|pipe| pipe.token == token) else {
-            return Progress::End;
+        let progress = channel.read(at);
+        self.after_read(i, stream, token, progress);
+    }
+
+    fn after_read(&mut self, i: usize, stream: Stream, token: u64, progress: Progress) {
+        let Some((channel, at)) = self.slots[i].pipe(stream, token) else {
+            return;
         };
-        let progress = channel.read(token);
         match progress {
-            Progress::More | Progress::Empty => {}
-            Progress::End => {
+            Progress::More | Progress::Wait => {}
+            Progress::Ended => {
                 let pipe = channel.pipes.remove(at);
                 if !pipe.paused {
                     let _ = self.epoll.delete(&pipe.fd);
                 }
                 self.tokens.remove(&token);
             }
-            Progress::Blocked(delay) => {
+            Progress::Stuck => {
+                let next = channel.next_tick().map(|at| at.saturating_add(ORIGIN));
                 let pipe = &mut channel.pipes[at];
                 if !pipe.paused {
                     // Out of the set: epoll reports a hang-up whatever one asks for.
                     let _ = self.epoll.delete(&pipe.fd);
                     pipe.paused = true;
                 }
-                let timer = Timer::Output(i, index(stream));
-                self.timers.set(timer, Some(now.saturating_add(delay)));
+                self.timers.set(Timer::Output(i, index(stream)), next);
             }
         }
-        progress
     }
 
     fn resume_output(&mut self, i: usize, stream: Stream) {
@@ -614,7 +615,7 @@ impl Runtime {
             let Some(channel) = self.slots[i].channels[at].as_mut() else {
                 continue;
             };
-            for (level, text) in channel.take_notices() {
+            for mainstay_log::Notice { level, text } in channel.take_notices() {
                 let process = self.slots[i].name().to_owned();
                 self.tell(Event::Output {
                     process,
@@ -693,6 +694,12 @@ impl Runtime {
         if self.journal.is_behind() {
             self.rewrite_journal();
         }
+        for i in 0..self.slots.len() {
+            for channel in self.slots[i].channels.iter_mut().flatten() {
+                channel.give_up();
+            }
+            self.tell_output(i);
+        }
         // One that could not be signalled still lives: the next daemon must know.
         let all_gone = self.slots.iter().all(|slot| slot.child.is_none());
         let result = if all_gone {
@@ -713,13 +720,14 @@ impl Runtime {
     }
 }
 
-/// Whether a process group has a member. Signal 0 does no harm to whoever it is.
-fn group_lives(pid: i32) -> bool {
-    let Some(pid) = rustix::process::Pid::from_raw(pid) else {
-        return false;
-    };
-    !matches!(
-        rustix::process::test_kill_process_group(pid),
-        Err(rustix::io::Errno::SRCH)
-    )
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell(Event::Fault {
+                text: "supervision has stopped by a fault in mainstay; the programs go on \
+                       running: start mainstay again, it takes them over, and please report this"
+                    .to_owned(),
+            });
+        }
+    }
 }

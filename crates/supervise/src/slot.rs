@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mainstay_base::Clock;
-use mainstay_log::{Retention, Stream};
+use mainstay_log::{Logger, Retention, Stream};
 use mainstay_sys::{Child, ExitStatus};
 
 use crate::command::{Outcome, Status};
@@ -68,22 +68,25 @@ impl Slot {
         spec: &Arc<ProgramSpec>,
         process: &ProcessSpec,
         clock: &Arc<dyn Clock>,
+        logger: Option<&Logger>,
     ) -> Result<Self, Error> {
-        let open =
-            |output: &Output| match output {
-                Output::File { path, retain } => Channel::open(path, *retain, clock)
+        let name = &process.process;
+        let open = |output: &Output, stream: Stream| match output {
+            Output::File { path, retain } => {
+                Channel::open(name, stream, path, *retain, clock, logger)
                     .map(Some)
                     .map_err(|source| {
                         Error::new(
                             Kind::Log {
-                                process: process.process.clone(),
+                                process: name.clone(),
                                 source,
                             },
                             "",
                         )
-                    }),
-                Output::Merge | Output::Discard => Ok(None),
-            };
+                    })
+            }
+            Output::Merge | Output::Discard => Ok(None),
+        };
         Ok(Self {
             spec: Arc::clone(spec),
             process: process.clone(),
@@ -97,7 +100,10 @@ impl Slot {
             live: None,
             live_hash: 0,
             pipes: [0; 2],
-            channels: [open(&process.stdout)?, open(&process.stderr)?],
+            channels: [
+                open(&process.stdout, Stream::Stdout)?,
+                open(&process.stderr, Stream::Stderr)?,
+            ],
             noted: None,
             left_over: false,
             forgotten: false,
@@ -105,7 +111,11 @@ impl Slot {
     }
 
     /// A slot for a live process whose program has left the config, from what the journal says.
-    pub(crate) fn left_over(record: &SlotRecord, clock: &Arc<dyn Clock>) -> Result<Self, Error> {
+    pub(crate) fn left_over(
+        record: &SlotRecord,
+        clock: &Arc<dyn Clock>,
+        logger: Option<&Logger>,
+    ) -> Result<Self, Error> {
         let output = |path: &Path| {
             if path.as_os_str().is_empty() {
                 Output::Discard
@@ -124,6 +134,8 @@ impl Slot {
         };
         spec.autostart = false;
         spec.policy = Policy {
+            // It has started already, in another life.
+            start_secs: Duration::ZERO,
             autorestart: Autorestart::Never,
             stop_signal: record.stop_signal,
             stop_wait: Duration::from_millis(record.stop_wait_ms),
@@ -144,7 +156,7 @@ impl Slot {
             },
         }];
         let process = spec.processes[0].clone();
-        let mut slot = Self::new(&Arc::new(spec), &process, clock)?;
+        let mut slot = Self::new(&Arc::new(spec), &process, clock, logger)?;
         slot.left_over = true;
         Ok(slot)
     }
@@ -169,6 +181,13 @@ impl Slot {
     /// Whether its process was started with another config than the present one.
     pub(crate) fn is_outdated(&self) -> bool {
         self.child.is_some() && !self.left_over && self.live_hash != self.spec.hash(&self.process)
+    }
+
+    /// The channel that takes the stream, and where in it the pipe with this token is.
+    pub(crate) fn pipe(&mut self, stream: Stream, token: u64) -> Option<(&mut Channel, usize)> {
+        let channel = self.channels[index(stream)].as_mut()?;
+        let at = channel.pipes.iter().position(|pipe| pipe.token == token)?;
+        Some((channel, at))
     }
 
     /// The channel that takes the stream.

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 use mainstay_base::{Clock, Resolver, SystemClock};
+use mainstay_log::Logger;
 use mainstay_sys::{LockFile, Wake};
 
 use crate::command::{Command, Event, Refusal, Reply};
@@ -26,6 +27,8 @@ pub struct Settings {
     pub environment: BTreeMap<String, String>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// Whose routes get the output of programs line by line, besides the programs' own files.
+    pub logger: Option<Logger>,
 }
 
 impl Settings {
@@ -35,6 +38,7 @@ impl Settings {
             state_dir: state_dir.into(),
             environment: BTreeMap::new(),
             clock: Arc::new(SystemClock::new()),
+            logger: None,
         }
     }
 }
@@ -69,6 +73,7 @@ impl Supervisor {
             state_dir,
             environment,
             clock,
+            logger,
         } = settings;
         check(&programs)?;
         let lock = LockFile::acquire(&state_dir.join("programs.lock"))
@@ -82,7 +87,7 @@ impl Supervisor {
         for spec in programs {
             let spec = Arc::new(spec);
             for process in &spec.processes {
-                slots.push(Slot::new(&spec, process, &clock)?);
+                slots.push(Slot::new(&spec, process, &clock, logger.as_ref())?);
             }
         }
         let wake = Arc::new(Wake::new().map_err(|e| Error::system("make an event descriptor", e))?);
@@ -93,6 +98,7 @@ impl Supervisor {
             events,
             environment,
             resolver,
+            logger,
             slots,
             journal,
             lock,
