@@ -1,0 +1,521 @@
+//! What the config says about repositories and backups: `[repository.x]` and `[backup.x]`.
+
+use std::path::{Component, Path, PathBuf};
+
+use jiff::tz::TimeZone;
+use mainstay_base::config::Section;
+use mainstay_base::{Diagnostic, Schedule, Spanned, Template, nearest};
+
+use crate::glob::Excludes;
+use crate::retention::Keep;
+
+/// Everything the config says about backups.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The host name that snapshots carry.
+    pub host: String,
+    /// The zone of schedules and of the days, weeks and months of the retention.
+    pub zone: TimeZone,
+    /// Where snapshots go, in the order of the file.
+    pub repositories: Vec<RepositoryConfig>,
+    /// What is backed up, in the order of the file.
+    pub backups: Vec<BackupConfig>,
+}
+
+/// One `[repository.x]`.
+#[derive(Debug, Clone)]
+pub struct RepositoryConfig {
+    /// Its name.
+    pub name: String,
+    /// The directory it lives in, absolute.
+    pub path: PathBuf,
+    /// Where its password comes from.
+    pub password: Template,
+}
+
+/// One `[backup.x]`.
+#[derive(Debug, Clone)]
+pub struct BackupConfig {
+    /// Its name.
+    pub name: String,
+    /// What it backs up.
+    pub source: SourceConfig,
+    /// When it runs by itself; never when absent.
+    pub at: Option<Schedule>,
+    /// What stays; everything when no rule is given.
+    pub keep: Keep,
+    /// The repositories it goes to, in this order.
+    pub to: Vec<String>,
+    /// The programs that must not run while it is restored in place, with their places in the config
+    /// so that whoever knows the programs can point at a wrong name.
+    pub restore_stop: Vec<Spanned<String>>,
+}
+
+/// What a backup backs up.
+#[derive(Debug, Clone)]
+pub enum SourceConfig {
+    /// A directory and everything below it.
+    Files {
+        /// The directory, absolute.
+        path: PathBuf,
+        /// What to leave out.
+        exclude: Excludes,
+    },
+    /// A SQLite database.
+    Sqlite {
+        /// The database file, absolute.
+        path: PathBuf,
+    },
+}
+
+impl SourceConfig {
+    /// The path in the file system.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Files { path, .. } | Self::Sqlite { path } => path,
+        }
+    }
+
+    /// `files` or `sqlite`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Files { .. } => "files",
+            Self::Sqlite { .. } => "sqlite",
+        }
+    }
+}
+
+impl Config {
+    /// Reads `[repository.x]` and `[backup.x]` from the root of the document.
+    ///
+    /// What is wrong is reported to the document; what could be read is returned, and must not be
+    /// used when the document has errors.
+    pub fn read(root: &mut Section<'_>, host: &str, zone: &TimeZone) -> Self {
+        let mut repositories = Vec::new();
+        for (name, section) in root.sections("repository") {
+            repositories.extend(read_repository(name.value, section));
+        }
+        let known: Vec<&str> = repositories
+            .iter()
+            .map(|repository: &RepositoryConfig| repository.name.as_str())
+            .collect();
+        let mut backups = Vec::new();
+        for (name, section) in root.sections("backup") {
+            backups.extend(read_backup(
+                name.value,
+                section,
+                zone,
+                &known,
+                &repositories,
+            ));
+        }
+        Self {
+            host: host.to_owned(),
+            zone: zone.clone(),
+            repositories,
+            backups,
+        }
+    }
+
+    /// The backup of that name.
+    pub fn backup(&self, name: &str) -> Option<&BackupConfig> {
+        self.backups.iter().find(|backup| backup.name == name)
+    }
+
+    /// The repository of that name.
+    pub fn repository(&self, name: &str) -> Option<&RepositoryConfig> {
+        self.repositories
+            .iter()
+            .find(|repository| repository.name == name)
+    }
+}
+
+fn read_repository(name: String, mut section: Section<'_>) -> Option<RepositoryConfig> {
+    section.planned(&["s3", "rsync", "sftp", "rest"]);
+    let path = read_path(&mut section, "path", true);
+    let password = section.get_spanned::<Template>("password");
+    match &password {
+        None if section.value("password").is_none() => section.report(
+            Diagnostic::error(format!("`{}.password` is missing", section.path()))
+                .at(section.place())
+                .help(
+                    "repositories are always encrypted: add `password = \"${secret.NAME}\"` and NAME to [secret]",
+                ),
+        ),
+        Some(password) if password.value.parts().iter().all(|part| {
+            matches!(part, mainstay_base::secret::Part::Literal(_))
+        }) =>
+        {
+            section.report(
+                Diagnostic::error("a password is not written into the config")
+                    .at(&password.place)
+                    .help("write `password = \"${secret.NAME}\"` and say in [secret] where NAME is kept"),
+            );
+        }
+        _ => {}
+    }
+    section.finish();
+    Some(RepositoryConfig {
+        name,
+        path: path?,
+        password: password?.value,
+    })
+}
+
+fn read_backup(
+    name: String,
+    mut section: Section<'_>,
+    zone: &TimeZone,
+    known: &[&str],
+    repositories: &[RepositoryConfig],
+) -> Option<BackupConfig> {
+    section.planned(&["mysql", "redis", "postgres", "drill", "point_in_time"]);
+    let files = section.section("files").and_then(read_files);
+    let sqlite = section.section("sqlite").and_then(|mut sqlite| {
+        let path = read_path(&mut sqlite, "path", true);
+        sqlite.finish();
+        path.map(|path| SourceConfig::Sqlite { path })
+    });
+    let both = section.value("files").is_some() && section.value("sqlite").is_some();
+    let none = section.value("files").is_none()
+        && section.value("sqlite").is_none()
+        && !["mysql", "redis", "postgres"]
+            .iter()
+            .any(|key| section.value(key).is_some());
+    if both || none {
+        let message = if both {
+            format!("[{}] has two sources", section.path())
+        } else {
+            format!("[{}] does not say what to back up", section.path())
+        };
+        section.report(
+            Diagnostic::error(message)
+                .at(section.place())
+                .help("write one of `files = { path = \"…\" }` and `sqlite = { path = \"…\" }`"),
+        );
+    }
+    let at = section
+        .get::<Schedule>("at")
+        .map(|schedule| schedule.in_zone(zone.clone()));
+    let keep = read_keep(&mut section);
+    let to = read_to(&mut section, known);
+    let restore_stop = section
+        .section("restore")
+        .map(|mut restore| {
+            let stop = read_names(&mut restore, "stop");
+            restore.finish();
+            stop
+        })
+        .unwrap_or_default();
+    let source = if both { None } else { files.or(sqlite) };
+    if let (Some(SourceConfig::Files { path, exclude }), Some(place)) =
+        (&source, section.value("files"))
+    {
+        for repository in repositories {
+            let inside = repository
+                .path
+                .strip_prefix(path)
+                .is_ok_and(|below| !below.ancestors().any(|part| exclude.matches(part)));
+            if inside {
+                section.report(
+                    Diagnostic::error(format!(
+                        "repository `{}` lies inside the directory that is backed up",
+                        repository.name
+                    ))
+                    .at(place.place())
+                    .help("it would back up itself: move the repository, or exclude its directory"),
+                );
+            }
+        }
+    }
+    section.finish();
+    Some(BackupConfig {
+        name,
+        source: source?,
+        at,
+        keep,
+        to: to?,
+        restore_stop,
+    })
+}
+
+fn read_files(mut files: Section<'_>) -> Option<SourceConfig> {
+    let path = read_path(&mut files, "path", true);
+    let exclude =
+        match files.get_spanned::<Vec<String>>("exclude") {
+            None => Some(Excludes::default()),
+            Some(patterns) => match Excludes::parse(&patterns.value) {
+                Ok(excludes) => Some(excludes),
+                Err(why) => {
+                    files.report(Diagnostic::error(why).at(&patterns.place).help(
+                        "as in .gitignore: `*.tmp`, `/cache`, `logs/**`; no `!` to take back",
+                    ));
+                    None
+                }
+            },
+        };
+    files.finish();
+    Some(SourceConfig::Files {
+        path: path?,
+        exclude: exclude?,
+    })
+}
+
+fn read_keep(section: &mut Section<'_>) -> Keep {
+    let Some(mut keep) = section.section("keep") else {
+        return Keep::default();
+    };
+    let mut rule = |key| keep.get::<u32>(key).unwrap_or(0);
+    let read = Keep {
+        last: rule("last"),
+        days: rule("days"),
+        hourly: rule("hourly"),
+        daily: rule("daily"),
+        weekly: rule("weekly"),
+        monthly: rule("monthly"),
+        yearly: rule("yearly"),
+    };
+    if read.is_empty() {
+        keep.report(
+            Diagnostic::error("`keep` has no rule that keeps anything")
+                .at(keep.place())
+                .help("leave `keep` out to keep everything, or write `keep = { daily = 7, weekly = 4 }`"),
+        );
+    }
+    keep.finish();
+    read
+}
+
+fn read_to(section: &mut Section<'_>, known: &[&str]) -> Option<Vec<String>> {
+    if section.value("to").is_none() {
+        let help = if known.is_empty() {
+            "add a repository first: `[repository.local]` with `path` and `password`".to_owned()
+        } else {
+            format!("write `to = [\"{}\"]`", known.join("\", \""))
+        };
+        section.report(
+            Diagnostic::error(format!("`{}.to` is missing", section.path()))
+                .at(section.place())
+                .help(help),
+        );
+        return None;
+    }
+    let place = section.value("to").map(|value| value.place().clone());
+    let names = read_names(section, "to");
+    if names.is_empty()
+        && let Some(place) = &place
+    {
+        section
+            .report(Diagnostic::error("a backup needs at least one repository to go to").at(place));
+    }
+    let mut to: Vec<String> = Vec::new();
+    for name in names {
+        if !known.contains(&name.value.as_str()) {
+            let mut unknown = Diagnostic::error(format!("there is no repository `{}`", name.value))
+                .at(&name.place);
+            unknown = match nearest(&name.value, known.iter().copied()) {
+                Some(near) => unknown.help(format!("did you mean `{near}`?")),
+                None if known.is_empty() => unknown.help("add it as `[repository.NAME]`"),
+                None => unknown.help(format!("there are: {}", known.join(", "))),
+            };
+            section.report(unknown);
+        } else if to.contains(&name.value) {
+            section.report(
+                Diagnostic::error(format!("repository `{}` is listed twice", name.value))
+                    .at(&name.place),
+            );
+        } else {
+            to.push(name.value);
+        }
+    }
+    Some(to)
+}
+
+/// A list of names, each with its place.
+fn read_names(section: &mut Section<'_>, key: &str) -> Vec<Spanned<String>> {
+    let Some(value) = section.value(key) else {
+        return Vec::new();
+    };
+    let items = match value.as_array() {
+        Ok(items) => items,
+        Err(diagnostic) => {
+            section.report(diagnostic);
+            return Vec::new();
+        }
+    };
+    let mut names = Vec::new();
+    for item in items {
+        match item.as_str() {
+            Ok(name) => names.push(Spanned {
+                value: name.to_owned(),
+                place: item.place().clone(),
+            }),
+            Err(diagnostic) => section.report(diagnostic),
+        }
+    }
+    names
+}
+
+/// An absolute path without `.`; one with `..` is refused, because what it means changes with links.
+fn read_path(section: &mut Section<'_>, key: &str, required: bool) -> Option<PathBuf> {
+    if required && section.value(key).is_none() {
+        return section.required(key);
+    }
+    let path = section.get_spanned::<PathBuf>(key)?;
+    let refuse = |section: &Section<'_>, why: &str| {
+        section.report(Diagnostic::error(why).at(&path.place));
+        None
+    };
+    if path
+        .value
+        .components()
+        .any(|part| part == Component::ParentDir)
+    {
+        return refuse(section, "write the path without `..`");
+    }
+    // Only a config that was itself named by a relative path still has a relative one here.
+    let Ok(absolute) = std::path::absolute(&path.value) else {
+        return refuse(section, "it is not a path");
+    };
+    let clean: PathBuf = absolute.components().collect();
+    if clean.parent().is_none() {
+        return refuse(section, "`/` itself cannot be used here");
+    }
+    Some(clean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mainstay_base::config::Document;
+
+    fn read(text: &str) -> (Config, String) {
+        let document = Document::parse("/etc/mainstay.toml", text).unwrap();
+        let mut root = document.root();
+        let config = Config::read(&mut root, "shop1", &TimeZone::UTC);
+        root.finish();
+        (config, document.take_diagnostics().to_string())
+    }
+
+    const REPOSITORY: &str = "[repository.local]\npath = \"/backup\"\npassword = \"${secret.r}\"\n";
+
+    #[test]
+    fn a_full_config_is_read() {
+        let (config, said) = read(&format!(
+            "{REPOSITORY}
+[backup.db]
+sqlite = {{ path = \"/srv/shop/./shop.db\" }}
+at = \"0 3 * * *\"
+keep = {{ last = 3, daily = 7 }}
+to = [\"local\"]
+restore = {{ stop = [\"web\"] }}
+[backup.uploads]
+files = {{ path = \"uploads\", exclude = [\"*.tmp\"] }}
+to = [\"local\"]
+"
+        ));
+        assert_eq!(said, "");
+        let db = config.backup("db").unwrap();
+        assert_eq!(db.source.path(), Path::new("/srv/shop/shop.db"));
+        assert_eq!(db.source.kind(), "sqlite");
+        assert_eq!((db.keep.last, db.keep.daily), (3, 7));
+        assert_eq!(db.restore_stop[0].value, "web");
+        assert_eq!(db.at.as_ref().unwrap().to_string(), "0 3 * * *");
+        let uploads = config.backup("uploads").unwrap();
+        assert_eq!(uploads.source.path(), Path::new("/etc/uploads"));
+        assert!(uploads.keep.is_empty() && uploads.at.is_none());
+        assert_eq!(
+            config.repository("local").unwrap().path,
+            Path::new("/backup")
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_at_its_place() {
+        let backup = |body: &str| format!("{REPOSITORY}[backup.x]\n{body}\n");
+        let good = "files = { path = \"/srv\" }\nto = [\"local\"]\n";
+        for (text, expected) in [
+            (
+                backup("files = { path = \"/srv\" }\nto = [\"lokal\"]"),
+                vec!["no repository `lokal`", "did you mean `local`?"],
+            ),
+            (
+                backup("to = [\"local\"]"),
+                vec!["does not say what to back up"],
+            ),
+            (
+                backup("files = { path = \"/a\" }\nsqlite = { path = \"/b\" }\nto = [\"local\"]"),
+                vec!["has two sources"],
+            ),
+            (
+                backup("files = { path = \"/srv\" }"),
+                vec!["`backup.x.to` is missing", "write `to = [\"local\"]`"],
+            ),
+            (
+                backup("files = { path = \"/\" }\nto = [\"local\"]"),
+                vec!["`/` itself"],
+            ),
+            (
+                backup("files = { path = \"/srv/../etc\" }\nto = [\"local\"]"),
+                vec!["without `..`"],
+            ),
+            (
+                backup("files = { path = \"/backup/..\" }\nto = [\"local\"]"),
+                vec!["without `..`"],
+            ),
+            (
+                format!(
+                    "[repository.local]\npath = \"/srv/backup\"\npassword = \"${{secret.r}}\"\n[backup.x]\n{good}"
+                ),
+                vec!["lies inside the directory"],
+            ),
+            (
+                backup(&format!("{good}mysql = {{ dsn = \"x\" }}")),
+                vec!["`backup.x.mysql` does not work yet"],
+            ),
+            (
+                backup(&format!("{good}drill = {{ at = \"x\" }}")),
+                vec!["`backup.x.drill` does not work yet"],
+            ),
+            (
+                backup(&format!("{good}keep = {{ dayly = 3 }}")),
+                vec!["unknown key `dayly`", "did you mean `daily`?"],
+            ),
+            (
+                backup(&format!("{good}keep = {{ daily = 0 }}")),
+                vec!["no rule that keeps anything"],
+            ),
+            (
+                backup(&format!("{good}at = \"noon\"")),
+                vec!["not a schedule"],
+            ),
+            (
+                backup("files = { path = \"/srv\", exclude = [\"[a\"] }\nto = [\"local\"]"),
+                vec!["is not a pattern"],
+            ),
+            (
+                "[repository.local]\npath = \"/backup\"\npassword = \"hunter2\"".to_owned(),
+                vec!["not written into the config"],
+            ),
+            (
+                "[repository.local]\npath = \"/backup\"".to_owned(),
+                vec!["`repository.local.password` is missing", "always encrypted"],
+            ),
+        ] {
+            let (_, said) = read(&text);
+            for part in expected {
+                assert!(said.contains(part), "{text}\n---\n{said}");
+            }
+            assert!(!said.contains(": hunter2"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_repository_in_an_excluded_directory_is_fine() {
+        let (_, said) = read(
+            "[repository.local]\npath = \"/srv/backup\"\npassword = \"${secret.r}\"
+[backup.x]\nfiles = { path = \"/srv\", exclude = [\"/backup\"] }\nto = [\"local\"]\n",
+        );
+        assert_eq!(said, "");
+    }
+}

@@ -1,0 +1,646 @@
+//! The repository format of restic, version 2, compressed with zstd, through `rustic_core`.
+//!
+//! The format is that of <https://restic.readthedocs.io/en/stable/100_references.html>; stock restic 0.14
+//! or newer lists, checks and restores what is written here, and the other way round.
+//!
+//! What is ours around the library:
+//!
+//! * The files of a local repository (`store.rs`). The library's own local backend takes a directory
+//!   it cannot list for an empty one, which a prune would take for "nothing is needed"; and it leaves
+//!   the modes of directories to the umask. Ours fails, keeps everything 0700/0600, and syncs
+//!   directories.
+//! * No cache: `no_cache` is set, so that nothing is ever written outside the repository and the state
+//!   directory, least of all below a home directory.
+//! * A write that failed poisons the opened repository: nothing is written after it, above all no
+//!   snapshot. The library treats an error on one file as "skip this file", whatever the cause.
+//! * A snapshot in which something is missing carries the tag `partial`.
+//!
+//! What mainstay makes carries the tags `mainstay` and `backup=NAME`, and as label the name of the
+//! backup; nothing else is ever listed or forgotten.
+//!
+//! Pruning is in two phases, the library's default: data nobody needs is first marked in the index, and
+//! removed by a later prune at least 23 hours after. So whoever began to read before (a restore, stock
+//! restic on another machine) still finds its data, without any lock between them. The price is that
+//! space is free a day later. The first prune runs at most once a day; see `run.rs`.
+
+mod reading;
+mod store;
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use mainstay_base::{Resolver, Template};
+use rustic_core::repofile::{DeleteOption, MasterKey, Node, SnapshotFile};
+use rustic_core::{
+    BackupOptions, CheckOptions, ConfigOptions, Credentials, IndexedFullStatus, KeyOptions,
+    OpenStatus, ParentOptions, PruneOptions, ReadSubsetOption, RepositoryBackends,
+    RepositoryOptions, RusticError, SnapshotOptions, StringList, TreeId, WriteBackend,
+};
+
+use crate::error::{Error, ErrorKind};
+use crate::progress::Progress;
+use crate::repository::{
+    Depth, Draft, FileContent, Finding, Item, OpenRepository, Pruned, Repository, Snapshot, Stored,
+    Visit,
+};
+use crate::source::{Facts, Reading, Weight};
+
+use reading::{Adapted, Bars, describe};
+use store::Store;
+
+/// The tag that every snapshot of ours carries.
+const TAG: &str = "mainstay";
+/// The tag of a snapshot in which something is missing.
+const PARTIAL: &str = "partial";
+
+/// A restic repository in a local directory.
+pub struct Restic {
+    name: String,
+    path: PathBuf,
+    password: Template,
+    resolver: Resolver,
+}
+
+impl Restic {
+    /// The repository called `name` in the config, in the directory `path`.
+    pub fn new(name: String, path: PathBuf, password: Template, resolver: Resolver) -> Self {
+        Self {
+            name,
+            path,
+            password,
+            resolver,
+        }
+    }
+
+    fn attempt(&self, verb: &str) -> String {
+        format!("{verb} repository `{}`", self.name)
+    }
+
+    fn credentials(&self, verb: &str) -> Result<Credentials, Error> {
+        let password = self.password.resolve(&self.resolver).map_err(|error| {
+            Error::new(ErrorKind::Secret, self.attempt(verb), error.to_string())
+                .with_help(error.help())
+        })?;
+        if password.expose().is_empty() {
+            return Err(Error::new(
+                ErrorKind::Secret,
+                self.attempt(verb),
+                "its password is empty",
+            )
+            .with_help("put a long random password where the config says it is kept, and a copy where you find it when this machine is gone"));
+        }
+        Ok(Credentials::Password(password.expose().to_owned()))
+    }
+
+    /// What is at the path, before any key is tried: the library's own answers to a wrong path are
+    /// about keys and index files.
+    fn look(&self, verb: &str) -> Result<Place, Error> {
+        let entries = match fs::read_dir(&self.path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Place::Nothing),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                return Ok(Place::Other("it is not a directory".to_owned()));
+            }
+            Err(error) => return Err(Error::io(self.attempt(verb), &self.path, &error)),
+        };
+        let mut names: Vec<String> = entries
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort_unstable();
+        if names.iter().any(|name| name == "config") {
+            return Ok(Place::Repository);
+        }
+        // What an `init` that was killed leaves: everything but the config.
+        let ours = ["data", "index", "keys", "locks", "snapshots", "lost+found"];
+        let empty = names.iter().all(|name| ours.contains(&name.as_str()))
+            && ["data", "index", "snapshots"]
+                .iter()
+                .all(|directory| files_below(&self.path.join(directory)) == Some(0));
+        if empty {
+            return Ok(Place::Nothing);
+        }
+        let some = names.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+        Ok(Place::Other(format!(
+            "there is no `config` in it, but {some}"
+        )))
+    }
+
+    fn repository(
+        &self,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<(Arc<Store>, rustic_core::Repository<()>), Error> {
+        let store = Arc::new(Store::new(self.path.clone(), Arc::clone(progress)));
+        let repository =
+            raw(&store, progress).map_err(|error| self.translate("open", &store, &error))?;
+        Ok((store, repository))
+    }
+
+    fn translate(&self, verb: &str, store: &Store, error: &RusticError) -> Error {
+        translate(&self.attempt(verb), store, error)
+    }
+}
+
+enum Place {
+    Nothing,
+    Repository,
+    Other(String),
+}
+
+/// How many files are below a directory; a directory that does not exist has none.
+fn files_below(path: &Path) -> Option<usize> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(0),
+        Err(_) => return None,
+    };
+    let mut count = 0;
+    for entry in entries {
+        let entry = entry.ok()?;
+        count += if entry.file_type().ok()?.is_dir() {
+            files_below(&entry.path())?
+        } else {
+            1
+        };
+    }
+    Some(count)
+}
+
+fn raw(
+    store: &Arc<Store>,
+    progress: &Arc<dyn Progress>,
+) -> Result<rustic_core::Repository<()>, Box<RusticError>> {
+    let mut options = RepositoryOptions::default();
+    options.no_cache = true;
+    let backend: Arc<dyn WriteBackend> = Arc::clone(store) as Arc<dyn WriteBackend>;
+    rustic_core::Repository::new_with_progress(
+        &options,
+        &RepositoryBackends::new(backend, None),
+        Bars(Arc::clone(progress)),
+    )
+}
+
+/// An error of the library in our words. What happened to the files comes first: it is the cause.
+fn translate(attempt: &str, store: &Store, error: &RusticError) -> Error {
+    if store.cancelled() {
+        return Error::new(ErrorKind::Cancelled, attempt, "the caller asked to stop");
+    }
+    if let Some(failure) = store.failure() {
+        return failure;
+    }
+    if error.is_incorrect_password() {
+        return Error::new(
+            ErrorKind::WrongPassword,
+            attempt,
+            "none of its keys opens with this password",
+        )
+        .with_help("check the secret that `password` refers to; a repository keeps the password it was initialised with (stock restic: `restic key`)");
+    }
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(cause) = cause.downcast_ref::<io::Error>() {
+            let kind = match cause.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => ErrorKind::Damaged,
+                _ => crate::error::kind_of_io(cause),
+            };
+            return Error::new(kind, attempt, message(error));
+        }
+        source = cause.source();
+    }
+    Error::new(ErrorKind::Damaged, attempt, message(error))
+        .with_help("`mainstay backup verify` says what is damaged; stock `restic check` works on the same repository")
+}
+
+/// The first line of what the library says, without its preamble.
+fn message(error: &RusticError) -> String {
+    let text = error.display_log();
+    let text = text.strip_prefix("Error: ").unwrap_or(&text);
+    let mut line = text.lines().next().unwrap_or_default().to_owned();
+    if let Some(at) = line.find(" (kind: related to") {
+        line.truncate(at);
+    }
+    line
+}
+
+impl Repository for Restic {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn location(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn init(&self, progress: &Arc<dyn Progress>) -> Result<(), Error> {
+        let refuse = |kind, why: String, help: &str| {
+            Err(Error::new(kind, self.attempt("initialise"), why).with_help(help))
+        };
+        match self.look("initialise")? {
+            Place::Nothing => {}
+            Place::Repository => {
+                return refuse(
+                    ErrorKind::AlreadyInitialised,
+                    format!("{} is a repository already", self.path.display()),
+                    "nothing to do: `mainstay backup list` shows what is in it",
+                );
+            }
+            Place::Other(why) => {
+                return refuse(
+                    ErrorKind::NotARepository,
+                    format!("{}: {why}", self.path.display()),
+                    "name an empty directory, or one that does not exist yet",
+                );
+            }
+        }
+        let credentials = self.credentials("initialise")?;
+        // A key that an `init` which was killed left behind opens with the same password, and then
+        // fits nothing. There is no data, so there is nothing it could be needed for.
+        for key in fs::read_dir(self.path.join("keys"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let _ = fs::remove_file(key.path());
+        }
+        let (store, repository) = self.repository(progress)?;
+        let mut config = ConfigOptions::default();
+        config.set_version = Some(2);
+        repository
+            .init(&credentials, &KeyOptions::default(), &config)
+            .map_err(|error| self.translate("initialise", &store, &error))?;
+        Ok(())
+    }
+
+    fn open(&self, progress: &Arc<dyn Progress>) -> Result<Box<dyn OpenRepository>, Error> {
+        let attempt = self.attempt("open");
+        match self.look("open")? {
+            Place::Repository => {}
+            Place::Nothing => {
+                let why = if self.path.exists() {
+                    format!("{} is empty", self.path.display())
+                } else {
+                    format!("{} does not exist", self.path.display())
+                };
+                return Err(
+                    Error::new(ErrorKind::NotInitialised, attempt, why).with_help(format!(
+                        "is its disk mounted? If it is new, run `mainstay backup init {}`",
+                        self.name
+                    )),
+                );
+            }
+            Place::Other(why) => {
+                return Err(Error::new(
+                    ErrorKind::NotARepository,
+                    attempt,
+                    format!("{}: {why}", self.path.display()),
+                )
+                .with_help("check `path` in the config"));
+            }
+        }
+        let credentials = self.credentials("open")?;
+        let (store, repository) = self.repository(progress)?;
+        let opened = repository
+            .open(&credentials)
+            .map_err(|error| self.translate("open", &store, &error))?;
+        Ok(Box::new(Opened {
+            name: self.name.clone(),
+            key: opened.key(),
+            store,
+            progress: Arc::clone(progress),
+        }))
+    }
+}
+
+/// An open repository. The library's own handle is made anew for each operation, from the master key:
+/// it is consumed by most of them, and the slow part of opening is the password.
+struct Opened {
+    name: String,
+    key: MasterKey,
+    store: Arc<Store>,
+    progress: Arc<dyn Progress>,
+}
+
+type Outcome<T> = Result<T, Box<RusticError>>;
+
+impl Opened {
+    fn attempt(&self, verb: &str) -> String {
+        format!("{verb} repository `{}`", self.name)
+    }
+
+    fn run<T>(
+        &self,
+        verb: &str,
+        work: impl FnOnce(rustic_core::Repository<OpenStatus>) -> Outcome<T>,
+    ) -> Result<T, Error> {
+        raw(&self.store, &self.progress)
+            .and_then(|repository| repository.open(&Credentials::Masterkey(self.key.clone())))
+            .and_then(work)
+            .map_err(|error| translate(&self.attempt(verb), &self.store, &error))
+    }
+
+    /// The snapshot with the tag that says that something is missing from it, in place of itself.
+    fn mark_partial(&self, snapshot: SnapshotFile) -> Result<SnapshotFile, Error> {
+        let old = snapshot.id;
+        let mut marked = snapshot;
+        marked.tags.add(PARTIAL.to_owned());
+        self.run("write to", |repository| {
+            repository.save_snapshots(vec![marked.clone()])?;
+            repository.delete_snapshots(&[old])
+        })?;
+        if let Some(id) = self.store.last_snapshot() {
+            marked.id = id.into();
+        }
+        Ok(marked)
+    }
+}
+
+impl OpenRepository for Opened {
+    fn backup(&self, draft: &Draft, reading: &dyn Reading) -> Result<Stored, Error> {
+        let facts = serde_json::to_string(&reading.facts()).unwrap_or_default();
+        let written = self.store.written();
+        let total = reading.total();
+        self.progress.begin(
+            &format!("Backing up {} to {}", draft.backup, self.name),
+            total,
+        );
+        let saved = self.run("write to", |repository| {
+            let tags: StringList = format!("{TAG},backup={}", draft.backup)
+                .parse()
+                .unwrap_or_default();
+            let snapshot = SnapshotOptions::default()
+                .host(draft.host.clone())
+                .label(draft.backup.clone())
+                .description(facts)
+                .tags(vec![tags])
+                .time(draft.time.to_zoned(TimeZone::UTC))
+                // Set, so that the library does not look at the command line.
+                .command(format!("mainstay backup run {}", draft.backup));
+            let mut snapshot = SnapshotFile::from_options(&snapshot)?;
+            snapshot.program_version = format!("mainstay {}", env!("CARGO_PKG_VERSION"));
+            let mut parents = ParentOptions::default();
+            parents.force = !reading.unchanged_by_times();
+            let options = BackupOptions::default().parent_opts(parents).no_scan(true);
+            let source = Adapted::new(reading, total);
+            repository.to_indexed_ids()?.archive(
+                &options,
+                &source,
+                snapshot,
+                &[reading.root().to_owned()],
+            )
+        });
+        self.progress.finish();
+        let saved = saved.map_err(|error| {
+            // A reader that gives up because the caller wants to stop looks like any failure.
+            if self.progress.cancelled() {
+                Error::new(
+                    ErrorKind::Cancelled,
+                    self.attempt("write to"),
+                    "the caller asked to stop",
+                )
+            } else {
+                error
+            }
+        })?;
+        let issues = reading.take_issues();
+        let complete = !issues.iter().any(|issue| issue.weight == Weight::Missing);
+        let saved = if complete {
+            saved
+        } else {
+            self.mark_partial(saved)?
+        };
+        let snapshot = ours(&saved).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Internal,
+                self.attempt("write to"),
+                "the new snapshot does not carry its tags",
+            )
+        })?;
+        Ok(Stored {
+            snapshot,
+            issues,
+            added: self.store.written() - written,
+        })
+    }
+
+    fn snapshots(&self) -> Result<Vec<Snapshot>, Error> {
+        let mut found: Vec<Snapshot> = self
+            .run("read", |repository| repository.get_all_snapshots())?
+            .iter()
+            .filter_map(ours)
+            .collect();
+        found.sort_by(|a, b| a.time.cmp(&b.time).then_with(|| a.id.cmp(&b.id)));
+        Ok(found)
+    }
+
+    fn walk(
+        &self,
+        snapshot: &Snapshot,
+        root: &Path,
+        visit: &mut dyn FnMut(Visit<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        // An error of the visitor must come out as it is, and so goes around the library.
+        let mut refused = None;
+        let walked = self.run("read", |repository| {
+            let repository = repository.to_indexed()?;
+            let file: SnapshotFile =
+                repository.get_file(&snapshot.id.parse::<rustic_core::Id>()?.into())?;
+            let node = repository.node_from_path(file.tree, root)?;
+            let mut walk = Walk {
+                repository: &repository,
+                store: &self.store,
+                attempt: self.attempt("read"),
+                visit,
+            };
+            match walk.node(PathBuf::new(), &node) {
+                Ok(()) => Ok(()),
+                Err(Stop::Library(error)) => Err(error),
+                Err(Stop::Visitor(error)) => {
+                    refused = Some(error);
+                    Ok(())
+                }
+            }
+        });
+        match refused {
+            Some(error) => Err(error),
+            None => walked,
+        }
+    }
+
+    fn forget(&self, ids: &[String]) -> Result<(), Error> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.run("remove snapshots from", |repository| {
+            let ids = ids
+                .iter()
+                .map(|id| id.parse::<rustic_core::Id>().map(Into::into))
+                .collect::<Outcome<Vec<_>>>()?;
+            repository.delete_snapshots(&ids)
+        })
+    }
+
+    fn prune(&self) -> Result<Pruned, Error> {
+        if self.store.foreign_lock() {
+            return Ok(Pruned {
+                skipped: true,
+                ..Pruned::default()
+            });
+        }
+        let before = self.store.removed();
+        let marked = self.run("prune", |repository| {
+            let options = PruneOptions::default();
+            let plan = repository.prune_plan(&options)?;
+            let size = plan.stats.size_sum();
+            repository.prune(&options, plan)?;
+            Ok(size.remove + size.repackrm)
+        })?;
+        Ok(Pruned {
+            removed: self.store.removed() - before,
+            marked,
+            skipped: false,
+        })
+    }
+
+    fn check(&self, depth: Depth) -> Result<Vec<Finding>, Error> {
+        let mut options = CheckOptions::default();
+        match depth {
+            Depth::Structure => {}
+            Depth::Part(percent) => {
+                options.read_data = true;
+                options.read_data_subset = ReadSubsetOption::Percentage(percent);
+            }
+            Depth::All => options.read_data = true,
+        }
+        self.progress
+            .begin(&format!("Checking repository {}", self.name), None);
+        let checked = self.run("check", |repository| repository.check(options));
+        self.progress.finish();
+        let findings = checked?
+            .0
+            .into_iter()
+            .map(|(level, what)| Finding {
+                // The library does not export the type of the level.
+                damage: format!("{level:?}") != "Warn",
+                what: one_line(&what),
+            })
+            .collect();
+        Ok(findings)
+    }
+}
+
+/// A finding and its causes on one line.
+fn one_line(what: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = what.to_string();
+    if let Some(cause) = what.source() {
+        let cause = cause
+            .downcast_ref::<Box<RusticError>>()
+            .map(|error| message(error))
+            .or_else(|| cause.downcast_ref::<RusticError>().map(message));
+        if let Some(cause) = cause {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// A snapshot file as ours, or nothing if another program made it.
+fn ours(file: &SnapshotFile) -> Option<Snapshot> {
+    let backup = file
+        .tags
+        .iter()
+        .find_map(|tag| tag.strip_prefix("backup="))?;
+    if !file.tags.contains(TAG) || file.delete != DeleteOption::NotSet {
+        return None;
+    }
+    let facts: Facts = file
+        .description
+        .as_deref()
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
+    let summary = file.summary.as_ref();
+    Some(Snapshot {
+        id: file.id.to_hex().as_str().to_owned(),
+        backup: backup.to_owned(),
+        host: file.hostname.clone(),
+        time: file.time.timestamp(),
+        path: file.paths.iter().next().map(PathBuf::from)?,
+        complete: !file.tags.contains(PARTIAL),
+        files: summary.map_or(0, |summary| summary.total_files_processed),
+        bytes: summary.map_or(0, |summary| summary.total_bytes_processed),
+        facts,
+    })
+}
+
+type Indexed = rustic_core::Repository<IndexedFullStatus>;
+
+struct Walk<'a> {
+    repository: &'a Indexed,
+    store: &'a Store,
+    attempt: String,
+    visit: &'a mut dyn FnMut(Visit<'_>) -> Result<(), Error>,
+}
+
+enum Stop {
+    Library(Box<RusticError>),
+    Visitor(Error),
+}
+
+impl Walk<'_> {
+    fn node(&mut self, path: PathBuf, node: &Node) -> Result<(), Stop> {
+        let (kind, meta) = describe(node);
+        let item = Item { path, kind, meta };
+        if !node.is_dir() {
+            let content = NodeContent {
+                repository: self.repository,
+                store: self.store,
+                attempt: format!("{}: {}", self.attempt, item.path.display()),
+                node,
+            };
+            return (self.visit)(Visit::Item(&item, &content)).map_err(Stop::Visitor);
+        }
+        (self.visit)(Visit::Enter(&item)).map_err(Stop::Visitor)?;
+        let tree: TreeId = node
+            .subtree
+            .ok_or_else(|| self.damaged(&item, "a directory without a list"))?;
+        let tree = self.repository.get_tree(&tree).map_err(Stop::Library)?;
+        for child in &tree.nodes {
+            let name = child.name();
+            // A repository may come from anywhere: a name must not lead out of its directory.
+            let mut parts: VecDeque<Component<'_>> = Path::new(&*name).components().collect();
+            match (parts.pop_front(), parts.is_empty()) {
+                (Some(Component::Normal(only)), true) if only == &*name => {}
+                _ => return Err(self.damaged(&item, "a name in it is not a file name")),
+            }
+            self.node(item.path.join(&*name), child)?;
+        }
+        (self.visit)(Visit::Leave(&item)).map_err(Stop::Visitor)
+    }
+
+    fn damaged(&self, item: &Item, why: &str) -> Stop {
+        Stop::Visitor(Error::new(
+            ErrorKind::Damaged,
+            &self.attempt,
+            format!("{}: {why}", item.path.display()),
+        ))
+    }
+}
+
+struct NodeContent<'a> {
+    repository: &'a Indexed,
+    store: &'a Store,
+    attempt: String,
+    node: &'a Node,
+}
+
+impl FileContent for NodeContent<'_> {
+    fn write_to(&self, target: &mut dyn Write) -> Result<(), Error> {
+        let mut target = target;
+        self.repository
+            .dump(self.node, &mut target)
+            .map_err(|error| translate(&self.attempt, self.store, &error))
+    }
+}

@@ -1,0 +1,822 @@
+//! Restores: a plan that can be shown and refused, then the act.
+//!
+//! A restore never removes the only copy of anything. Everything is first restored completely beside
+//! the target, on the same file system, and checked there; only then is the old set aside under the
+//! name `NAME.before-restore-TIME` and the new renamed into its place. A failure before that leaves the
+//! old untouched; one in between puts it back; a crash in between is put right by the next restore of
+//! that backup, from the list of renames in the catalog.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mainstay_base::Size;
+
+use crate::catalog::with_suffix;
+use crate::error::{Error, ErrorKind};
+use crate::progress::Progress;
+use crate::repository::{ItemKind, OpenRepository, Repository, Snapshot, Visit};
+use crate::run::{Backups, Located, Selector, Staging, backup_lock};
+use crate::source::{Issue, Weight};
+use crate::swap::{self, Found, Move};
+use crate::verify::{fetch_file, prove};
+use crate::writer::Writer;
+
+/// Files that belong to a SQLite database beside it (<https://sqlite.org/tempfiles.html>). They go
+/// where it goes: a log of the old one would be replayed into the new one.
+const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// What is to be restored, and where to.
+#[derive(Debug, Clone)]
+pub struct RestoreRequest {
+    /// The backup.
+    pub backup: String,
+    /// Which of its snapshots.
+    pub snapshot: Selector,
+    /// From which repository; the first one of the backup that has it, if none is named.
+    pub repository: Option<String>,
+    /// Where to.
+    pub target: Target,
+    /// Only these, relative to the directory that was backed up; everything if there are none.
+    pub only: Vec<PathBuf>,
+}
+
+/// Where to restore to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// To where the config says it is, after what is there now was set aside.
+    InPlace,
+    /// Into this directory, which must be empty or not exist. A directory's content comes directly into
+    /// it, a database under its own name.
+    Into(PathBuf),
+}
+
+/// What a restore will do. Its `Display` form tells it to a person.
+#[derive(Debug, Clone)]
+pub struct RestorePlan {
+    /// The backup.
+    pub backup: String,
+    /// The snapshot and the repository it is in.
+    pub from: Located,
+    /// Whether it goes to where the config says, over what is there.
+    pub in_place: bool,
+    /// What will be there afterwards.
+    pub target: PathBuf,
+    /// Only these parts of it, if not empty.
+    pub only: Vec<PathBuf>,
+    /// Files that will be written.
+    pub files: u64,
+    /// Their size in bytes.
+    pub bytes: u64,
+    /// Bytes free on the file system of the target.
+    pub free: u64,
+    /// What will be set aside.
+    pub set_aside: Vec<Move>,
+    /// The programs that must not run meanwhile; the caller stops and starts them.
+    pub stop: Vec<String>,
+    /// Things to consider before saying yes.
+    pub warnings: Vec<String>,
+}
+
+/// What a restore did.
+#[derive(Debug, Clone)]
+pub struct RestoreReport {
+    /// What is there now.
+    pub target: PathBuf,
+    /// Files written.
+    pub files: u64,
+    /// Their size in bytes.
+    pub bytes: u64,
+    /// How the result was checked before it was put into place.
+    pub checked: String,
+    /// What was set aside, and where it is now. Removing it is up to a person.
+    pub set_aside: Vec<Move>,
+    /// What could not be restored as it was: owners without being root, for example.
+    pub issues: Vec<Issue>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl RestoreReport {
+    /// The command that removes what was set aside, if anything was.
+    pub fn removal(&self) -> Option<String> {
+        if self.set_aside.is_empty() {
+            return None;
+        }
+        let mut command = String::from("rm -r --");
+        for aside in &self.set_aside {
+            command.push(' ');
+            command.push_str(&quoted(&aside.to));
+        }
+        Some(command)
+    }
+}
+
+/// A path as a shell reads it back.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.:+".contains(c);
+    if text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+impl fmt::Display for RestorePlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let snapshot = &self.from.snapshot;
+        writeln!(
+            f,
+            "restore {} from snapshot {} of {} in repository {}",
+            self.backup,
+            snapshot.short_id(),
+            snapshot.time.strftime("%Y-%m-%d %H:%M:%S UTC"),
+            self.from.repository
+        )?;
+        write!(f, "  to      {}", self.target.display())?;
+        if self.in_place && self.set_aside.is_empty() {
+            write!(f, " (nothing is there now)")?;
+        }
+        writeln!(f)?;
+        for only in &self.only {
+            writeln!(f, "  only    {}", only.display())?;
+        }
+        writeln!(
+            f,
+            "  writes  {} file{}, {}; {} free",
+            self.files,
+            if self.files == 1 { "" } else { "s" },
+            Size(self.bytes).human(),
+            Size(self.free).human()
+        )?;
+        for aside in &self.set_aside {
+            writeln!(
+                f,
+                "  keeps   {}\n     as   {}",
+                aside.from.display(),
+                aside.to.display()
+            )?;
+        }
+        if !self.stop.is_empty() {
+            writeln!(f, "  stops   {} meanwhile", self.stop.join(", "))?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "  note    {warning}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Backups {
+    /// Says what a restore would do, without doing anything.
+    pub fn plan_restore(
+        &self,
+        request: &RestoreRequest,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<RestorePlan, Error> {
+        let attempt = format!("restore backup `{}`", request.backup);
+        let only = clean_only(&request.only, &attempt)?;
+        let located = self.find(
+            &request.backup,
+            &request.snapshot,
+            request.repository.as_deref(),
+            progress,
+        )?;
+        let snapshot = &located.snapshot;
+        let database = snapshot.facts.kind == "sqlite";
+        if database && !only.is_empty() {
+            return Err(Error::new(
+                ErrorKind::UnknownSnapshot,
+                attempt,
+                "a part of a database cannot be restored",
+            )
+            .with_help("restore it into another directory, and take from there what you need"));
+        }
+        let in_place = request.target == Target::InPlace;
+        let target = self.target(request, snapshot, database, &attempt)?;
+        let (files, bytes) = if only.is_empty() {
+            (snapshot.files, snapshot.bytes)
+        } else {
+            let opened = self.repository(&located.repository)?.open(progress)?;
+            count(opened.as_ref(), snapshot, &only, &attempt)?
+        };
+        let stop = match self.config.backup(&request.backup) {
+            Some(backup) if in_place => backup
+                .restore_stop
+                .iter()
+                .map(|name| name.value.clone())
+                .collect(),
+            _ => Vec::new(),
+        };
+        let mut plan = RestorePlan {
+            backup: request.backup.clone(),
+            in_place,
+            free: free_space(&target).map_err(|error| Error::io(&attempt, &target, &error))?,
+            set_aside: Vec::new(),
+            from: located,
+            target,
+            only,
+            files,
+            bytes,
+            stop,
+            warnings: Vec::new(),
+        };
+        if in_place {
+            plan.set_aside = self.asides(&plan, database);
+        }
+        plan.warnings = self.warnings(&plan, database);
+        check_space(&plan, &attempt)?;
+        Ok(plan)
+    }
+
+    fn target(
+        &self,
+        request: &RestoreRequest,
+        snapshot: &Snapshot,
+        database: bool,
+        attempt: &str,
+    ) -> Result<PathBuf, Error> {
+        match &request.target {
+            Target::InPlace => {
+                let path = self.backup_config(&request.backup)?.source.path();
+                // A link stays a link: what it points to is replaced.
+                Ok(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()))
+            }
+            Target::Into(directory) => {
+                let directory = std::path::absolute(directory)
+                    .map_err(|error| Error::io(attempt, directory, &error))?;
+                match fs::read_dir(&directory) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(Error::io(attempt, &directory, &error)),
+                    Ok(mut entries) => {
+                        if entries.next().is_some() {
+                            return Err(Error::new(
+                                ErrorKind::TargetNotEmpty,
+                                attempt,
+                                format!("{} exists and is not empty", directory.display()),
+                            )
+                            .with_help("name a directory that does not exist yet, or leave it out to restore in place"));
+                        }
+                    }
+                }
+                match snapshot.path.file_name() {
+                    Some(name) if database => Ok(directory.join(name)),
+                    _ => Ok(directory),
+                }
+            }
+        }
+    }
+
+    /// What must go out of the way, and where to.
+    fn asides(&self, plan: &RestorePlan, database: bool) -> Vec<Move> {
+        let mut asides = Vec::new();
+        let now = self.clock.now();
+        let mut add = |from: PathBuf, to: PathBuf| {
+            if fs::symlink_metadata(&from).is_ok() {
+                asides.push(Move { from, to });
+            }
+        };
+        if !plan.only.is_empty() {
+            for only in &plan.only {
+                let path = plan.target.join(only);
+                add(path.clone(), aside_name(&path, now));
+            }
+            return asides;
+        }
+        let aside = aside_name(&plan.target, now);
+        if database {
+            for companion in COMPANIONS {
+                add(
+                    with_suffix(&plan.target, companion),
+                    with_suffix(&aside, companion),
+                );
+            }
+        }
+        add(plan.target.clone(), aside);
+        asides
+    }
+
+    fn warnings(&self, plan: &RestorePlan, database: bool) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let snapshot = &plan.from.snapshot;
+        if !snapshot.complete {
+            warnings.push(
+                "the snapshot is incomplete: something could not be read when it was made"
+                    .to_owned(),
+            );
+        }
+        if snapshot.host != self.config.host {
+            warnings.push(format!("it was made on another host: {}", snapshot.host));
+        }
+        if plan.in_place && plan.stop.is_empty() && database {
+            warnings.push(
+                "the config names no programs to stop: `restore = { stop = [\"NAME\"] }`"
+                    .to_owned(),
+            );
+        }
+        if plan.in_place {
+            for (pid, name) in users_of(&plan.target) {
+                warnings.push(format!("process {pid} ({name}) has it open"));
+            }
+        }
+        warnings
+    }
+
+    /// Does what the plan says. The programs in [`RestorePlan::stop`] must have been stopped.
+    ///
+    /// On an error the target is as it was before.
+    pub fn restore(
+        &self,
+        plan: &RestorePlan,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<RestoreReport, Error> {
+        self.restore_by(plan, progress, &mut |from, to| fs::rename(from, to))
+    }
+
+    /// The same with a rename(2) that tests can make fail.
+    #[doc(hidden)]
+    pub fn restore_by(
+        &self,
+        plan: &RestorePlan,
+        progress: &Arc<dyn Progress>,
+        rename: &mut dyn FnMut(&Path, &Path) -> io::Result<()>,
+    ) -> Result<RestoreReport, Error> {
+        let begun = self.clock.monotonic();
+        let attempt = format!("restore backup `{}`", plan.backup);
+        let database = plan.from.snapshot.facts.kind == "sqlite";
+        let _lock = self.lock(&backup_lock(&plan.backup), &attempt, progress)?;
+        self.recover_restores(&plan.backup)?;
+        check_space(plan, &attempt)?;
+        let opened = self.repository(&plan.from.repository)?.open(progress)?;
+        let (parent, name) = match (plan.target.parent(), plan.target.file_name()) {
+            (Some(parent), Some(name)) => (parent, name),
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Internal,
+                    attempt,
+                    "the target has no name",
+                ));
+            }
+        };
+        let created =
+            create_parents(parent).map_err(|error| Error::io(&attempt, parent, &error))?;
+        let made = self.restore_beside(
+            plan,
+            database,
+            parent,
+            name,
+            opened.as_ref(),
+            &attempt,
+            progress,
+            rename,
+        );
+        if made.is_err() {
+            // Only those that are still empty go.
+            for directory in created.iter().rev() {
+                let _ = fs::remove_dir(directory);
+            }
+        }
+        made.map(|mut report| {
+            report.took = self.clock.monotonic().saturating_sub(begun);
+            report
+        })
+    }
+
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the second half of one function, split where the clean-up is"
+    )]
+    fn restore_beside(
+        &self,
+        plan: &RestorePlan,
+        database: bool,
+        parent: &Path,
+        name: &std::ffi::OsStr,
+        opened: &dyn OpenRepository,
+        attempt: &str,
+        progress: &Arc<dyn Progress>,
+        rename: &mut dyn FnMut(&Path, &Path) -> io::Result<()>,
+    ) -> Result<RestoreReport, Error> {
+        let snapshot = &plan.from.snapshot;
+        let staging = Staging::new(&parent.join(staging_name(name)))?;
+        let new = staging.path().join("new");
+        let (files, bytes, checked, issues) = if database {
+            fetch_file(opened, snapshot, &new, progress)?;
+            let proved = prove(snapshot, &new);
+            // Beside the live database a damaged one is worth having: it is not put over it.
+            if plan.in_place {
+                proved?;
+            } else if let Err(error) = proved {
+                progress.message(&error.to_string());
+            }
+            let issues = self.dress_database(plan, opened, &new)?;
+            let checked = "SHA-256 as stored, PRAGMA integrity_check ok".to_owned();
+            (1, snapshot.bytes, checked, issues)
+        } else {
+            let mut writer = Writer::new(&new, &plan.only, attempt, progress);
+            progress.begin(&format!("Restoring {}", plan.backup), Some(plan.bytes));
+            let walked = opened.walk(snapshot, &snapshot.path, &mut |visit| writer.visit(visit));
+            progress.finish();
+            walked?;
+            let written = writer.finish()?;
+            if plan.in_place && plan.only.is_empty() {
+                keep_owner(&plan.target, &new);
+            }
+            let checked = format!(
+                "{} files and {} directories, all of the size they were stored with",
+                written.files, written.directories
+            );
+            (written.files, written.bytes, checked, written.issues)
+        };
+        sync_all(staging.path()).map_err(|error| Error::io(attempt, staging.path(), &error))?;
+        if plan.in_place && database {
+            refuse_if_in_use(&plan.target, attempt)?;
+        }
+        let set_aside = if plan.in_place {
+            self.asides(plan, database)
+        } else {
+            Vec::new()
+        };
+        let mut moves = set_aside.clone();
+        moves.extend(into_place(plan, &new));
+        self.swap(plan, &moves, attempt, rename)?;
+        Ok(RestoreReport {
+            target: plan.target.clone(),
+            files,
+            bytes,
+            checked,
+            set_aside,
+            issues,
+            took: Duration::ZERO,
+        })
+    }
+
+    fn swap(
+        &self,
+        plan: &RestorePlan,
+        moves: &[Move],
+        attempt: &str,
+        rename: &mut dyn FnMut(&Path, &Path) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        let intent = self.catalog.restore_begins(
+            &plan.backup,
+            &plan.from.repository,
+            &plan.from.snapshot.id,
+            &plan.target,
+            moves,
+            self.clock.now(),
+        )?;
+        let failed = match swap::perform(moves, rename) {
+            Ok(()) => {
+                let _ = swap::sync(moves);
+                // If this cannot be written, the next restore finds that everything is in place.
+                let _ = self.catalog.restore_ended(intent, None, self.clock.now());
+                return Ok(());
+            }
+            Err(failed) => failed,
+        };
+        let _ = swap::sync(moves);
+        let mut error = Error::io(
+            format!("{attempt}: move it to {}", failed.step.to.display()),
+            &failed.step.from,
+            &failed.error,
+        );
+        if failed.stuck.is_empty() {
+            let _ = self
+                .catalog
+                .restore_ended(intent, Some(&error.to_string()), self.clock.now());
+            error = error.with_help("everything is where it was before");
+        } else {
+            error = error.with_help(put_back_by_hand(&failed.stuck));
+        }
+        Err(error)
+    }
+
+    /// Puts right what a crash in the middle of a swap left behind. The caller holds the lock.
+    fn recover_restores(&self, backup: &str) -> Result<(), Error> {
+        for unfinished in self.catalog.unfinished_restores(backup)? {
+            let found = swap::recover(&unfinished.moves, &mut |from, to| fs::rename(from, to));
+            let _ = swap::sync(&unfinished.moves);
+            let error = match found {
+                Found::Done => None,
+                Found::TakenBack => {
+                    log::warn!("a restore of `{backup}` was interrupted; the old is back in place");
+                    Some("interrupted; taken back")
+                }
+                Found::Stuck(stuck) => {
+                    return Err(Error::new(
+                        ErrorKind::Io,
+                        format!("take back an interrupted restore of `{backup}`"),
+                        "something is in the way",
+                    )
+                    .with_help(put_back_by_hand(&stuck)));
+                }
+            };
+            self.catalog
+                .restore_ended(unfinished.id, error, self.clock.now())?;
+        }
+        Ok(())
+    }
+
+    /// Gives a restored database owner, mode and times: of the one it replaces, or as they were stored.
+    fn dress_database(
+        &self,
+        plan: &RestorePlan,
+        opened: &dyn OpenRepository,
+        new: &Path,
+    ) -> Result<Vec<Issue>, Error> {
+        let mut issues = Vec::new();
+        let snapshot = &plan.from.snapshot;
+        opened.walk(snapshot, &snapshot.path, &mut |visit| {
+            if let Visit::Item(item, _) = visit
+                && item.kind == ItemKind::File
+            {
+                crate::writer::dress(new, &item.meta, false, &mut |what| {
+                    issues.push(Issue {
+                        weight: Weight::Warning,
+                        path: plan.target.clone(),
+                        what,
+                    });
+                });
+            }
+            Ok(())
+        })?;
+        if plan.in_place {
+            keep_owner(&plan.target, new);
+        }
+        Ok(issues)
+    }
+}
+
+fn put_back_by_hand(stuck: &[Move]) -> String {
+    let commands: Vec<String> = stuck
+        .iter()
+        .map(|step| format!("mv -n -- {} {}", quoted(&step.to), quoted(&step.from)))
+        .collect();
+    format!("nothing is lost; put back by hand: {}", commands.join("; "))
+}
+
+/// Paths relative to the root of the snapshot, without those that lie in another one of them.
+fn clean_only(only: &[PathBuf], attempt: &str) -> Result<Vec<PathBuf>, Error> {
+    let mut clean = BTreeSet::new();
+    for path in only {
+        let normal = path
+            .components()
+            .filter(|part| *part != Component::CurDir)
+            .collect::<PathBuf>();
+        let inside = !normal.as_os_str().is_empty()
+            && normal
+                .components()
+                .all(|part| matches!(part, Component::Normal(_)));
+        if !inside {
+            return Err(Error::new(
+                ErrorKind::UnknownSnapshot,
+                attempt,
+                format!(
+                    "`{}` is not a path below what was backed up",
+                    path.display()
+                ),
+            )
+            .with_help("give it relative to the directory that is backed up, without `..`"));
+        }
+        clean.insert(normal);
+    }
+    let all = clean.clone();
+    clean.retain(|path| !path.ancestors().skip(1).any(|above| all.contains(above)));
+    Ok(clean.into_iter().collect())
+}
+
+/// Files and bytes of the chosen parts; one that is not in the snapshot is an error.
+fn count(
+    opened: &dyn OpenRepository,
+    snapshot: &Snapshot,
+    only: &[PathBuf],
+    attempt: &str,
+) -> Result<(u64, u64), Error> {
+    let (mut files, mut bytes) = (0, 0);
+    let mut seen = BTreeSet::new();
+    opened.walk(snapshot, &snapshot.path, &mut |visit| {
+        let (Visit::Enter(item) | Visit::Item(item, _)) = visit else {
+            return Ok(());
+        };
+        if let Some(chosen) = only.iter().find(|only| item.path.starts_with(only)) {
+            seen.insert(chosen.clone());
+            if item.kind == ItemKind::File {
+                files += 1;
+                bytes += item.meta.size;
+            }
+        }
+        Ok(())
+    })?;
+    match only.iter().find(|only| !seen.contains(*only)) {
+        None => Ok((files, bytes)),
+        Some(missing) => Err(Error::new(
+            ErrorKind::UnknownSnapshot,
+            attempt,
+            format!(
+                "snapshot {} has no `{}`",
+                snapshot.short_id(),
+                missing.display()
+            ),
+        )
+        .with_help("`mainstay backup show` lists what is in it")),
+    }
+}
+
+/// `NAME.before-restore-TIME`, or with a number behind it where that exists already.
+fn aside_name(path: &Path, now: Timestamp) -> PathBuf {
+    let stamp = now.strftime("%Y%m%dT%H%M%SZ");
+    let mut aside = with_suffix(path, &format!(".before-restore-{stamp}"));
+    let mut number = 2;
+    while fs::symlink_metadata(&aside).is_ok() {
+        aside = with_suffix(path, &format!(".before-restore-{stamp}-{number}"));
+        number += 1;
+    }
+    aside
+}
+
+fn staging_name(name: &std::ffi::OsStr) -> std::ffi::OsString {
+    // Fixed, not random: what a killed restore left is then found and removed by the next one.
+    let mut staging = std::ffi::OsString::from(".");
+    staging.push(name);
+    staging.push(".mainstay-restore");
+    staging
+}
+
+/// The renames that put the new into place.
+fn into_place(plan: &RestorePlan, new: &Path) -> Vec<Move> {
+    if plan.only.is_empty() {
+        return vec![Move {
+            from: new.to_owned(),
+            to: plan.target.clone(),
+        }];
+    }
+    if !plan.in_place || fs::symlink_metadata(&plan.target).is_err() {
+        return vec![Move {
+            from: new.to_owned(),
+            to: plan.target.clone(),
+        }];
+    }
+    // A directory that is missing above a part is put into place whole, with its own mode and owner.
+    let mut parts = BTreeSet::new();
+    for only in &plan.only {
+        let mut part = only.clone();
+        while let Some(above) = part.parent()
+            && !above.as_os_str().is_empty()
+            && fs::symlink_metadata(plan.target.join(above)).is_err()
+        {
+            part = above.to_owned();
+        }
+        parts.insert(part);
+    }
+    parts
+        .into_iter()
+        .map(|part| Move {
+            from: new.join(&part),
+            to: plan.target.join(&part),
+        })
+        .collect()
+}
+
+/// The directories above the target that do not exist, created, outermost first.
+fn create_parents(parent: &Path) -> io::Result<Vec<PathBuf>> {
+    let missing: Vec<PathBuf> = parent
+        .ancestors()
+        .take_while(|path| fs::symlink_metadata(path).is_err())
+        .map(Path::to_owned)
+        .collect();
+    fs::create_dir_all(parent)?;
+    Ok(missing.into_iter().rev().collect())
+}
+
+/// Gives the new the owner and the mode of the old, where there is an old one.
+fn keep_owner(old: &Path, new: &Path) {
+    if let Ok(metadata) = fs::metadata(old) {
+        let _ = std::os::unix::fs::lchown(new, Some(metadata.uid()), Some(metadata.gid()));
+        let mode = fs::Permissions::from_mode(metadata.mode() & 0o7777);
+        let _ = fs::set_permissions(new, mode);
+    }
+}
+
+/// Bytes that this process may still write on the file system of a path that may not exist yet.
+fn free_space(path: &Path) -> io::Result<u64> {
+    let existing = path
+        .ancestors()
+        .find(|path| path.exists())
+        .unwrap_or(Path::new("/"));
+    let about = rustix::fs::statvfs(existing)?;
+    Ok(about.f_bavail.saturating_mul(about.f_frsize))
+}
+
+fn check_space(plan: &RestorePlan, attempt: &str) -> Result<(), Error> {
+    let free =
+        free_space(&plan.target).map_err(|error| Error::io(attempt, &plan.target, &error))?;
+    // Blocks, directories and the journal of the file system.
+    let needed = plan
+        .bytes
+        .saturating_add(plan.files.saturating_mul(4096))
+        .saturating_add(1 << 20);
+    if free >= needed {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::DiskFull,
+        attempt,
+        format!(
+            "it needs about {} beside {}, and {} are free",
+            Size(needed).human(),
+            plan.target.display(),
+            Size(free).human()
+        ),
+    )
+    .with_help(
+        "the old is kept until you remove it, so there must be room for both; free some, or restore into another file system",
+    ))
+}
+
+/// Writes everything of a file system to its disk: one call instead of one for each file.
+fn sync_all(path: &Path) -> io::Result<()> {
+    rustix::fs::syncfs(fs::File::open(path)?)?;
+    Ok(())
+}
+
+/// The processes that have a file, or something in a directory, open. Those that may not be looked at
+/// are not seen: this is a safeguard against a slip, not a lock.
+fn users_of(path: &Path) -> Vec<(u32, String)> {
+    let mut users = Vec::new();
+    let names: Vec<PathBuf> = std::iter::once(path.to_owned())
+        .chain(COMPANIONS.iter().map(|suffix| with_suffix(path, suffix)))
+        .collect();
+    let uses = |open: &Path| names.iter().any(|name| open.starts_with(name));
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = process.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let open = fs::read_dir(process.path().join("fd"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|fd| fs::read_link(fd.path()).is_ok_and(|open| uses(&open)));
+        if open {
+            let comm = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            users.push((pid, comm.trim().to_owned()));
+        }
+    }
+    users
+}
+
+/// A program that goes on using a database that was set aside writes into the one that nobody reads.
+fn refuse_if_in_use(target: &Path, attempt: &str) -> Result<(), Error> {
+    let users = users_of(target);
+    if users.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = users
+        .iter()
+        .map(|(pid, name)| format!("process {pid} ({name})"))
+        .collect();
+    Err(Error::new(
+        ErrorKind::InUse,
+        attempt,
+        format!("{} is open in {}", target.display(), list.join(", ")),
+    )
+    .with_help(
+        "stop the programs that use it, and name them in the config: `restore = { stop = [\"NAME\"] }`; nothing was changed",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_cleaned_and_kept_inside() {
+        let clean = |paths: &[&str]| {
+            let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+            clean_only(&paths, "restore").map(|clean| {
+                clean
+                    .iter()
+                    .map(|path| path.display().to_string())
+                    .collect::<Vec<_>>()
+            })
+        };
+        assert_eq!(clean(&["./a/b", "a/b/c", "d"]).unwrap(), ["a/b", "d"]);
+        for outside in ["../a", "/etc", "a/../../b", "", "."] {
+            assert!(clean(&[outside]).is_err(), "{outside}");
+        }
+    }
+
+    #[test]
+    fn commands_for_people_survive_odd_names() {
+        assert_eq!(quoted(Path::new("/srv/a-b.db")), "/srv/a-b.db");
+        assert_eq!(quoted(Path::new("/srv/it's")), "'/srv/it'\\''s'");
+    }
+}

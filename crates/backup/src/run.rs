@@ -1,0 +1,755 @@
+//! The engine: runs backups, lists what there is, and looks after the repositories.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use mainstay_base::fs::create_dir_private;
+use mainstay_base::{Clock, Resolver, nearest};
+
+use crate::catalog::{Catalog, Ending, Outcome, state_error};
+use crate::config::{BackupConfig, Config, SourceConfig};
+use crate::error::{Error, ErrorKind};
+use crate::lock::{self, Held};
+use crate::progress::Progress;
+use crate::repository::{Draft, Item, OpenRepository, Repository, Snapshot, Visit};
+use crate::restic::Restic;
+use crate::retention::{self, Candidate};
+use crate::source::files::Files;
+use crate::source::sqlite::Sqlite;
+use crate::source::{Context, Issue, Reading, Source, Weight};
+
+/// A repository is pruned by itself at most this often. A prune reads every directory of every
+/// snapshot; and what it marks can be removed only 23 hours later in any case.
+const PRUNE_EVERY: SignedDuration = SignedDuration::from_hours(24);
+
+/// All backups of a config.
+///
+/// Every method blocks the thread it is called on, often for long, and may be called from several
+/// threads and processes at once: what must not run side by side is kept apart by locks.
+pub struct Backups {
+    pub(crate) config: Config,
+    pub(crate) state: PathBuf,
+    resolver: Resolver,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) catalog: Catalog,
+    patience: Duration,
+}
+
+impl std::fmt::Debug for Backups {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Backups")
+            .field("config", &self.config)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of a run.
+#[derive(Debug, Clone)]
+pub struct RunReport {
+    /// The backup.
+    pub backup: String,
+    /// When it began.
+    pub started: Timestamp,
+    /// How long it took.
+    pub took: Duration,
+    /// Over all repositories: ok if every one is, failed if none got a snapshot.
+    pub outcome: Outcome,
+    /// What became of it in each repository, in the order of `to`.
+    pub repositories: Vec<RepositoryRun>,
+}
+
+/// What became of a run in one repository.
+#[derive(Debug, Clone)]
+pub struct RepositoryRun {
+    /// The repository.
+    pub repository: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it failed. Present also when a snapshot was stored but the old ones could not be tidied up.
+    pub error: Option<Error>,
+    /// The new snapshot.
+    pub snapshot: Option<Snapshot>,
+    /// What went wrong with single entries.
+    pub issues: Vec<Issue>,
+    /// Bytes the repository grew by.
+    pub added: u64,
+    /// Snapshots that were removed because no `keep` rule keeps them.
+    pub forgotten: Vec<String>,
+    /// Things worth knowing that are no errors.
+    pub notes: Vec<String>,
+}
+
+/// A snapshot and the repository it is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// The repository.
+    pub repository: String,
+    /// The snapshot.
+    pub snapshot: Snapshot,
+}
+
+/// What a look into the repositories gave.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// The snapshots, oldest first.
+    pub snapshots: Vec<Located>,
+    /// The repositories that could not be read.
+    pub failed: Vec<(String, Error)>,
+}
+
+/// Which snapshot is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    /// The newest complete one.
+    Latest,
+    /// The one whose id begins so.
+    Id(String),
+}
+
+impl From<&str> for Selector {
+    /// `latest`, or the beginning of an id.
+    fn from(text: &str) -> Self {
+        match text {
+            "latest" => Self::Latest,
+            id => Self::Id(id.to_ascii_lowercase()),
+        }
+    }
+}
+
+impl Backups {
+    /// The backups of this config, with their catalog in `state`, which is created if need be.
+    pub fn new(
+        config: Config,
+        state: PathBuf,
+        resolver: Resolver,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        create_dir_private(&state, 0o700).map_err(|error| state_error(&state, &error))?;
+        let catalog = Catalog::open(&state, clock.now())?;
+        Ok(Self {
+            config,
+            state,
+            resolver,
+            clock,
+            catalog,
+            patience: Duration::ZERO,
+        })
+    }
+
+    /// The same, but waiting for up to `patience` where another run holds a lock, instead of giving up
+    /// with [`ErrorKind::Locked`]. A scheduler wants that: two backups that go to one repository are
+    /// due at the same moment more often than not.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// The config.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn backup_config(&self, name: &str) -> Result<&BackupConfig, Error> {
+        self.config.backup(name).ok_or_else(|| {
+            unknown(
+                ErrorKind::UnknownBackup,
+                "backup",
+                name,
+                self.config
+                    .backups
+                    .iter()
+                    .map(|backup| backup.name.as_str()),
+            )
+        })
+    }
+
+    pub(crate) fn repository(&self, name: &str) -> Result<Restic, Error> {
+        let config = self.config.repository(name).ok_or_else(|| {
+            unknown(
+                ErrorKind::UnknownRepository,
+                "repository",
+                name,
+                self.config
+                    .repositories
+                    .iter()
+                    .map(|repository| repository.name.as_str()),
+            )
+        })?;
+        Ok(Restic::new(
+            config.name.clone(),
+            config.path.clone(),
+            config.password.clone(),
+            self.resolver.clone(),
+        ))
+    }
+
+    pub(crate) fn locks(&self) -> PathBuf {
+        self.state.join("locks")
+    }
+
+    pub(crate) fn lock(
+        &self,
+        name: &str,
+        attempt: &str,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Held, Error> {
+        lock::acquire(
+            &self.locks(),
+            name,
+            attempt,
+            self.patience,
+            progress.as_ref(),
+        )
+    }
+
+    /// A private directory for the one who holds the lock of the backup. What a killed process left
+    /// in it is removed first.
+    pub(crate) fn staging(&self, backup: &str) -> Result<Staging, Error> {
+        Staging::new(&self.state.join("staging").join(backup))
+    }
+
+    /// Creates a repository, with its parent directories. Refuses if there is one already.
+    pub fn init(&self, repository: &str, progress: &Arc<dyn Progress>) -> Result<(), Error> {
+        let target = self.repository(repository)?;
+        let attempt = format!("initialise repository `{repository}`");
+        let _lock = self.lock(&repository_lock(repository), &attempt, progress)?;
+        target.init(progress)
+    }
+
+    /// Runs a backup to each of its repositories.
+    ///
+    /// One repository that fails does not stop the others, and a source that cannot be read is a
+    /// failed run in the report, not an error: an error here means that there was no run at all.
+    pub fn run(&self, name: &str, progress: &Arc<dyn Progress>) -> Result<RunReport, Error> {
+        let backup = self.backup_config(name)?;
+        let attempt = format!("run backup `{name}`");
+        let _lock = self.lock(&backup_lock(name), &attempt, progress)?;
+        let started = self.clock.now();
+        let monotonic = self.clock.monotonic();
+        let mut catalog_trouble = self.catalog.bury(name, started).err();
+        let runs: Vec<Option<i64>> = backup
+            .to
+            .iter()
+            .map(
+                |repository| match self.catalog.begin(name, repository, started) {
+                    Ok(run) => Some(run),
+                    Err(error) => {
+                        catalog_trouble = Some(error);
+                        None
+                    }
+                },
+            )
+            .collect();
+        // Staging and reading live until the last repository has it.
+        let staged = self.staging(name).and_then(|staging| {
+            let context = Context {
+                staging: staging.path(),
+                progress,
+            };
+            let reading = source_of(backup).open(&context)?;
+            Ok((staging, reading))
+        });
+        let mut repositories = Vec::new();
+        for (repository, run) in backup.to.iter().zip(runs) {
+            let mut done = match &staged {
+                Err(error) => RepositoryRun::failed(repository, error.clone()),
+                Ok((_, reading)) => {
+                    self.run_to(backup, repository, reading.as_ref(), started, progress)
+                }
+            };
+            if let Some(run) = run {
+                let error = done.error.as_ref().map(ToString::to_string);
+                let error = error.or_else(|| done.first_loss());
+                let ending = Ending {
+                    at: self.clock.now(),
+                    outcome: done.outcome,
+                    error: error.as_deref(),
+                    help: done.error.as_ref().and_then(Error::help),
+                    warnings: done.issues.len(),
+                    snapshot: done.snapshot.as_ref(),
+                    added: done.added,
+                };
+                if let Err(error) = self.catalog.end(run, &ending) {
+                    catalog_trouble = Some(error);
+                }
+            }
+            // A catalog that cannot be written must not cost a backup; but it is said.
+            if let Some(error) = &catalog_trouble {
+                done.notes.push(error.to_string());
+            }
+            repositories.push(done);
+        }
+        Ok(RunReport {
+            backup: name.to_owned(),
+            started,
+            took: self.clock.monotonic().saturating_sub(monotonic),
+            outcome: overall(&repositories),
+            repositories,
+        })
+    }
+
+    fn run_to(
+        &self,
+        backup: &BackupConfig,
+        repository: &str,
+        reading: &dyn Reading,
+        started: Timestamp,
+        progress: &Arc<dyn Progress>,
+    ) -> RepositoryRun {
+        let mut done = RepositoryRun::failed(
+            repository,
+            Error::new(ErrorKind::Internal, "run", "it did not begin"),
+        );
+        if let Err(error) = self.run_into(&mut done, backup, reading, started, progress) {
+            // With a snapshot in place only the tidying failed: it is not a failed backup, but loud.
+            if done.snapshot.is_some() {
+                done.outcome = done.outcome.max(Outcome::Partial);
+            }
+            done.error = Some(error);
+        }
+        done
+    }
+
+    fn run_into(
+        &self,
+        done: &mut RepositoryRun,
+        backup: &BackupConfig,
+        reading: &dyn Reading,
+        started: Timestamp,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<(), Error> {
+        let attempt = format!("write to repository `{}`", done.repository);
+        let _lock = self.lock(&repository_lock(&done.repository), &attempt, progress)?;
+        let opened = self.repository(&done.repository)?.open(progress)?;
+        let draft = Draft {
+            backup: backup.name.clone(),
+            host: self.config.host.clone(),
+            time: started,
+        };
+        let stored = opened.backup(&draft, reading)?;
+        done.outcome = if stored.snapshot.complete {
+            Outcome::Ok
+        } else {
+            Outcome::Partial
+        };
+        done.error = None;
+        done.issues = stored.issues;
+        done.added = stored.added;
+        let new = stored.snapshot.id.clone();
+        done.snapshot = Some(stored.snapshot);
+        // An incomplete run removes nothing: what it lacks may be in the snapshots it would remove.
+        if done.outcome == Outcome::Ok {
+            done.forgotten = self.tidy(backup, opened.as_ref(), &new)?;
+        }
+        self.prune_if_due(done, opened.as_ref(), progress)
+    }
+
+    /// Forgets what no rule keeps, among the snapshots of this backup made on this host.
+    fn tidy(
+        &self,
+        backup: &BackupConfig,
+        opened: &dyn OpenRepository,
+        new: &str,
+    ) -> Result<Vec<String>, Error> {
+        if backup.keep.is_empty() {
+            return Ok(Vec::new());
+        }
+        let snapshots = opened.snapshots()?;
+        let own: Vec<&Snapshot> = snapshots
+            .iter()
+            .filter(|snapshot| snapshot.backup == backup.name && snapshot.host == self.config.host)
+            .collect();
+        let candidates: Vec<Candidate> = own
+            .iter()
+            .map(|snapshot| Candidate {
+                id: snapshot.id.clone(),
+                time: snapshot.time,
+                complete: snapshot.complete,
+            })
+            .collect();
+        let gone: Vec<String> = retention::decide(&backup.keep, &self.config.zone, &candidates)
+            .into_iter()
+            // The rules keep the newest; a clock that went back must not make the new one the oldest.
+            .filter(|verdict| !verdict.keeps() && verdict.id != new)
+            .map(|verdict| verdict.id)
+            .collect();
+        opened.forget(&gone)?;
+        Ok(gone)
+    }
+
+    fn prune_if_due(
+        &self,
+        done: &mut RepositoryRun,
+        opened: &dyn OpenRepository,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<(), Error> {
+        let repository = done.repository.clone();
+        let (pruned, pending) = self.catalog.upkeep(&repository).unwrap_or((None, true));
+        let pending = pending || !done.forgotten.is_empty();
+        let now = self.clock.now();
+        // A last time in the future is that of a clock that was wrong.
+        let waiting =
+            pruned.is_some_and(|last| last <= now && now.duration_since(last) < PRUNE_EVERY);
+        if !pending || waiting {
+            if pending {
+                let _ = self.catalog.set_upkeep(&repository, None, true);
+            }
+            return Ok(());
+        }
+        self.prune_now(&repository, opened, progress, &mut done.notes)
+    }
+
+    fn prune_now(
+        &self,
+        repository: &str,
+        opened: &dyn OpenRepository,
+        progress: &Arc<dyn Progress>,
+        notes: &mut Vec<String>,
+    ) -> Result<(), Error> {
+        progress.begin(&format!("Pruning {repository}"), None);
+        let pruned = opened.prune();
+        progress.finish();
+        let pruned = pruned?;
+        if pruned.skipped {
+            notes.push(format!(
+                "repository `{repository}` was not pruned: stock restic has it locked"
+            ));
+            return self.catalog.set_upkeep(repository, None, true);
+        }
+        // What is marked now is removed by a later prune: there is something to do again.
+        let again = pruned.marked > 0 || pruned.removed > 0;
+        self.catalog
+            .set_upkeep(repository, Some(self.clock.now()), again)
+    }
+
+    /// Removes from a repository what no snapshot needs, now instead of once a day.
+    ///
+    /// Data that nothing needs any more is marked, and removed by a prune at least 23 hours later.
+    pub fn prune(
+        &self,
+        repository: &str,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Vec<String>, Error> {
+        let target = self.repository(repository)?;
+        let attempt = format!("prune repository `{repository}`");
+        let _lock = self.lock(&repository_lock(repository), &attempt, progress)?;
+        let mut notes = Vec::new();
+        self.prune_now(
+            repository,
+            target.open(progress)?.as_ref(),
+            progress,
+            &mut notes,
+        )?;
+        Ok(notes)
+    }
+
+    /// The snapshots of a backup, or of all of them, in one repository, or in all of them.
+    ///
+    /// Also those of backups that the config no longer has. The catalog learns what it did not know.
+    pub fn list(
+        &self,
+        backup: Option<&str>,
+        repository: Option<&str>,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Listing, Error> {
+        let names = self.repositories_of(backup, repository)?;
+        let mut listing = Listing {
+            snapshots: Vec::new(),
+            failed: Vec::new(),
+        };
+        for name in names {
+            match self
+                .repository(&name)
+                .and_then(|target| target.open(progress))
+                .and_then(|opened| opened.snapshots())
+            {
+                Err(error) => listing.failed.push((name, error)),
+                Ok(snapshots) => {
+                    self.observe(&name, &snapshots);
+                    listing.snapshots.extend(
+                        snapshots
+                            .into_iter()
+                            .filter(|snapshot| backup.is_none_or(|name| snapshot.backup == name))
+                            .map(|snapshot| Located {
+                                repository: name.clone(),
+                                snapshot,
+                            }),
+                    );
+                }
+            }
+        }
+        listing.snapshots.sort_by(|a, b| {
+            let key = |located: &Located| (located.snapshot.time, located.snapshot.id.clone());
+            key(a).cmp(&key(b))
+        });
+        Ok(listing)
+    }
+
+    fn observe(&self, repository: &str, snapshots: &[Snapshot]) {
+        let own: Vec<&Snapshot> = snapshots
+            .iter()
+            .filter(|snapshot| snapshot.host == self.config.host)
+            .collect();
+        if let Err(error) = self.catalog.observe(repository, &own) {
+            log::warn!("{error}");
+        }
+    }
+
+    /// The repositories to look into. A backup that the config no longer has may be in any.
+    fn repositories_of(
+        &self,
+        backup: Option<&str>,
+        repository: Option<&str>,
+    ) -> Result<Vec<String>, Error> {
+        if let Some(name) = repository {
+            self.repository(name)?;
+            return Ok(vec![name.to_owned()]);
+        }
+        let all = || {
+            self.config
+                .repositories
+                .iter()
+                .map(|repository| repository.name.clone())
+                .collect()
+        };
+        Ok(backup
+            .and_then(|name| self.config.backup(name))
+            .map_or_else(all, |backup| backup.to.clone()))
+    }
+
+    /// Finds one snapshot of a backup; without a repository, in the first one that has it.
+    pub fn find(
+        &self,
+        backup: &str,
+        selector: &Selector,
+        repository: Option<&str>,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Located, Error> {
+        let attempt = format!("find a snapshot of `{backup}`");
+        let mut failed = None;
+        let mut seen = false;
+        for name in self.repositories_of(Some(backup), repository)? {
+            let snapshots = match self
+                .repository(&name)?
+                .open(progress)
+                .and_then(|opened| opened.snapshots())
+            {
+                Ok(snapshots) => snapshots,
+                Err(error) => {
+                    progress.message(&format!("repository `{name}`: {error}"));
+                    failed.get_or_insert(error);
+                    continue;
+                }
+            };
+            self.observe(&name, &snapshots);
+            let own: Vec<Snapshot> = snapshots
+                .into_iter()
+                .filter(|snapshot| snapshot.backup == backup)
+                .collect();
+            seen |= !own.is_empty();
+            if let Some(snapshot) = choose(&own, selector, &attempt)? {
+                return Ok(Located {
+                    repository: name,
+                    snapshot: snapshot.clone(),
+                });
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if !seen {
+            self.backup_config(backup)?;
+            return Err(
+                Error::new(ErrorKind::UnknownSnapshot, attempt, "there is none yet")
+                    .with_help(format!("make one: `mainstay backup run {backup}`")),
+            );
+        }
+        let id = match selector {
+            Selector::Latest => "latest".to_owned(),
+            Selector::Id(id) => id.clone(),
+        };
+        Err(Error::new(
+            ErrorKind::UnknownSnapshot,
+            attempt,
+            format!("none has an id that begins with `{id}`"),
+        )
+        .with_help(format!("`mainstay backup list {backup}` shows their ids")))
+    }
+
+    /// What is in a snapshot, parents before children.
+    pub fn show(
+        &self,
+        backup: &str,
+        selector: &Selector,
+        repository: Option<&str>,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<(Located, Vec<Item>), Error> {
+        let located = self.find(backup, selector, repository, progress)?;
+        let opened = self.repository(&located.repository)?.open(progress)?;
+        let mut items = Vec::new();
+        opened.walk(&located.snapshot, &located.snapshot.path, &mut |visit| {
+            match visit {
+                Visit::Enter(item) | Visit::Item(item, _) => items.push(item.clone()),
+                Visit::Leave(_) => {}
+            }
+            Ok(())
+        })?;
+        Ok((located, items))
+    }
+}
+
+/// The snapshot a selector means among those of one backup, oldest first.
+fn choose<'a>(
+    snapshots: &'a [Snapshot],
+    selector: &Selector,
+    attempt: &str,
+) -> Result<Option<&'a Snapshot>, Error> {
+    match selector {
+        // An incomplete one only if there is nothing better.
+        Selector::Latest => Ok(snapshots
+            .iter()
+            .rev()
+            .find(|snapshot| snapshot.complete)
+            .or(snapshots.last())),
+        Selector::Id(prefix) => {
+            let mut found = snapshots
+                .iter()
+                .filter(|snapshot| snapshot.id.starts_with(prefix.as_str()));
+            let first = found.next();
+            if found.next().is_some() {
+                return Err(Error::new(
+                    ErrorKind::UnknownSnapshot,
+                    attempt,
+                    format!("the ids of several begin with `{prefix}`"),
+                )
+                .with_help("give more digits"));
+            }
+            Ok(first)
+        }
+    }
+}
+
+pub(crate) fn backup_lock(name: &str) -> String {
+    format!("backup-{name}")
+}
+
+pub(crate) fn repository_lock(name: &str) -> String {
+    format!("repository-{name}")
+}
+
+pub(crate) fn source_of(backup: &BackupConfig) -> Box<dyn Source> {
+    match &backup.source {
+        SourceConfig::Files { path, exclude } => {
+            Box::new(Files::new(path.clone(), exclude.clone()))
+        }
+        SourceConfig::Sqlite { path } => Box::new(Sqlite::new(path.clone())),
+    }
+}
+
+fn overall(runs: &[RepositoryRun]) -> Outcome {
+    if runs.iter().all(|run| run.outcome == Outcome::Ok) {
+        Outcome::Ok
+    } else if runs.iter().all(|run| run.outcome == Outcome::Failed) {
+        Outcome::Failed
+    } else {
+        Outcome::Partial
+    }
+}
+
+impl RepositoryRun {
+    fn failed(repository: &str, error: Error) -> Self {
+        Self {
+            repository: repository.to_owned(),
+            outcome: Outcome::Failed,
+            error: Some(error),
+            snapshot: None,
+            issues: Vec::new(),
+            added: 0,
+            forgotten: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// The first thing that is missing from the snapshot, and how many more there are.
+    fn first_loss(&self) -> Option<String> {
+        let mut losses = self
+            .issues
+            .iter()
+            .filter(|issue| issue.weight == Weight::Missing);
+        let first = losses.next()?;
+        let more = losses.count();
+        let text = format!("{}: {}", first.path.display(), first.what);
+        Some(match more {
+            0 => text,
+            more => format!("{text} (and {more} more)"),
+        })
+    }
+}
+
+fn unknown<'a>(
+    kind: ErrorKind,
+    what: &str,
+    name: &str,
+    known: impl Iterator<Item = &'a str>,
+) -> Error {
+    let known: Vec<&str> = known.collect();
+    let help = match nearest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => format!("the config has no [{what}.NAME]"),
+        None => format!("there are: {}", known.join(", ")),
+    };
+    Error::new(
+        kind,
+        format!("find {what} `{name}`"),
+        "the config does not have it",
+    )
+    .with_help(help)
+}
+
+/// A private directory that goes away with its owner.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    path: PathBuf,
+}
+
+impl Staging {
+    /// An empty directory at this path, 0700, whatever was there before.
+    pub(crate) fn new(path: &Path) -> Result<Self, Error> {
+        let fail = |error: &io::Error| Error::io("prepare a staging directory", path, error);
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(&error)),
+            _ => {}
+        }
+        if let Some(parent) = path.parent() {
+            create_dir_private(parent, 0o700).map_err(|error| fail(&error))?;
+        }
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(path)
+            .map_err(|error| fail(&error))?;
+        Ok(Self {
+            path: path.to_owned(),
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            log::warn!("cannot remove {}: {error}", self.path.display());
+        }
+    }
+}

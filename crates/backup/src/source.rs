@@ -1,0 +1,201 @@
+//! What can be backed up: anything that can be read as entries of a tree.
+//!
+//! A [`Source`] is opened once per run. Opening takes the moment in time (a consistent copy of a
+//! database, nothing for a directory); the [`Reading`] that comes of it lists entries, and each file
+//! among them is a stream that is opened when its turn comes. Nothing requires a file on disk behind
+//! an entry: a database dump is a list of named streams, cut by [`segments()`] where its length is not
+//! known in advance.
+
+pub mod files;
+mod segments;
+pub mod sqlite;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+
+use crate::error::Error;
+use crate::progress::Progress;
+
+pub use segments::segments;
+
+/// Something that can be backed up.
+pub trait Source: Send + Sync {
+    /// What kind of source it is, as the config calls it.
+    fn kind(&self) -> &'static str;
+
+    /// Takes the moment in time that will be stored.
+    ///
+    /// Every repository the backup goes to reads from the same `Reading`.
+    fn open(&self, context: &Context<'_>) -> Result<Box<dyn Reading>, Error>;
+}
+
+/// What a source needs from the run it is opened for.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// A private directory (0700) that exists for this run only and is removed after it.
+    pub staging: &'a Path,
+    /// Where to show what is going on.
+    pub progress: &'a Arc<dyn Progress>,
+}
+
+/// A source at one moment in time.
+pub trait Reading: Send + Sync {
+    /// The absolute path that the snapshot is of. Every entry is this path, an ancestor of it, or
+    /// below it.
+    fn root(&self) -> &Path;
+
+    /// The total size in bytes of what will be read, where it can be known beforehand.
+    fn total(&self) -> Option<u64>;
+
+    /// The entries, parents before children and children sorted by the bytes of their names, so that
+    /// unchanged directories are recognised. Called once for each repository.
+    fn entries(&self) -> Box<dyn Iterator<Item = Entry> + Send>;
+
+    /// What went wrong while the entries were listed and read. Emptied by the call.
+    fn take_issues(&self) -> Vec<Issue>;
+
+    /// What is known about the content as a whole, stored in the snapshot, so that a later
+    /// verification needs neither the source nor the catalog.
+    fn facts(&self) -> Facts;
+
+    /// Whether a file whose type, size, mtime and ctime are those of the last snapshot may be taken
+    /// from there without being read.
+    fn unchanged_by_times(&self) -> bool;
+}
+
+/// One entry of the tree.
+pub struct Entry {
+    /// Its absolute path.
+    pub path: PathBuf,
+    /// Its metadata. For a file, [`Meta::size`] must be exactly what the stream will deliver: stock
+    /// restic restores that many bytes.
+    pub meta: Meta,
+    /// What it is.
+    pub content: Content,
+}
+
+/// What an entry is.
+pub enum Content {
+    /// A directory.
+    Directory,
+    /// A symbolic link and what it points to. Stored as such, never followed.
+    Symlink(PathBuf),
+    /// A file, opened when its turn comes, possibly on another thread.
+    File(Opener),
+}
+
+/// Opens the stream of a file. An error leaves the entry out of the snapshot; the opener itself is
+/// what must record an [`Issue`] about it.
+pub type Opener = Box<dyn FnOnce() -> std::io::Result<Box<dyn Read + Send>> + Send>;
+
+/// Metadata of an entry, as in inode(7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    /// Permission bits with set-user-id, set-group-id and sticky, `0o7777`.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Last modification.
+    pub mtime: Timestamp,
+    /// Last change of the inode, where there is one.
+    pub ctime: Option<Timestamp>,
+    /// Size in bytes; 0 for anything but a file.
+    pub size: u64,
+    /// Device and inode of a file with several hard links, so that they can be linked again.
+    pub hard_link: Option<(u64, u64)>,
+    /// Extended attributes, ACLs among them, in the order the system lists them.
+    pub attributes: Vec<(String, Vec<u8>)>,
+}
+
+impl Meta {
+    /// Metadata of something that exists in no file system: mode 0600, this owner, this time.
+    pub fn synthetic(size: u64, mtime: Timestamp) -> Self {
+        Self {
+            mode: 0o600,
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            mtime,
+            ctime: None,
+            size,
+            hard_link: None,
+            attributes: Vec::new(),
+        }
+    }
+}
+
+/// How much an issue matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// Worth a line; the snapshot is complete all the same.
+    Warning,
+    /// Something that should be in the snapshot is not, or is not sound: the run is partial.
+    Missing,
+}
+
+/// Something that went wrong with one entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issue {
+    /// How much it matters.
+    pub weight: Weight,
+    /// Where.
+    pub path: PathBuf,
+    /// What happened, completing "PATH: …".
+    pub what: String,
+}
+
+/// Issues that are found on many threads.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Issues(Arc<Mutex<Vec<Issue>>>);
+
+impl Issues {
+    pub(crate) fn add(&self, weight: Weight, path: &Path, what: impl Into<String>) {
+        self.lock().push(Issue {
+            weight,
+            path: path.to_owned(),
+            what: what.into(),
+        });
+    }
+
+    pub(crate) fn take(&self) -> Vec<Issue> {
+        let mut issues = std::mem::take(&mut *self.lock());
+        issues.sort_by(|a, b| b.weight.cmp(&a.weight).then_with(|| a.path.cmp(&b.path)));
+        issues.dedup();
+        issues
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Issue>> {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// What a snapshot knows about its content, kept as JSON in the snapshot itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Facts {
+    /// The kind of the source, as the config calls it.
+    #[serde(default)]
+    pub kind: String,
+    /// For a database: what its file is like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseFacts>,
+}
+
+/// What is known about the file of a SQLite database.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct DatabaseFacts {
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// The number of its pages.
+    pub pages: u64,
+    /// SHA-256 of the file, in hexadecimal digits.
+    pub sha256: String,
+    /// Rows of each table when it was copied.
+    #[serde(default)]
+    pub tables: std::collections::BTreeMap<String, u64>,
+}
