@@ -24,7 +24,7 @@ const BUDGET: usize = 1 << 20;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(1);
 /// How often a file that comes and goes is spoken of.
-const SPEAK_EVERY: Duration = Duration::from_secs(60);
+const SPEAK_EVERY: Duration = Duration::from_mins(1);
 
 /// One output stream of one program, on its way from the pipe into a rolling file.
 ///

@@ -475,7 +475,7 @@ mod tests {
         let record = |message| Record::new(time(), Level::Info, "app::db", message);
         let head = "2026-11-22T14:00:00.123+08:00 INFO  app::db: ";
         let dash = format_args!("{}-{:?}", 1, "x\n");
-        let broken = format_args!("a {}", Broken);
+        let broken = format_args!("a {Broken}");
         let table: [(Message<'_>, &str); 12] = [
             ("ready".into(), "ready"),
             ("".into(), ""),

@@ -233,30 +233,34 @@ impl One<'_> {
         self.value = HeldValue::Text(start..self.text.len());
     }
 
-    fn plain(&mut self, value: Value<'static>) -> Result<(), log::kv::Error> {
+    fn plain(&mut self, value: Value<'static>) {
         self.value = HeldValue::Plain(value);
-        Ok(())
     }
 }
 
-impl<'v> log::kv::VisitValue<'v> for &mut One<'_> {
+impl log::kv::VisitValue<'_> for &mut One<'_> {
     fn visit_any(&mut self, value: log::kv::Value<'_>) -> Result<(), log::kv::Error> {
         self.shown(format_args!("{value}"));
         Ok(())
     }
     fn visit_null(&mut self) -> Result<(), log::kv::Error> {
-        self.plain(Value::Null)
+        self.plain(Value::Null);
+        Ok(())
     }
     fn visit_u64(&mut self, value: u64) -> Result<(), log::kv::Error> {
-        self.plain(Value::Unsigned(value))
+        self.plain(Value::Unsigned(value));
+        Ok(())
     }
     fn visit_i64(&mut self, value: i64) -> Result<(), log::kv::Error> {
-        self.plain(Value::Signed(value))
+        self.plain(Value::Signed(value));
+        Ok(())
     }
     fn visit_f64(&mut self, value: f64) -> Result<(), log::kv::Error> {
-        self.plain(Value::Float(value))
+        self.plain(Value::Float(value));
+        Ok(())
     }
     fn visit_bool(&mut self, value: bool) -> Result<(), log::kv::Error> {
-        self.plain(Value::Bool(value))
+        self.plain(Value::Bool(value));
+        Ok(())
     }
 }

@@ -24,7 +24,7 @@ use crate::sink::{Console, Sink};
 use crate::stamp::Stamp;
 
 /// How often a sink that goes on failing is spoken of.
-const REPORT_EVERY: Duration = Duration::from_secs(60);
+const REPORT_EVERY: Duration = Duration::from_mins(1);
 /// The target of what the pipeline itself has to say.
 const TARGET: &str = "mainstay_log";
 

@@ -1,11 +1,13 @@
-//! Bytes between pipes and files without passing through this process.
+//! Bytes between pipes and files without passing through this process: what `mainstay_sys::pipe`
+//! does, with its three outcomes told apart, and a look that takes nothing.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::io::{Errno, retry_on_intr};
-use rustix::pipe::{PipeFlags, SpliceFlags};
+use mainstay_sys::pipe;
+use rustix::io::retry_on_intr;
+use rustix::pipe::PipeFlags;
 
 /// What moving bytes came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,45 +20,31 @@ pub(crate) enum Moved {
     End,
 }
 
-fn moved(result: Result<usize, Errno>) -> io::Result<Moved> {
+fn moved(result: io::Result<usize>) -> io::Result<Moved> {
     match result {
         Ok(0) => Ok(Moved::End),
         Ok(bytes) => Ok(Moved::Bytes(bytes)),
-        Err(Errno::AGAIN) => Ok(Moved::Empty),
-        Err(errno) => Err(errno.into()),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Moved::Empty),
+        Err(error) => Err(error),
     }
 }
 
-/// Moves at most `max` bytes from the pipe into the file, at `offset` or, for what has no offsets,
-/// at its end. A file opened with `O_APPEND` gives `EINVAL` (splice(2)).
+/// Moves at most `max` bytes from the pipe into the file at `offset`. What cannot be spliced to gives
+/// `EINVAL` (splice(2)).
 pub(crate) fn splice(
     pipe: BorrowedFd<'_>,
     file: &File,
-    offset: Option<u64>,
+    offset: u64,
     max: usize,
 ) -> io::Result<Moved> {
-    moved(retry_on_intr(|| {
-        let mut at = offset;
-        rustix::pipe::splice(
-            pipe,
-            None,
-            file,
-            at.as_mut(),
-            max,
-            SpliceFlags::NONBLOCK | SpliceFlags::MOVE,
-        )
-    }))
+    moved(pipe::splice_to_file(pipe, file, offset, max))
 }
 
-/// Reads and drops at most `max` bytes.
+/// Drops at most `max` bytes and says how many; less only when no more are there.
 pub(crate) fn discard(pipe: BorrowedFd<'_>, max: usize) -> io::Result<usize> {
-    let mut buffer = [0; 16 * 1024];
     let mut dropped = 0;
     while dropped < max {
-        let part = buffer.len().min(max - dropped);
-        match moved(retry_on_intr(|| {
-            rustix::io::read(pipe, &mut buffer[..part])
-        }))? {
+        match moved(pipe::discard(pipe, max - dropped))? {
             Moved::Bytes(bytes) => dropped += bytes,
             Moved::Empty | Moved::End => break,
         }
@@ -66,13 +54,12 @@ pub(crate) fn discard(pipe: BorrowedFd<'_>, max: usize) -> io::Result<usize> {
 
 /// Bytes waiting in the pipe.
 pub(crate) fn waiting(pipe: BorrowedFd<'_>) -> io::Result<usize> {
-    let bytes = rustix::io::ioctl_fionread(pipe)?;
-    Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+    Ok(usize::try_from(pipe::bytes_readable(pipe)?).unwrap_or(usize::MAX))
 }
 
 /// How many bytes the pipe can hold.
 pub(crate) fn capacity(pipe: BorrowedFd<'_>) -> usize {
-    rustix::pipe::fcntl_getpipe_size(pipe).unwrap_or(64 * 1024)
+    pipe::capacity(pipe).unwrap_or(64 * 1024)
 }
 
 /// A look at what is in a pipe that takes nothing out of it.
@@ -104,18 +91,15 @@ impl Periscope {
     /// Looks at the first bytes of the pipe, at most `max`; `see` gets what is there.
     pub(crate) fn look(&mut self, pipe: BorrowedFd<'_>, max: usize) -> io::Result<Moved> {
         self.buffer.clear();
-        let copied = match moved(retry_on_intr(|| {
-            rustix::pipe::tee(pipe, self.write.as_fd(), max, SpliceFlags::NONBLOCK)
-        }))? {
+        let copied = match moved(pipe::tee(pipe, self.write.as_fd(), max))? {
             Moved::Bytes(copied) => copied,
             nothing => return Ok(nothing),
         };
         self.buffer.resize(copied, 0);
         let mut seen = 0;
         while seen < copied {
-            match moved(retry_on_intr(|| {
-                rustix::io::read(&self.read, &mut self.buffer[seen..])
-            }))? {
+            let read = retry_on_intr(|| rustix::io::read(&self.read, &mut self.buffer[seen..]));
+            match moved(read.map_err(io::Error::from))? {
                 Moved::Bytes(bytes) => seen += bytes,
                 Moved::Empty | Moved::End => break,
             }

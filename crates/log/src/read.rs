@@ -371,7 +371,7 @@ mod tests {
         let retention = Retention {
             size: Some(1_000_000),
             files: Some(3),
-            age: Some(Duration::from_secs(2 * 86400)),
+            age: Some(Duration::from_hours(48)),
             total: Some(5_000_000),
         };
         assert_eq!(config.levels, LevelSet::from(Level::Debug));

@@ -24,10 +24,10 @@ use crate::retention::{Retention, Rolled, Step, doomed, number_of, step};
 /// How often the path is compared with the open file, at most.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How often retention is applied when no roll does it.
-const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+const PRUNE_EVERY: Duration = Duration::from_hours(1);
 /// Waiting time after the first failed roll; doubled after each further one.
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
-const BACKOFF_LAST: Duration = Duration::from_secs(60);
+const BACKOFF_LAST: Duration = Duration::from_mins(1);
 /// A line longer than this may be cut when a moved file is left, where no size limits it.
 const LONG_LINE: u64 = 1 << 20;
 /// How many notices wait to be taken; a flood of them says nothing more.
@@ -389,17 +389,17 @@ impl RollingFile {
     }
 
     fn splice(&mut self, pipe: BorrowedFd<'_>, max: usize) -> io::Result<Moved> {
-        if self.splices {
-            let offset = self.plain.then_some(self.position);
-            match plumbing::splice(pipe, &self.file, offset, max) {
+        // What is no plain file has no offsets to splice to.
+        if self.plain && self.splices {
+            match plumbing::splice(pipe, &self.file, self.position, max) {
                 Ok(moved) => {
                     if let Moved::Bytes(bytes) = moved {
-                        self.position += if self.plain { bytes as u64 } else { 0 };
+                        self.position += bytes as u64;
                         self.line = Line::Unknown;
                     }
                     return Ok(moved);
                 }
-                // Not a file that can be spliced to: a terminal, some network file systems.
+                // Some file systems cannot be spliced to.
                 Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
                     self.splices = false;
                 }

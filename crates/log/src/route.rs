@@ -66,6 +66,8 @@ fn is_within(target: &str, prefix: &str) -> bool {
 mod tests {
     use super::*;
 
+    type Case<'a> = (When, Level, &'a str, Option<(&'a str, Stream)>, bool);
+
     fn when(levels: LevelSet, target: &str, programs: &[&str], stream: Option<Stream>) -> When {
         When {
             levels,
@@ -81,7 +83,6 @@ mod tests {
         let all = LevelSet::ALL;
         let warn = LevelSet::from(Level::Warn);
         let holes: LevelSet = [Level::Trace, Level::Error].into_iter().collect();
-        type Case<'a> = (When, Level, &'a str, Option<(&'a str, Stream)>, bool);
         let table: Vec<Case<'_>> = vec![
             (When::default(), Level::Trace, "a", None, true),
             // Levels.

@@ -189,7 +189,7 @@ impl Tail {
         let Some(current) = &mut self.current else {
             return Ok(true);
         };
-        let mut chunk = [0; CHUNK];
+        let mut chunk = vec![0; CHUNK];
         loop {
             if out.len() >= limit {
                 return Ok(false);
@@ -252,9 +252,9 @@ impl Tail {
                 // are newer, and so is what has the path now; the oldest of them is next.
                 let metadata = current.file.metadata()?;
                 let since = metadata.modified()?;
-                let next = files.iter().rposition(|file| {
-                    file.modified > since || Some(file.identity) == at_path
-                });
+                let next = files
+                    .iter()
+                    .rposition(|file| file.modified > since || Some(file.identity) == at_path);
                 if next.is_some() && metadata.nlink() == 0 {
                     self.gaps += 1;
                 }

@@ -43,7 +43,12 @@ impl Sink for Records {
 
 impl Records {
     pub(crate) fn lines(&self) -> Vec<Vec<u8>> {
-        self.0.lock().unwrap().iter().map(|seen| seen.3.clone()).collect()
+        self.0
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|seen| seen.3.clone())
+            .collect()
     }
 }
 
@@ -59,8 +64,13 @@ pub(crate) fn routed(clock: Arc<ManualClock>, levels: LevelSet) -> (Logger, Reco
     let sink = SinkConfig::Custom { name: "r".into() };
     config.route("r", when, sink, Format::short());
     let mut surroundings = Surroundings::new(clock);
-    surroundings.custom.push(("r".into(), Box::new(records.clone())));
-    (Logger::new(Pipeline::build(&config, surroundings).unwrap()), records)
+    surroundings
+        .custom
+        .push(("r".into(), Box::new(records.clone())));
+    (
+        Logger::new(Pipeline::build(&config, surroundings).unwrap()),
+        records,
+    )
 }
 
 fn file(path: &Path, size: u64) -> RollingFile {
@@ -87,7 +97,16 @@ fn bytes_to_the_file_and_lines_to_the_routes() {
     assert_eq!(records.lines().last().unwrap(), b"partial end");
     assert_eq!(fs::read(&path).unwrap(), b"one\ntwo\r\n\xff\npartial end");
     let first = records.0.lock().unwrap()[0].clone();
-    assert_eq!(first, ("web".into(), Stream::Stderr, Level::Warn, b"one".to_vec(), vec![]));
+    assert_eq!(
+        first,
+        (
+            "web".into(),
+            Stream::Stderr,
+            Level::Warn,
+            b"one".to_vec(),
+            vec![]
+        )
+    );
     assert_eq!(capture.next_tick(), None, "an idle stream wakes nobody");
     assert_eq!(capture.take_notices(), []);
     assert_eq!(capture.lost(), 0);
@@ -174,9 +193,17 @@ fn a_fast_program_loses_nothing_over_many_rolls() {
         }
     }
     writer.join().unwrap();
-    assert!(everything(&path) == expected.as_bytes(), "the files are not what was written");
+    assert!(
+        everything(&path) == expected.as_bytes(),
+        "the files are not what was written"
+    );
     let lines = records.lines();
-    assert!(lines.iter().map(Vec::as_slice).eq(expected.lines().map(str::as_bytes)));
+    assert!(
+        lines
+            .iter()
+            .map(Vec::as_slice)
+            .eq(expected.lines().map(str::as_bytes))
+    );
     for path in crate::family(&path) {
         assert_eq!(fs::read(path).unwrap().last(), Some(&b'\n'));
     }
@@ -215,9 +242,16 @@ fn a_file_that_cannot_be_written_holds_nobody_up() {
     assert_eq!(capture.lost() + held as u64, total);
     assert_eq!(capture.give_up(read.as_fd()), total);
     assert_eq!(capture.lost(), total);
-    assert_eq!(records.lines().len() as u64, total / 10, "the routes got every line once");
+    assert_eq!(
+        records.lines().len() as u64,
+        total / 10,
+        "the routes got every line once"
+    );
     let notices = capture.take_notices();
-    assert!(notices[0].text.contains("no space left on device"), "{notices:?}");
+    assert!(
+        notices[0].text.contains("no space left on device"),
+        "{notices:?}"
+    );
     let last = &notices.last().unwrap().text;
     assert!(
         last.starts_with("500000 bytes of output lost between 2026-11-22T06:00:00.000Z and"),

@@ -97,7 +97,12 @@ fn a_sink_tells_in_place_what_it_could_not_take() {
     let pipeline = Pipeline::build(&config, Surroundings::new(clock.clone())).unwrap();
     let write = |n: u32| {
         let message = format!("{n:04} {}", "z".repeat(100));
-        pipeline.write(&Record::new(clock.now(), Level::Info, "t", message.as_str()));
+        pipeline.write(&Record::new(
+            clock.now(),
+            Level::Info,
+            "t",
+            message.as_str(),
+        ));
     };
     let ballast = small.fill(8192);
     (0..200).for_each(write);
@@ -183,7 +188,10 @@ fn check(path: &Path, count: u64, lost: u64) {
     for line in all.lines() {
         if let Some(rest) = line.strip_prefix("[mainstay] ") {
             let bytes: u64 = rest.split(' ').next().unwrap().parse().unwrap();
-            assert!(rest.contains(" bytes of output lost between 2026-11-22T"), "{rest}");
+            assert!(
+                rest.contains(" bytes of output lost between 2026-11-22T"),
+                "{rest}"
+            );
             assert!(rest.ends_with("Z: no space left on device"), "{rest}");
             position += bytes;
             declared += bytes;

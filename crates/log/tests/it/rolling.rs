@@ -19,7 +19,9 @@ fn lines_are_never_cut_and_numbers_shift() {
         ..Retention::NONE
     };
     let (mut file, _) = open(&path, retention);
-    for line in ["one\n", "two\n", "three\n", "four\n", "five\n", "six\n", "seven\n"] {
+    for line in [
+        "one\n", "two\n", "three\n", "four\n", "five\n", "six\n", "seven\n",
+    ] {
         file.write(line.as_bytes()).unwrap();
     }
     assert_eq!(text(&path), "six\nseven\n");
@@ -84,7 +86,10 @@ fn a_roll_that_fails_loses_nothing_and_is_tried_again() {
     let notices = file.take_notices();
     assert_eq!(notices.len(), 1, "said once: {notices:?}");
     assert_eq!(notices[0].level, Level::Error);
-    assert!(notices[0].text.contains("a directory is in the way"), "{notices:?}");
+    assert!(
+        notices[0].text.contains("a directory is in the way"),
+        "{notices:?}"
+    );
 
     // Later attempts wait twice as long each time, up to a minute.
     let mut attempts = 0;
@@ -93,14 +98,20 @@ fn a_roll_that_fails_loses_nothing_and_is_tried_again() {
         file.write(b"message\n").unwrap();
         attempts += file.take_notices().len();
     }
-    assert!((10..=20).contains(&attempts), "{attempts} attempts in ten minutes");
+    assert!(
+        (10..=20).contains(&attempts),
+        "{attempts} attempts in ten minutes"
+    );
 
     fs::remove_dir(&blocker).unwrap();
-    clock.advance(Duration::from_secs(60));
+    clock.advance(Duration::from_mins(1));
     file.write(b"rolled!\n").unwrap();
     assert_eq!(text(&path), "rolled!\n");
     assert_eq!(text(&blocker), "message\n".repeat(606));
-    assert_eq!(file.take_notices()[0].text, format!("{} rolls again", path.display()));
+    assert_eq!(
+        file.take_notices()[0].text,
+        format!("{} rolls again", path.display())
+    );
 }
 
 #[test]
@@ -148,12 +159,18 @@ fn a_gap_in_the_numbers_is_filled_and_others_files_stay() {
 fn age_and_total_size() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f.log");
-    let now = std::time::SystemTime::now();
+    fs::write(&path, "").unwrap();
+    let now = fs::metadata(&path).unwrap().modified().unwrap();
     for (number, days) in [(1_u64, 1), (2, 5), (3, 9)] {
         let rolled = dir.path().join(format!("f.log.{number}"));
         fs::write(&rolled, "12345678\n").unwrap();
-        let old = now - Duration::from_secs(days * 86_400);
-        fs::File::options().write(true).open(&rolled).unwrap().set_modified(old).unwrap();
+        let old = now - Duration::from_hours(days * 24);
+        fs::File::options()
+            .write(true)
+            .open(&rolled)
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
     }
     let at = |retention| {
         let clock = std::sync::Arc::new(mainstay_base::ManualClock::new(now.try_into().unwrap()));
@@ -161,14 +178,18 @@ fn age_and_total_size() {
         (file, clock, family(&path).len() - 1)
     };
     let week = Retention {
-        age: Some(Duration::from_secs(7 * 86_400)),
+        age: Some(Duration::from_hours(7 * 24)),
         ..keep_all(100)
     };
     let (mut file, clock, left) = at(week);
     assert_eq!(left, 2, "the one of nine days is gone at opening");
-    clock.advance(Duration::from_secs(3 * 86_400));
+    clock.advance(Duration::from_hours(3 * 24));
     file.write(b"x\n").unwrap();
-    assert_eq!(family(&path).len() - 1, 1, "that of five days later, without a roll");
+    assert_eq!(
+        family(&path).len() - 1,
+        1,
+        "that of five days later, without a roll"
+    );
     let total = Retention {
         total: Some(20),
         ..keep_all(10)
@@ -177,7 +198,10 @@ fn age_and_total_size() {
     for _ in 0..10 {
         file.write(b"123456789\n").unwrap();
     }
-    let sizes: u64 = family(&path).iter().map(|p| fs::metadata(p).unwrap().len()).sum();
+    let sizes: u64 = family(&path)
+        .iter()
+        .map(|p| fs::metadata(p).unwrap().len())
+        .sum();
     assert!(sizes <= 20, "{sizes}");
     assert_eq!(family(&path).len(), 2);
 }
@@ -239,7 +263,12 @@ fn moved_deleted_truncated_and_appended_by_others() {
     assert_eq!(text(&path), "7\n", "with the directory");
     file.take_notices();
 
-    fs::File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(0)
+        .unwrap();
     file.write(b"8\n").unwrap();
     assert_eq!(text(&path), "8\n", "no hole");
     assert!(file.take_notices()[0].text.contains("truncated"));
@@ -286,7 +315,10 @@ fn a_directory_cannot_be_opened() {
     let dir = tempfile::tempdir().unwrap();
     let error = RollingFile::open(dir.path(), keep_all(4), clock()).unwrap_err();
     let said = error.to_string();
-    assert!(said.contains("is a directory") && said.contains("name a file"), "{said}");
+    assert!(
+        said.contains("is a directory") && said.contains("name a file"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -328,16 +360,15 @@ enum Act {
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
-    let lines = prop::collection::vec(prop::collection::vec(b'a'..=b'z', 0..14), 1..6).prop_map(
-        |lines| {
+    let lines =
+        prop::collection::vec(prop::collection::vec(b'a'..=b'z', 0..14), 1..6).prop_map(|lines| {
             let mut bytes = Vec::new();
             for line in lines {
                 bytes.extend_from_slice(&line);
                 bytes.push(b'\n');
             }
             bytes
-        },
-    );
+        });
     let act = prop_oneof![
         3 => lines.clone().prop_map(Act::Write),
         3 => (lines, 0_usize..8).prop_map(|(mut bytes, cut)| {
