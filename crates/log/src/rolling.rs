@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mainstay_base::Clock;
 use rustix::fs::{Gid, OFlags, RenameFlags, Uid};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::error::{Error, Notice, Reason, WriteError};
 use crate::level::Level;
@@ -44,9 +44,10 @@ const NOTICES: usize = 32;
 /// two, four, up to a minute, and [`RollingFile::take_notices`] says why.
 ///
 /// The file may be moved, deleted or truncated by others. Deletion and truncation are seen before
-/// every write, a move within a second; writing goes on in a new file, at the new end. It is not
-/// opened with `O_APPEND`, because splice(2) refuses that; so that others may still append to it, the
-/// end of the file is looked up before every write.
+/// every write, a move within a second; writing goes on in a new file, at the new end. The file is not
+/// opened with `O_APPEND`, because splice(2) refuses that. Writes append by themselves (`RWF_APPEND`),
+/// so that two that write the same file, as two pipelines do while one replaces the other, never
+/// write over each other; a splice goes to the end as it was looked up just before.
 ///
 /// New directories get mode 0750 and new files 0640, less the umask; a file that follows another
 /// has its mode and owner. At opening, a symbolic link at the path is followed, since an
@@ -70,6 +71,7 @@ pub struct RollingFile {
     /// Somebody moved the file: another one begins at the end of this line.
     moved_away: bool,
     splices: bool,
+    appends: bool,
     periscope: Option<Periscope>,
     notices: VecDeque<Notice>,
 }
@@ -146,6 +148,7 @@ impl RollingFile {
             blocked: None,
             moved_away: false,
             splices: true,
+            appends: true,
             periscope: None,
             notices: VecDeque::new(),
             clock,
@@ -211,6 +214,7 @@ impl RollingFile {
         };
         self.moved_away = false;
         self.splices = true;
+        self.appends = true;
         self.checked = self.clock.monotonic();
     }
 
@@ -283,13 +287,11 @@ impl RollingFile {
             if done == data.len() {
                 break None;
             }
-            let result = if self.plain {
-                let end = self.position + done as u64;
-                rustix::io::retry_on_intr(|| rustix::io::pwrite(&self.file, &data[done..], end))
-            } else {
-                rustix::io::retry_on_intr(|| rustix::io::write(&self.file, &data[done..]))
-            };
-            match result {
+            match self.append(&data[done..], self.position + done as u64) {
+                // The system, or this file system, knows no appending by the write.
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) if self.appends => {
+                    self.appends = false;
+                }
                 Ok(0) => break Some(io::ErrorKind::WriteZero.into()),
                 Ok(bytes) => done += bytes,
                 Err(errno) => break Some(io::Error::from(errno)),
@@ -304,6 +306,20 @@ impl RollingFile {
             Some(error) if keep == 0 => Err(error),
             _ => Ok(keep),
         }
+    }
+
+    /// Writes at the end of the file, wherever that is by now; without `RWF_APPEND` at `end`.
+    fn append(&self, data: &[u8], end: u64) -> rustix::io::Result<usize> {
+        rustix::io::retry_on_intr(|| {
+            if !self.plain {
+                rustix::io::write(&self.file, data)
+            } else if self.appends {
+                let data = [io::IoSlice::new(data)];
+                rustix::io::pwritev2(&self.file, &data, end, ReadWriteFlags::APPEND)
+            } else {
+                rustix::io::pwrite(&self.file, data, end)
+            }
+        })
     }
 
     /// Cuts off the part of a line that was written before an error. Returns how many of the `done`

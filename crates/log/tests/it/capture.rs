@@ -209,6 +209,82 @@ fn a_fast_program_loses_nothing_over_many_rolls() {
     }
 }
 
+const TARGET: &str = "MAINSTAY_TEST_CAPTURE";
+
+/// The captor of the next test, in a process of its own that will be killed: its standard input is
+/// the pipe.
+#[test]
+#[ignore = "run by the test after it"]
+fn captor() {
+    let path = std::env::var_os(TARGET).unwrap();
+    let clock = Arc::new(mainstay_base::SystemClock::new());
+    let file = RollingFile::open(path, keep_all(30_000), clock).unwrap();
+    let mut capture = Capture::new("web", Stream::Stdout, file, None);
+    while capture.on_readable(io::stdin().as_fd()) != Progress::Ended {}
+}
+
+/// Killed at any moment, the captor has lost nothing: what is not in the file is in the pipe.
+#[test]
+fn killing_the_captor_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("web.log");
+    let (read, write) = pipe();
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let writer = std::thread::spawn({
+        let stop = stop.clone();
+        move || {
+            let mut count = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                put(&write, format!("line {count}\n").as_bytes());
+                count += 1;
+            }
+            count
+        }
+    });
+    for round in 0..12_u64 {
+        let mut captor = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "capture::captor", "--ignored"])
+            .env(TARGET, &path)
+            .stdin(read.try_clone().unwrap())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Until it has done something in this round, and then a little, never the same.
+        let mark = |path: &Path| {
+            fs::metadata(path)
+                .map(|m| (m.len(), m.modified().ok()))
+                .ok()
+        };
+        let before = mark(&path);
+        while mark(&path) == before && captor.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(Duration::from_micros(round * 997));
+        captor.kill().unwrap();
+        captor.wait().unwrap();
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let mut capture = Capture::new("web", Stream::Stdout, file(&path, 30_000), None);
+    while capture.on_readable(read.as_fd()) != Progress::Ended {}
+    let count: usize = writer.join().unwrap();
+    let mut next = 0;
+    // A number that is missing was being made when the captor died.
+    let mut files: Vec<std::path::PathBuf> = (1..20_000)
+        .rev()
+        .map(|number| dir.path().join(format!("web.log.{number}")))
+        .filter(|path| path.exists())
+        .collect();
+    files.push(path);
+    assert!(files.len() > 12, "{} files", files.len());
+    for path in files {
+        for line in text(&path).lines() {
+            assert_eq!(line, format!("line {next}"), "{}", path.display());
+            next += 1;
+        }
+    }
+    assert_eq!(next, count);
+}
+
 /// A file that never takes anything: the program goes on, and every byte is accounted for.
 #[test]
 fn a_file_that_cannot_be_written_holds_nobody_up() {

@@ -463,3 +463,32 @@ proptest! {
         }
     }
 }
+
+/// As two pipelines do while one replaces the other.
+#[test]
+fn two_that_write_one_file_do_not_write_over_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f.log");
+    let threads: Vec<_> = ["a", "bb"]
+        .into_iter()
+        .map(|name| {
+            let (mut file, _) = open(&path, Retention::NONE);
+            std::thread::spawn(move || {
+                for n in 0..5000 {
+                    file.write(format!("{name} {n}\n").as_bytes()).unwrap();
+                }
+                file.take_notices()
+            })
+        })
+        .collect();
+    for thread in threads {
+        assert_eq!(thread.join().unwrap(), []);
+    }
+    let all = text(&path);
+    for name in ["a", "bb"] {
+        let mut lines = all.lines().filter(|line| line.starts_with(name));
+        for n in 0..5000 {
+            assert_eq!(lines.next(), Some(format!("{name} {n}").as_str()));
+        }
+    }
+}
