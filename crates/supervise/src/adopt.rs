@@ -15,7 +15,6 @@ use crate::command::Event;
 use crate::group::{leads_session, processes};
 use crate::journal::{Inherited, ProcessRecord, Record, SlotRecord};
 use crate::machine::{self, Exit, Phase, State, step};
-use crate::program::Output;
 use crate::runtime::Runtime;
 use crate::slot::{Slot, index};
 
@@ -147,7 +146,6 @@ impl Runtime {
         let slot = &mut self.slots[i];
         let policy = &slot.spec.policy;
         match verdict {
-            Verdict::Start => self.feed(i, machine::Event::Autostart),
             Verdict::Rest => self.after_start(i),
             Verdict::Resume | Verdict::Keep => {
                 slot.live_hash = record.spec_hash;
@@ -162,7 +160,7 @@ impl Runtime {
             }
             // The birth was planned and did not happen.
             Verdict::Find if record.decided == Some(false) => self.after_start(i),
-            Verdict::Find => self.feed(i, machine::Event::Autostart),
+            Verdict::Find | Verdict::Start => self.feed(i, machine::Event::Autostart),
             // It ended while nobody watched.
             Verdict::Adopt { pid, .. } => {
                 let state = State::restored(Phase::Stopped, false, record.counters, policy, now);
@@ -392,6 +390,8 @@ mod tests {
 
     #[test]
     fn verdicts() {
+        use Phase::{Backoff, Exited, Fatal, Running, Starting, Stopped, Stopping};
+        use Verdict::{Find, Keep, Rest, Resume, Start};
         let live = Some(ProcessRecord::Live {
             pid: 7,
             start_ticks: 9,
@@ -411,8 +411,6 @@ mod tests {
             start_ticks: 9,
         };
         let (crash, closed, reboot) = ((true, false), (true, true), (false, false));
-        use Phase::{Backoff, Exited, Fatal, Running, Starting, Stopped, Stopping};
-        use Verdict::{Find, Keep, Rest, Resume, Start};
         for (line, (record, from, autostart, hash, expected)) in [
             (None, closed, true, 1, Start),
             (None, closed, false, 1, Rest),

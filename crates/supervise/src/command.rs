@@ -341,7 +341,6 @@ impl fmt::Display for Event {
         match self {
             Self::Changed(change) => change.fmt(f),
             Self::Spawned { process, pid } => write!(f, "{process}: started as pid {pid}"),
-            Self::SpawnFailed { process, text } => write!(f, "{process}: {text}"),
             Self::Adopted {
                 process,
                 pid,
@@ -367,7 +366,9 @@ impl fmt::Display for Event {
             Self::Killing { process, pid } => {
                 write!(f, "{process}: pid {pid} did not stop in time: SIGKILL")
             }
-            Self::Output { process, text, .. } => write!(f, "{process}: {text}"),
+            Self::SpawnFailed { process, text } | Self::Output { process, text, .. } => {
+                write!(f, "{process}: {text}")
+            }
             Self::JournalFailed { text } => write!(
                 f,
                 "{text}; programs go on running, but a crash of mainstay now would lose sight of \

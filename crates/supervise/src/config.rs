@@ -366,8 +366,7 @@ fn parse_give_up(text: &str) -> Option<GiveUp> {
     let (count, window) = text.split_once(" in ")?;
     let count: u8 = count.trim().parse().ok()?;
     let window = parse_duration(window.trim()).ok()?;
-    (count >= 1 && usize::from(count) <= GIVE_UP_MAX && !window.is_zero())
-        .then_some(GiveUp { count, window })
+    ((1..=GIVE_UP_MAX).contains(&count) && !window.is_zero()).then_some(GiveUp { count, window })
 }
 
 fn read_stop(mut stop: Section<'_>, policy: &mut Policy) {
@@ -462,9 +461,7 @@ impl Logs {
         section.planned(&["format", "level", "prefix", "route", "to"]);
         logs.merge = section.get::<bool>("merge").unwrap_or(false);
         for (key, target) in [("stdout", &mut logs.stdout), ("stderr", &mut logs.stderr)] {
-            if let Some(path) = log_file(&mut section, key, instances) {
-                *target = path;
-            }
+            log_file(&mut section, key, instances, target);
         }
         if logs.merge && section.value("stderr").is_some() {
             section.report(
@@ -501,13 +498,18 @@ impl Logs {
     }
 }
 
-/// A log file, or `Some(None)` for `"none"`.
-fn log_file(section: &mut Section<'_>, key: &str, instances: u32) -> Option<Option<PathBuf>> {
-    let value = section.value(key)?;
+/// Reads where a stream goes; `"none"` is nowhere.
+fn log_file(section: &mut Section<'_>, key: &str, instances: u32, target: &mut Option<PathBuf>) {
+    let Some(value) = section.value(key) else {
+        return;
+    };
     if value.is_str() && matches!(value.as_str(), Ok("none")) {
-        return Some(None);
+        *target = None;
+        return;
     }
-    let path = section.get::<PathBuf>(key)?;
+    let Some(path) = section.get::<PathBuf>(key) else {
+        return;
+    };
     if instances > 1 && !path.to_string_lossy().contains("{instance}") {
         section.report(
             value
@@ -515,5 +517,9 @@ fn log_file(section: &mut Section<'_>, key: &str, instances: u32) -> Option<Opti
                 .help("write {instance} where the number of the instance goes"),
         );
     }
-    Some(Some(path))
+    *target = Some(path);
 }
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

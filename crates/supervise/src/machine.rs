@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The largest `count` of [`GiveUp`]: the state remembers that many deaths, in place.
-pub const GIVE_UP_MAX: usize = 32;
+pub const GIVE_UP_MAX: u8 = 32;
 
 /// SIGKILL is not repeated more often than this, even with a stop wait of zero.
 const KILL_AGAIN_AT_LEAST: Duration = Duration::from_secs(1);
@@ -282,7 +282,7 @@ impl Default for Policy {
             kill_group: true,
             backoff: Backoff::Exponential {
                 min: Duration::from_secs(1),
-                max: Duration::from_secs(60),
+                max: Duration::from_mins(1),
             },
             give_up: None,
             settle: Duration::from_secs(10),
@@ -490,7 +490,7 @@ pub struct State {
 /// The times of the last deaths, in milliseconds, as a ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Deaths {
-    at: [u64; GIVE_UP_MAX],
+    at: [u64; GIVE_UP_MAX as usize],
     len: u8,
     next: u8,
 }
@@ -498,7 +498,7 @@ struct Deaths {
 impl Default for Deaths {
     fn default() -> Self {
         Self {
-            at: [0; GIVE_UP_MAX],
+            at: [0; GIVE_UP_MAX as usize],
             len: 0,
             next: 0,
         }
@@ -508,8 +508,8 @@ impl Default for Deaths {
 impl Deaths {
     fn push(&mut self, now: Duration) {
         self.at[usize::from(self.next)] = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        self.next = (self.next + 1) % GIVE_UP_MAX as u8;
-        self.len = (self.len + 1).min(GIVE_UP_MAX as u8);
+        self.next = (self.next + 1) % GIVE_UP_MAX;
+        self.len = (self.len + 1).min(GIVE_UP_MAX);
     }
 
     fn within(&self, now: Duration, window: Duration) -> usize {

@@ -52,13 +52,13 @@ fn no() -> Event {
 }
 
 fn rows() -> Vec<Row> {
+    use Event::{Autostart, Restart, Spawned, Start, Stop, Tick};
     let legacy = Policy::supervisord;
     let row = |name, policy, story: &[(u64, Event, &'static str)]| Row {
         name,
         policy,
         story: story.to_vec(),
     };
-    use Event::{Autostart, Restart, Spawned, Start, Stop, Tick};
     vec![
         row(
             "never started, autostart",
@@ -753,7 +753,7 @@ proptest! {
         for _ in 0..attempts {
             (state, _) = step(&policy, &state, no(), now);
             let Some(deadline) = state.deadline else { break };
-            let wait = deadline - now;
+            let wait = deadline.checked_sub(now).unwrap();
             prop_assert!(wait >= last);
             last = wait;
             now = deadline;
@@ -815,7 +815,11 @@ fn a_day_of_thousands_of_programs() {
                                 next_pid += 1;
                                 live[slot] = Some(next_pid);
                                 // Every 20th slot is a crasher; the others live for hours.
-                                let life = if slot % 20 == 0 { 3000 } else { 20_000_000 };
+                                let life = if slot.is_multiple_of(20) {
+                                    3000
+                                } else {
+                                    20_000_000
+                                };
                                 let at = now + 1 + dice.roll(life);
                                 agenda.push((std::cmp::Reverse(at), slot, Some(next_pid)));
                                 Event::Spawned(next_pid)

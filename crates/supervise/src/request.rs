@@ -293,11 +293,10 @@ fn became(slot: &Slot, goal: Goal) -> Did {
     match (goal, state.phase) {
         (Goal::Up, Phase::Running) => Did::Started,
         (Goal::Up, Phase::Exited) if state.trouble.is_none() => Did::Finished,
-        (Goal::Up, _) => trouble(),
+        (Goal::Up, _) | (Goal::Down, Phase::Unknown) => trouble(),
         (Goal::Down, Phase::Running | Phase::Backoff) => {
             Did::Failed("it was started again by someone else".to_owned())
         }
-        (Goal::Down, Phase::Unknown) => trouble(),
         (Goal::Down, _) => Did::Stopped,
     }
 }

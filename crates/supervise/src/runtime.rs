@@ -26,7 +26,7 @@ use crate::timers::Timers;
 
 /// Added to the monotonic clock, so that the start of a process that is older than the clock's
 /// origin is still a point in time.
-const ORIGIN: Duration = Duration::from_secs(100 * 365 * 86_400);
+const ORIGIN: Duration = Duration::from_hours(1_000_000);
 /// How often a group is looked at whose leader has ended.
 const GROUP_POLL: Duration = Duration::from_millis(20);
 /// How long a killed group may take to vanish before it is no longer waited for.
@@ -138,7 +138,7 @@ impl Runtime {
                 std::thread::sleep(Duration::from_secs(1));
             }
             self.turns.fetch_add(1, Ordering::Relaxed);
-            for event in events.iter() {
+            for event in &events {
                 match self.tokens.get(&event.token) {
                     Some(Token::Wake) => self.on_wake(),
                     Some(&Token::Process(i)) => self.on_process(i),

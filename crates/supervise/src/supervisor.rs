@@ -1,6 +1,6 @@
 //! The handle through which everyone else deals with the supervision thread.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -183,13 +183,14 @@ impl Drop for Supervisor {
     }
 }
 
-/// What cannot be: two processes of one name, two outputs into one file.
-fn check(programs: &[ProgramSpec]) -> Result<(), Error> {
-    let mut names: HashMap<&str, ()> = HashMap::new();
+/// What [`Supervisor::start`] refuses before anything else: two processes of one name, two outputs
+/// into one file.
+pub fn check(programs: &[ProgramSpec]) -> Result<(), Error> {
+    let mut names = HashSet::new();
     let mut files: HashMap<&PathBuf, &str> = HashMap::new();
     for process in programs.iter().flat_map(|program| &program.processes) {
         let name = process.process.as_str();
-        if names.insert(name, ()).is_some() {
+        if !names.insert(name) {
             return Err(Error::new(
                 Kind::SameName(name.to_owned()),
                 "rename one of the programs, or its processes",

@@ -279,7 +279,7 @@ fn output_is_complete_at_the_end() {
     bench.until("job", Phase::Exited);
     bench.until("merged", Phase::Exited);
     let expected: String =
-        (0..200).map(|i| format!("{i:01000}\n")).collect::<String>() + "the last words";
+        (0..200).fold(String::new(), |text, i| text + &format!("{i:01000}\n")) + "the last words";
     assert_eq!(bench.log("job.stdout.log"), expected);
     assert_eq!(bench.log("job.stderr.log"), "oops");
     assert_eq!(bench.log("merged.stdout.log"), "one\ntwo\nthree");
