@@ -258,11 +258,11 @@ pub(crate) fn load(
     let control = read_control(&mut root, default_socket);
     let resolver = Resolver::new(Secrets::read(&mut root), environment);
     let log = read_log(&mut root, &host, colours);
-    let defaults = mainstay_supervise::config::Defaults {
+    let defaults = mainstay_supervise::Defaults {
         log_dir: log.directory.clone(),
         retain: log.retention,
     };
-    let programs = mainstay_supervise::config::read_all(&mut root, &defaults);
+    let programs = mainstay_supervise::read_all(&mut root, &defaults);
     let backup = mainstay_backup::Config::read(&mut root, &host.name, &host.zone);
     check_stops(&root, &backup, &programs);
     root.planned(&PLANNED);

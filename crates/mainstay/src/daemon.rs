@@ -14,7 +14,7 @@ use mainstay_log::{
 };
 use mainstay_supervise::{Command, Event, Supervisor};
 use mainstay_sys::daemon::{Daemonized, Verdict, daemonize};
-use mainstay_sys::lock::{LockError, LockFile};
+use mainstay_sys::{LockError, LockFile};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -137,7 +137,7 @@ impl Daemon {
             listener,
             supervisor,
             events,
-            pipeline,
+            logger,
             config,
             started: Timestamp::now(),
             lock,

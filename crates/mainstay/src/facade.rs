@@ -423,8 +423,8 @@ fn disks(config: &Config) -> Vec<DiskStatus> {
         if let Ok(disk) = gauge::disk(path) {
             disks.push(DiskStatus {
                 path: path.display().to_string(),
-                total: disk.total_bytes,
-                free: disk.free_bytes,
+                total: disk.total,
+                free: disk.free,
             });
         }
     }
@@ -440,16 +440,12 @@ fn tail(path: &Path, query: &LogQuery) -> Result<ByteStream, Error> {
         )
         .help("check that the file exists and that the user who runs mainstay may read it")
     };
-    let mut tail = match Tail::open(path) {
-        Ok(tail) => tail,
-        // Nothing was written yet: that is an empty log, not a fault.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !query.follow => {
-            return Ok(Box::pin(futures_util::stream::empty()));
-        }
-        Err(error) => return Err(failed(&error)),
-    };
+    let mut tail = Tail::open(path).map_err(|error| failed(&error))?;
     let lines = usize::try_from(query.lines.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
-    let past = tail.last_lines(lines).map_err(|error| failed(&error))?;
+    let mut past = tail.last_lines(lines).map_err(|error| failed(&error))?;
+    if !query.follow {
+        past.extend_from_slice(&tail.take_partial());
+    }
     let past = Bytes::from(past);
     if !query.follow {
         return Ok(Box::pin(futures_util::stream::once(std::future::ready(
@@ -466,9 +462,11 @@ fn tail(path: &Path, query: &LogQuery) -> Result<ByteStream, Error> {
             loop {
                 let mut new = Vec::new();
                 match tail.read_new(&mut new) {
-                    Ok(()) if new.is_empty() => tokio::time::sleep(FOLLOW).await,
-                    Ok(()) => return Some((Ok(Bytes::from(new)), (tail, None))),
-                    Err(error) => return Some((Err(error), (tail, None))),
+                    Ok(0) => tokio::time::sleep(FOLLOW).await,
+                    Ok(_) => return Some((Ok(Bytes::from(new)), (tail, None))),
+                    Err(error) => {
+                        return Some((Err(std::io::Error::other(error)), (tail, None)));
+                    }
                 }
             }
         });

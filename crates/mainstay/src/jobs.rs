@@ -27,7 +27,7 @@ const TARGET: &str = "backup";
 
 /// The state of every backup as the catalog has it.
 pub(crate) fn statuses(config: &Config) -> Result<Vec<BackupStatus>, String> {
-    crate::command::backup::statuses(config, Timestamp::now())
+    crate::command::backup::statuses(config)
         .map_err(|error| format!("the state of the backups is not known: {}", error.message))
 }
 

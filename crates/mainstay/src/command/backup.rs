@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mainstay_backup::{
-    Backups, Error, ErrorKind, Located, Outcome, Progress, RestoreRequest, RunReport, Selector,
-    Target, Weight,
+    Backups, Depth, Error, ErrorKind, Located, Outcome, Progress, RepositoryVerify, RestoreReport,
+    RestoreRequest, RunReport, Selector, Target, Weight,
 };
 use mainstay_base::{Size, SystemClock};
 use mainstay_control::wire::{self, ActionRequest};
@@ -317,11 +317,12 @@ impl Session<'_> {
         for run in &report.repositories {
             if let Some(snapshot) = &run.snapshot {
                 self.output.say(&format!(
-                    "{} → {}: snapshot {}, {} files, {} ({} new){}",
+                    "{} → {}: snapshot {}, {} file{}, {} ({} new){}",
                     report.backup,
                     run.repository,
                     snapshot.short_id(),
                     snapshot.files,
+                    if snapshot.files == 1 { "" } else { "s" },
                     Size(snapshot.bytes).human(),
                     Size(run.added).human(),
                     match run.forgotten.len() {
@@ -432,8 +433,8 @@ impl Session<'_> {
                     "path": item.path.to_string_lossy(),
                     "kind": item_kind(item),
                     "size": item.meta.size,
-                    "mode": item.meta.mode.map(|mode| format!("{:04o}", mode & 0o7777)),
-                    "modified": item.meta.modified.map(|time| time.to_string()),
+                    "mode": format!("{:04o}", item.meta.mode & 0o7777),
+                    "modified": item.meta.mtime.to_string(),
                 })).collect::<Vec<_>>(),
             }));
         } else {
@@ -454,11 +455,7 @@ impl Session<'_> {
                 .iter()
                 .filter(|item| !item.path.as_os_str().is_empty())
                 .map(|item| {
-                    let modified = item
-                        .meta
-                        .modified
-                        .map(|time| paint.moment(time))
-                        .unwrap_or_default();
+                    let modified = paint.moment(item.meta.mtime);
                     let mut path = plain(&item.path.to_string_lossy());
                     match &item.kind {
                         mainstay_backup::ItemKind::Directory => path.push('/'),
@@ -492,18 +489,18 @@ impl Session<'_> {
         let in_place = wanted.to.is_none();
         let request = RestoreRequest {
             backup: wanted.name.to_owned(),
-            selector: Selector::from(wanted.snapshot),
+            snapshot: Selector::from(wanted.snapshot),
             repository: wanted.repository.map(str::to_owned),
             target,
             only: Vec::new(),
         };
-        let plan = self.backups.plan_restore(request, &self.progress)?;
+        let plan = self.backups.plan_restore(&request, &self.progress)?;
         let programs = if in_place {
             self.programs_to_stop(wanted.name)?
         } else {
             Stops::default()
         };
-        let mut text = plan.to_string();
+        let mut text = plan.to_string().trim_end().to_owned();
         for line in programs.lines() {
             text.push('\n');
             text.push_str(&line);
@@ -532,15 +529,15 @@ impl Session<'_> {
             self.output.document(&json!({
                 "schema": 1,
                 "backup": wanted.name,
-                "snapshot": plan.snapshot().id,
+                "snapshot": plan.from.snapshot.id,
                 "target": report.target,
-                "set_aside": report.set_aside,
+                "set_aside": report.set_aside.iter().map(|aside| json!({ "from": aside.from, "to": aside.to })).collect::<Vec<_>>(),
                 "files": report.files,
                 "bytes": report.bytes,
                 "stopped_and_started": programs.running,
             }));
         } else {
-            self.output.say(&report.to_string());
+            self.tell_restored(&report);
         }
         started?;
         Ok(Exit::Done)
@@ -589,31 +586,112 @@ impl Session<'_> {
 
     fn verify(&self, names: &[String], read_data: bool) -> Result<Exit, Failure> {
         let names = self.names(names)?;
-        let mut documents = Vec::new();
-        let mut bad = 0;
-        for name in &names {
-            for report in self.backups.verify(name, read_data, &self.progress)? {
-                if report.is_good() {
-                    self.output.say(&report.to_string());
-                } else {
-                    bad += 1;
-                    self.output.failure_text(&Failure::new(Exit::Failed, report.to_string()).help(
-                        "keep the repository as it is, make a new one ([repository.…] with another path) and back up into it now; then see what of the old can be saved with `restic repair`",
-                    ));
-                }
-                documents.push(json!({
-                    "backup": name,
-                    "repository": report.repository,
-                    "good": report.is_good(),
-                    "findings": report.findings,
-                }));
-            }
+        let depth = if read_data {
+            Depth::All
+        } else {
+            Depth::Structure
+        };
+        let report = self.backups.verify(&names, depth, &self.progress)?;
+        for repository in &report.repositories {
+            self.tell_verified(repository, depth);
         }
         if self.output.json {
-            self.output
-                .document(&json!({ "schema": 1, "verified": documents }));
+            self.output.document(&json!({
+                "schema": 1,
+                "sound": report.is_sound(),
+                "repositories": report.repositories.iter().map(|repository| json!({
+                    "repository": repository.repository,
+                    "error": repository.error.as_ref().map(ToString::to_string),
+                    "findings": repository.findings.iter().map(|f| json!({ "damage": f.damage, "what": f.what })).collect::<Vec<_>>(),
+                    "proofs": repository.proofs.iter().map(|proof| json!({
+                        "backup": proof.backup,
+                        "snapshot": proof.snapshot.id,
+                        "failure": proof.failure.as_ref().map(ToString::to_string),
+                    })).collect::<Vec<_>>(),
+                })).collect::<Vec<_>>(),
+            }));
         }
-        Ok(if bad == 0 { Exit::Done } else { Exit::Failed })
+        Ok(if report.is_sound() {
+            Exit::Done
+        } else {
+            Exit::Failed
+        })
+    }
+
+    fn tell_verified(&self, repository: &RepositoryVerify, depth: Depth) {
+        let name = &repository.repository;
+        let failed = |message: String, help: Option<&str>| {
+            self.output.failure_text(&Failure {
+                exit: Exit::Failed,
+                message,
+                help: help.map(str::to_owned),
+            });
+        };
+        if let Some(error) = &repository.error {
+            failed(format!("{name}: {error}"), error.help());
+            return;
+        }
+        let mut sound = true;
+        for finding in &repository.findings {
+            if finding.damage {
+                sound = false;
+                failed(format!("{name}: {}", finding.what), None);
+            } else {
+                self.output.warn(&format!("{name}: {}", finding.what));
+            }
+        }
+        for proof in &repository.proofs {
+            match &proof.failure {
+                Some(error) => {
+                    sound = false;
+                    failed(format!("{name}: {}: {error}", proof.backup), error.help());
+                }
+                None => self.output.say(&format!(
+                    "{name}: {}: snapshot {} was restored into a private place and is whole",
+                    proof.backup,
+                    proof.snapshot.short_id()
+                )),
+            }
+        }
+        if sound {
+            let what = match depth {
+                Depth::Structure => {
+                    "every snapshot, directory and pack is there (--read-data reads all of them)"
+                }
+                _ => "every snapshot, directory and pack is there and reads back",
+            };
+            self.output.say(&format!("{name}: {what}"));
+        } else {
+            failed(
+                format!("{name} is damaged"),
+                Some(
+                    "keep it as it is, name another path in [repository] and back up into that now; then see what of the old can be saved with `restic repair`",
+                ),
+            );
+        }
+    }
+
+    fn tell_restored(&self, report: &RestoreReport) {
+        self.output.say(&format!(
+            "restored {} ({} file{}, {}); {}",
+            report.target.display(),
+            report.files,
+            if report.files == 1 { "" } else { "s" },
+            Size(report.bytes).human(),
+            report.checked
+        ));
+        for issue in &report.issues {
+            self.output
+                .warn(&plain(&format!("{}: {}", issue.path.display(), issue.what)));
+        }
+        for aside in &report.set_aside {
+            self.output
+                .say(&format!("the old one is at {}", aside.to.display()));
+        }
+        if let Some(removal) = report.removal() {
+            self.output
+                .say(&format!("when it is not needed any more: {removal}"));
+        }
     }
 }
 
