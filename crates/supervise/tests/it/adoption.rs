@@ -107,6 +107,24 @@ fn a_job_that_is_done_is_not_done_twice() {
 
 const ROLE: &str = "SUPERVISE_TEST_DAEMON_DIR";
 
+/// Programs that come and go all the time, each of which tells when there are two of it.
+fn restless_programs(dir: &Path) -> Vec<ProgramSpec> {
+    let text = "mkdir lock-$MAINSTAY_PROCESS 2>/dev/null || echo $MAINSTAY_PROCESS >> twice; \
+                echo life; sleep 0.03; rmdir lock-$MAINSTAY_PROCESS";
+    (0..8)
+        .map(|i| {
+            let mut spec = script(dir, &format!("restless-{i}"), text);
+            spec.dir = Some(dir.to_owned());
+            spec.policy.start_secs = Duration::ZERO;
+            spec.policy.backoff = mainstay_supervise::Backoff::Exponential {
+                min: Duration::from_millis(10),
+                max: Duration::from_millis(10),
+            };
+            spec
+        })
+        .collect()
+}
+
 fn crash_programs(dir: &Path) -> Vec<ProgramSpec> {
     let mut writer = script(
         dir,
@@ -129,7 +147,11 @@ fn crash_programs(dir: &Path) -> Vec<ProgramSpec> {
 fn daemon_to_be_killed() {
     let Ok(dir) = std::env::var(ROLE) else { return };
     let dir = Path::new(&dir);
-    let supervisor = supervise(dir, crash_programs(dir), &Arc::new(Mutex::new(Vec::new())));
+    let programs = match std::env::var("SUPERVISE_TEST_RESTLESS") {
+        Ok(_) => restless_programs(dir),
+        Err(_) => crash_programs(dir),
+    };
+    let supervisor = supervise(dir, programs, &Arc::new(Mutex::new(Vec::new())));
     std::fs::write(dir.join("up"), "").unwrap();
     loop {
         std::thread::park();
@@ -137,20 +159,22 @@ fn daemon_to_be_killed() {
     }
 }
 
-fn daemon(dir: &Path) -> std::process::Child {
+fn daemon(dir: &Path, restless: bool) -> std::process::Child {
     let _ = std::fs::remove_file(dir.join("up"));
-    let child = Process::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "adoption::daemon_to_be_killed",
-            "--ignored",
-            "--nocapture",
-        ])
-        .env(ROLE, dir)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut call = Process::new(std::env::current_exe().unwrap());
+    call.args([
+        "--exact",
+        "adoption::daemon_to_be_killed",
+        "--ignored",
+        "--nocapture",
+    ])
+    .env(ROLE, dir)
+    .stdin(Stdio::null())
+    .stdout(Stdio::null());
+    if restless {
+        call.env("SUPERVISE_TEST_RESTLESS", "");
+    }
+    let child = call.spawn().unwrap();
     wait_for("the daemon", || dir.join("up").exists().then_some(()));
     child
 }
@@ -160,7 +184,7 @@ fn a_killed_daemon_costs_nothing() {
     let dir = Arc::new(tempfile::tempdir().unwrap());
     let log = dir.path().join("log/writer.stdout.log");
     let size = || std::fs::metadata(&log).map_or(0, |about| about.len());
-    let mut victim = daemon(dir.path());
+    let mut victim = daemon(dir.path(), false);
     for round in 0..6 {
         let before = size();
         wait_for("some output", || (size() > before + 1000).then_some(()));
@@ -169,7 +193,7 @@ fn a_killed_daemon_costs_nothing() {
         victim.kill().unwrap();
         victim.wait().unwrap();
         if round < 5 {
-            victim = daemon(dir.path());
+            victim = daemon(dir.path(), false);
         }
     }
     let bench = Bench::within(Arc::clone(&dir), crash_programs(dir.path()));
@@ -206,6 +230,26 @@ fn a_killed_daemon_costs_nothing() {
     for (i, line) in lines.iter().enumerate() {
         assert_eq!(*line, format!("line {i}"), "of {}", lines.len());
     }
+}
+
+/// Killed in the middle of births and deaths, at moments that are all different.
+#[test]
+fn no_moment_to_be_killed_makes_a_process_twice() {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    for round in 0..25 {
+        let mut victim = daemon(dir.path(), true);
+        std::thread::sleep(Duration::from_micros(20_000 + round * 1_730));
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+    }
+    let bench = Bench::within(Arc::clone(&dir), restless_programs(dir.path()));
+    let lives = || bench.log("restless-3.stdout.log").lines().count();
+    let before = lives();
+    assert!(before > 5, "they did live: {before}");
+    wait_for("more lives", || (lives() > before + 5).then_some(()));
+    let twice = std::fs::read_to_string(dir.path().join("twice")).unwrap_or_default();
+    assert_eq!(twice, "");
+    assert_eq!(bench.stop("all").len(), 8);
 }
 
 /// A daemon that died between the birth of a process and the note of its id.
@@ -291,4 +335,57 @@ fn two_daemons_cannot_have_one_state() {
         names: vec!["web".into()],
     });
     assert!(refused.is_ok());
+}
+
+/// A file system that is full: supervision goes on, says so, and catches up.
+#[test]
+#[ignore = "needs root: mounts a small tmpfs"]
+fn a_full_disk_stops_only_the_journal() {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let state = dir.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    let mount = |words: &[&str]| {
+        let done = Process::new(words[0])
+            .args(&words[1..])
+            .arg(&state)
+            .status()
+            .unwrap();
+        assert!(done.success(), "{words:?}");
+    };
+    mount(&["mount", "-t", "tmpfs", "-o", "size=128k", "none"]);
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let programs = || vec![program(dir.path(), "web", &["sleep", "1000"])];
+    let supervisor = supervise(&state, programs(), &events);
+    let names = vec!["web".to_owned()];
+    let restart = || {
+        let command = Command::Restart {
+            names: names.clone(),
+            wait: true,
+        };
+        supervisor.ask(command).unwrap()
+    };
+    restart();
+    let _ = std::fs::write(state.join("filler"), vec![0; 1 << 20]);
+    let seen = |wanted: fn(&Event) -> bool| events.lock().unwrap().iter().any(wanted);
+    wait_for("the journal to fail", || {
+        let mainstay_supervise::Reply::Done(outcomes) = restart() else {
+            panic!()
+        };
+        assert_eq!(outcomes[0].result, Did::Started);
+        seen(|event| matches!(event, Event::JournalFailed { .. })).then_some(())
+    });
+    restart();
+    std::fs::remove_file(state.join("filler")).unwrap();
+    wait_for("the journal to recover", || {
+        seen(|event| matches!(event, Event::JournalRecovered)).then_some(())
+    });
+    supervisor.abandon();
+    let adopted = Arc::new(Mutex::new(Vec::new()));
+    let supervisor = supervise(&state, programs(), &adopted);
+    supervisor.ask(Command::Status { names: vec![] }).unwrap();
+    let adopted = matches!(&adopted.lock().unwrap()[0], Event::Adopted { .. });
+    supervisor.ask(Command::Shutdown).unwrap();
+    assert!(supervisor.join());
+    mount(&["umount"]);
+    assert!(adopted);
 }
