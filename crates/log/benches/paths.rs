@@ -21,9 +21,11 @@ use mainstay_log::{
 
 const LINES: usize = 300_000;
 
+type Way = fn(&Path) -> Duration;
+
 fn main() {
     let dir = tempfile::tempdir().unwrap();
-    let ways: [(&str, fn(&Path) -> Duration); 4] = [
+    let ways: [(&str, Way); 4] = [
         ("write(2) of a ready line", floor),
         ("pipeline: format and rolling file", pipeline),
         ("read(2) and write(2) of a pipe, 64 KiB", copied),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mainstay_base::Clock;
-use rustix::fs::{Gid, OFlags, RenameFlags, Uid};
+use rustix::fs::{AtFlags, Gid, OFlags, RenameFlags, StatxFlags, Uid};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::error::{Error, Notice, Reason, WriteError};
@@ -544,8 +544,8 @@ impl RollingFile {
         if !self.plain {
             return Ok(());
         }
-        let metadata = self.file.metadata()?;
-        if metadata.nlink() == 0 {
+        let (size, links) = size_and_links(&self.file)?;
+        if links == 0 {
             // What went into the deleted file is gone by somebody's will; nothing more follows it.
             self.try_reopen()?;
             self.notice(
@@ -557,7 +557,6 @@ impl RollingFile {
             );
             return Ok(());
         }
-        let size = metadata.len();
         if size < self.position {
             self.notice(
                 Level::Warn,
@@ -814,6 +813,18 @@ fn parent_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
+    }
+}
+
+/// The size of a file and under how many names it is.
+///
+/// Its times are not asked for: since multigrain timestamps (Linux 6.13) a write after somebody has
+/// looked at the times must write the inode with new ones, which made each line several times dearer.
+fn size_and_links(file: &File) -> io::Result<(u64, u64)> {
+    let wanted = StatxFlags::SIZE | StatxFlags::NLINK;
+    match rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, wanted) {
+        Ok(found) => Ok((found.stx_size, found.stx_nlink.into())),
+        Err(_) => file.metadata().map(|found| (found.len(), found.nlink())),
     }
 }
 
