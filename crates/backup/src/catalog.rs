@@ -1,4 +1,4 @@
-//! What happened: runs, verifications and restores, in a SQLite database in the state directory.
+//! What happened: runs, verifications and restores, in a `SQLite` database in the state directory.
 //!
 //! The catalog answers "is all well" without a password and without opening a repository. It is never
 //! needed to restore: the repository is the truth, and a catalog that was deleted is filled again from

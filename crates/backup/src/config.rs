@@ -61,7 +61,7 @@ pub enum SourceConfig {
         /// What to leave out.
         exclude: Excludes,
     },
-    /// A SQLite database.
+    /// A `SQLite` database.
     Sqlite {
         /// The database file, absolute.
         path: PathBuf,

@@ -64,12 +64,11 @@ fn closed(mut pattern: &[u8]) -> bool {
         match pattern {
             [] => return true,
             [b'\\'] => return false,
-            [b'\\', _, rest @ ..] => pattern = rest,
             [b'[', rest @ ..] => match class_end(rest) {
                 Some(end) => pattern = &rest[end + 1..],
                 None => return false,
             },
-            [_, rest @ ..] => pattern = rest,
+            [b'\\', _, rest @ ..] | [_, rest @ ..] => pattern = rest,
         }
     }
 }

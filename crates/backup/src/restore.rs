@@ -28,7 +28,7 @@ use crate::swap::{self, Found, Move};
 use crate::verify::{fetch_file, prove};
 use crate::writer::Writer;
 
-/// Files that belong to a SQLite database beside it (<https://sqlite.org/tempfiles.html>). They go
+/// Files that belong to a `SQLite` database beside it (<https://sqlite.org/tempfiles.html>). They go
 /// where it goes: a log of the old one would be replayed into the new one.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
@@ -355,15 +355,12 @@ impl Backups {
         self.recover_restores(&plan.backup)?;
         check_space(plan, &attempt)?;
         let opened = self.repository(&plan.from.repository)?.open(progress)?;
-        let (parent, name) = match (plan.target.parent(), plan.target.file_name()) {
-            (Some(parent), Some(name)) => (parent, name),
-            _ => {
-                return Err(Error::new(
-                    ErrorKind::Internal,
-                    attempt,
-                    "the target has no name",
-                ));
-            }
+        let (Some(parent), Some(name)) = (plan.target.parent(), plan.target.file_name()) else {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                attempt,
+                "the target has no name",
+            ));
         };
         let created =
             create_parents(parent).map_err(|error| Error::io(&attempt, parent, &error))?;
@@ -416,7 +413,7 @@ impl Backups {
             } else if let Err(error) = proved {
                 progress.message(&error.to_string());
             }
-            let issues = self.dress_database(plan, opened, &new)?;
+            let issues = Self::dress_database(plan, opened, &new)?;
             let checked = "SHA-256 as stored, PRAGMA integrity_check ok".to_owned();
             (1, snapshot.bytes, checked, issues)
         } else {
@@ -527,7 +524,6 @@ impl Backups {
 
     /// Gives a restored database owner, mode and times: of the one it replaces, or as they were stored.
     fn dress_database(
-        &self,
         plan: &RestorePlan,
         opened: &dyn OpenRepository,
         new: &Path,
@@ -672,7 +668,7 @@ fn into_place(plan: &RestorePlan, new: &Path) -> Vec<Move> {
             && !above.as_os_str().is_empty()
             && fs::symlink_metadata(plan.target.join(above)).is_err()
         {
-            part = above.to_owned();
+            part = above.to_path_buf();
         }
         parts.insert(part);
     }

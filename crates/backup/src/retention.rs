@@ -103,6 +103,9 @@ pub fn decide(keep: &Keep, zone: &TimeZone, candidates: &[Candidate]) -> Vec<Ver
         .collect()
 }
 
+/// What two times must have in common to be of one period.
+type Period = fn(&jiff::Zoned) -> [i32; 4];
+
 fn apply(
     keep: &Keep,
     zone: &TimeZone,
@@ -124,7 +127,7 @@ fn apply(
             }
         }
     }
-    let periods: [(&'static str, u32, fn(&jiff::Zoned) -> [i32; 4]); 5] = [
+    let periods: [(&'static str, u32, Period); 5] = [
         ("hourly", keep.hourly, |t| {
             [
                 t.year().into(),

@@ -186,7 +186,7 @@ pub struct Facts {
     pub database: Option<DatabaseFacts>,
 }
 
-/// What is known about the file of a SQLite database.
+/// What is known about the file of a `SQLite` database.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DatabaseFacts {
     /// Its size in bytes.

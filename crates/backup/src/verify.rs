@@ -3,7 +3,7 @@
 //! The structure check finds a missing or shortened pack and a broken directory; it reads no data.
 //! Reading the data finds a flipped bit. A database is proved on top of that whatever the depth: its
 //! newest snapshot is restored into a private place, its digest compared with that of the copy it was
-//! made from, and SQLite asked to check it. Nothing of that needs the source or the catalog.
+//! made from, and `SQLite` asked to check it. Nothing of that needs the source or the catalog.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};

@@ -169,7 +169,7 @@ impl Store {
         Ok(())
     }
 
-    fn write(&self, directory: &Path, path: &Path, content: BytesList) -> io::Result<u64> {
+    fn write(directory: &Path, path: &Path, content: BytesList) -> io::Result<u64> {
         let mut name = path
             .file_name()
             .map(std::ffi::OsStr::to_os_string)
@@ -333,8 +333,7 @@ impl WriteBackend for Store {
             let error = io::Error::new(io::ErrorKind::Interrupted, "the caller asked to stop");
             return Err(self.fail("write to the repository", &path, error));
         }
-        let size = self
-            .write(&self.directory(kind, id), &path, content)
+        let size = Self::write(&self.directory(kind, id), &path, content)
             .map_err(|error| self.fail("write to the repository", &path, error))?;
         self.written.fetch_add(size, Ordering::Relaxed);
         if kind == FileType::Snapshot {

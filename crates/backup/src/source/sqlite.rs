@@ -1,7 +1,7 @@
-//! A SQLite database, copied by its own backup interface while it is in use.
+//! A `SQLite` database, copied by its own backup interface while it is in use.
 //!
 //! The copy is made inside one read transaction. In WAL mode that is a fixed snapshot: writers are not
-//! held up, and the copy never has to start over. In rollback-journal mode SQLite has no such
+//! held up, and the copy never has to start over. In rollback-journal mode `SQLite` has no such
 //! snapshot; the read lock is then held for the whole copy, and a writer's commit waits for it (the
 //! only other way, copying in steps without a lock, starts over at every write and may never end).
 //! The run says so when that took more than a second.
@@ -10,6 +10,7 @@
 //! file under the name of the database. See <https://sqlite.org/backup.html>.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
@@ -32,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Pages copied between two looks at whether the caller wants to stop: 16 MiB of the usual size.
 const STEP: i32 = 4096;
 
-/// A SQLite database as a source.
+/// A `SQLite` database as a source.
 #[derive(Debug, Clone)]
 pub struct Sqlite {
     path: PathBuf,
@@ -76,7 +77,7 @@ impl Source for Sqlite {
         };
         Ok(Box::new(Copy {
             path: self.path.clone(),
-            copy,
+            staged: copy,
             meta: file_meta,
             facts: inspected.facts,
             issues,
@@ -233,7 +234,7 @@ fn copy_pages(
 
 struct Copy {
     path: PathBuf,
-    copy: PathBuf,
+    staged: PathBuf,
     meta: Meta,
     facts: DatabaseFacts,
     issues: Issues,
@@ -251,7 +252,7 @@ impl Reading for Copy {
 
     fn entries(&self) -> Box<dyn Iterator<Item = Entry> + Send> {
         let mut entries = ancestors(&self.path, &self.issues);
-        let copy = self.copy.clone();
+        let copy = self.staged.clone();
         let path = self.path.clone();
         let issues = self.issues.clone();
         let progress = Arc::clone(&self.progress);
@@ -315,7 +316,7 @@ pub(crate) fn inspect(path: &Path) -> rusqlite::Result<Inspected> {
         if byte.is_ascii_alphanumeric() || b"/-_.".contains(byte) {
             uri.push(char::from(*byte));
         } else {
-            uri.push_str(&format!("%{byte:02x}"));
+            let _ = write!(uri, "%{byte:02x}");
         }
     }
     // Immutable: no locks, no journal, and no -wal and -shm files for a database in WAL mode.
@@ -326,10 +327,11 @@ pub(crate) fn inspect(path: &Path) -> rusqlite::Result<Inspected> {
             | OpenFlags::SQLITE_OPEN_URI
             | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    let findings: Vec<String> = connection
-        .prepare("PRAGMA integrity_check(20)")?
-        .query_map([], |row| row.get::<_, String>(0))?
-        .collect::<rusqlite::Result<_>>()?;
+    // Some damage makes the check itself fail: that is an answer too.
+    let findings = integrity(&connection).or_else(|error| match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DatabaseCorrupt) => Ok(vec![error.to_string()]),
+        _ => Err(error),
+    })?;
     let pages = number(&connection, "PRAGMA page_count")?;
     let tables = count_rows(&connection);
     let hashed = digest(path).map_err(|error| {
@@ -347,6 +349,13 @@ pub(crate) fn inspect(path: &Path) -> rusqlite::Result<Inspected> {
         },
         findings: findings.into_iter().filter(|line| line != "ok").collect(),
     })
+}
+
+fn integrity(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    connection
+        .prepare("PRAGMA integrity_check(20)")?
+        .query_map([], |row| row.get::<_, String>(0))?
+        .collect()
 }
 
 /// The one number that a statement gives.
@@ -394,12 +403,12 @@ pub(crate) fn digest(path: &Path) -> io::Result<(u64, String)> {
     }
     let mut text = String::with_capacity(64);
     for byte in hasher.finalize() {
-        text.push_str(&format!("{byte:02x}"));
+        let _ = write!(text, "{byte:02x}");
     }
     Ok((size, text))
 }
 
-/// An error of SQLite in the words of this crate.
+/// An error of `SQLite` in the words of this crate.
 pub(crate) fn database_error(attempt: String, error: &rusqlite::Error) -> Error {
     use rusqlite::ErrorCode as Code;
     let reason = error.to_string();

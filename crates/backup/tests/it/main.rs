@@ -1,0 +1,13 @@
+//! Backups from the outside: what goes in must come out, whatever happens in between.
+#![allow(clippy::unwrap_used)]
+#![allow(clippy::print_stderr, reason = "what is skipped is said")]
+
+mod bench;
+mod damage;
+mod databases;
+mod engine;
+mod faults;
+mod restores;
+mod stock;
+mod streams;
+mod trees;
