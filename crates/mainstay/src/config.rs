@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use jiff::tz::TimeZone;
 use mainstay_base::config::{Document, Section};
 use mainstay_base::{Diagnostic, Diagnostics, Resolver, Secrets, Severity, nearest};
-use mainstay_log::{Format, Retention};
+use mainstay_log::{Format, Logger, Retention};
 use mainstay_supervise::ProgramSpec;
 
 use crate::daemon::own_log_sink;
@@ -225,9 +225,10 @@ fn read_control(root: &mut Section<'_>, default_socket: PathBuf) -> Control {
 }
 
 /// What the supervision thread is given.
-pub(crate) fn supervise_settings(config: &Config) -> mainstay_supervise::Settings {
+pub(crate) fn supervise_settings(config: &Config, logger: &Logger) -> mainstay_supervise::Settings {
     let mut settings = mainstay_supervise::Settings::new(&config.host.state);
     settings.environment = config.resolver.public_environment();
+    settings.logger = Some(logger.clone());
     settings
 }
 
@@ -263,6 +264,9 @@ pub(crate) fn load(
         retain: log.retention,
     };
     let programs = mainstay_supervise::read_all(&mut root, &defaults);
+    if let Err(error) = mainstay_supervise::check(&programs) {
+        root.report(Diagnostic::error(error.to_string()));
+    }
     let backup = mainstay_backup::Config::read(&mut root, &host.name, &host.zone);
     check_stops(&root, &backup, &programs);
     root.planned(&PLANNED);

@@ -5,6 +5,7 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use mainstay_base::SystemClock;
@@ -23,6 +24,9 @@ use crate::exit::{Exit, Failure};
 use crate::facade::Facade;
 use crate::jobs;
 use crate::output::Output;
+
+/// How long the lock of a daemon that was killed may still be held on by a process it was starting.
+const HANDOVER: Duration = Duration::from_secs(5);
 
 /// The log targets of what is not a Rust path.
 const SUPERVISE: &str = "supervise";
@@ -113,7 +117,7 @@ impl Daemon {
         let listener = mainstay_control::bind(&config.control.socket, config.control.mode, group)?;
         let logger = own_log(&mut config, terminal)?;
         let (sender, events) = mpsc::unbounded_channel();
-        let settings = crate::config::supervise_settings(&config);
+        let settings = crate::config::supervise_settings(&config, &logger);
         let supervisor = Supervisor::start(
             settings,
             config.programs.clone(),
@@ -205,7 +209,7 @@ impl Daemon {
             }
         });
         // What is left of the runtime are calls whose clients are gone.
-        runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+        runtime.shutdown_timeout(Duration::from_secs(1));
         log::info!("mainstay is down");
         logger.pipeline().flush();
         if let Err(error) = lock.release() {
@@ -228,7 +232,7 @@ fn claim_state(config: &Config) -> Result<LockFile, Failure> {
             .help("set `[host] state = \"…\"` to a directory that the user who runs mainstay may write, and that has room")
     };
     mainstay_base::fs::create_dir_private(state, 0o750).map_err(|e| cannot("make", &e))?;
-    LockFile::acquire(&state.join("mainstay.pid")).map_err(|error| match error {
+    LockFile::succeed(&state.join("mainstay.pid"), HANDOVER).map_err(|error| match error {
         LockError::Held { .. } => Failure::new(
             Exit::Locked,
             format!(

@@ -404,11 +404,22 @@ impl fmt::Display for Change {
         if let Some(exit) = self.exit {
             write!(f, ", {exit}")?;
         }
-        if let Some(trouble) = &self.trouble {
+        // Trouble is told when it comes up, not once more with each attempt to get over it; and that
+        // a spawn failed has its own event just before this one.
+        let new = matches!(
+            self.to,
+            Phase::Backoff | Phase::Exited | Phase::Fatal | Phase::Unknown
+        );
+        if let Some(trouble) = self
+            .trouble
+            .as_ref()
+            .filter(|_| new && self.why != Why::SpawnFailed)
+        {
             write!(f, ": {trouble}")?;
         }
         if let Some(delay) = self.retry_in {
-            write!(f, "; again in {}", mainstay_base::format_duration(delay))?;
+            let seconds = Duration::from_secs(delay.as_millis().div_ceil(1000) as u64);
+            write!(f, "; again in {}", mainstay_base::format_duration(seconds))?;
         }
         Ok(())
     }

@@ -53,11 +53,6 @@ pub(crate) fn lives(group: i32) -> bool {
     processes().any(|pid| belonging(pid).is_some_and(|it| it.group == group && !it.zombie))
 }
 
-/// Whether there is such a process, and it is no zombie.
-pub(crate) fn runs(pid: i32) -> bool {
-    belonging(pid).is_some_and(|it| !it.zombie)
-}
-
 /// Whether the process leads its own session, as every process we start does.
 pub(crate) fn leads_session(pid: i32) -> bool {
     belonging(pid).is_some_and(|it| it.session == pid && !it.zombie)

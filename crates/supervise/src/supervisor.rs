@@ -1,20 +1,19 @@
 //! The handle through which everyone else deals with the supervision thread.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mainstay_base::{Clock, Resolver, SystemClock};
 use mainstay_log::Logger;
-use mainstay_sys::{LockError, LockFile, Wake};
+use mainstay_sys::{LockFile, Wake};
 
 use crate::command::{Command, Event, Refusal, Reply};
 use crate::error::{Error, Kind};
-use crate::group;
 use crate::journal::Journal;
 use crate::program::ProgramSpec;
 use crate::request::Message;
@@ -82,7 +81,7 @@ impl Supervisor {
             logger,
         } = settings;
         check(&programs)?;
-        let lock = acquire(&state_dir.join("programs.lock"))
+        let lock = LockFile::succeed(&state_dir.join("programs.lock"), BIRTH_TAKES_AT_MOST)
             .map_err(|error| Error::new(Kind::Locked(error), ""))?;
         let boot_id =
             mainstay_sys::boot_id().map_err(|e| Error::system("read the id of this boot", e))?;
@@ -186,24 +185,6 @@ impl Supervisor {
 impl Drop for Supervisor {
     fn drop(&mut self) {
         self.leave();
-    }
-}
-
-/// Takes the lock. One whose owner is dead is waited for: it is held on by a process that the owner
-/// was starting when it was killed, and that has a copy of the owner's descriptors until it has put
-/// its own in place. So the lock also says that no birth is half way: every process of the owner
-/// now leads its session and has its pipes, and can be found by them.
-fn acquire(path: &Path) -> Result<LockFile, LockError> {
-    let until = Instant::now() + BIRTH_TAKES_AT_MOST;
-    loop {
-        match LockFile::acquire(path) {
-            Err(LockError::Held { pid, .. })
-                if !pid.is_some_and(group::runs) && Instant::now() < until =>
-            {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            other => return other,
-        }
     }
 }
 

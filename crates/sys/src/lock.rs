@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -98,6 +99,25 @@ impl LockFile {
             };
             lock.write_pid().map_err(failed("write"))?;
             return Ok(lock);
+        }
+    }
+
+    /// As [`acquire`](Self::acquire), but a lock whose owner is dead is waited for, at most so long.
+    ///
+    /// After a SIGKILL such a lock is held on by a process that the owner was starting, which has a
+    /// copy of the owner's descriptors from its clone to its exec. So having the lock also says that
+    /// no start of the owner is half way.
+    pub fn succeed(path: &Path, patience: Duration) -> Result<Self, LockError> {
+        let until = Instant::now() + patience;
+        loop {
+            match Self::acquire(path) {
+                Err(LockError::Held { pid, .. })
+                    if !pid.is_some_and(crate::proc::runs) && Instant::now() < until =>
+                {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                other => return other,
+            }
         }
     }
 

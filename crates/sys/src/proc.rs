@@ -103,6 +103,11 @@ pub(crate) fn zombie_status(pid: i32) -> Option<ExitStatus> {
     (stat.exit_word != 0 || may_look()).then(|| ExitStatus::from_wait_word(stat.exit_word))
 }
 
+/// Whether there is such a process, and it is no zombie.
+pub(crate) fn runs(pid: i32) -> bool {
+    stat(pid).is_ok_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+}
+
 /// Clock ticks as time; their length is the same for all of `/proc`.
 pub(crate) fn ticks(count: u64) -> Duration {
     let per_second = rustix::param::clock_ticks_per_second().max(1);

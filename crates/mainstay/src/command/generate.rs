@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::CommandFactory;
 
 use crate::cli::{self, Cli};
-use crate::exit::{Exit, Failure, help};
+use crate::exit::{Exit, Failure};
 use crate::output::Output;
 
 /// Completions for a shell.
@@ -25,13 +25,19 @@ pub(crate) fn man(output: &Output, directory: &Path) -> Result<Exit, Failure> {
         )
     };
     std::fs::create_dir_all(directory).map_err(failed)?;
-    let mut root = cli::command().after_long_help(help());
+    let mut root = cli::command();
     root.build();
     let mut pages = Vec::new();
     collect(&root, "mainstay", &mut pages);
     for (name, command) in &pages {
         let mut text = Vec::new();
-        clap_mangen::Man::new(command.clone())
+        // The short help is all a man page takes; the root has more to say.
+        let long = command.get_after_long_help().cloned();
+        let command = match long {
+            Some(long) => command.clone().after_help(long),
+            None => command.clone(),
+        };
+        clap_mangen::Man::new(command)
             .title(name.to_uppercase())
             .render(&mut text)
             .map_err(failed)?;
