@@ -16,6 +16,8 @@ use crate::rolling::{rolled_files, rolled_path};
 const CHUNK: usize = 64 * 1024;
 /// How much one [`Tail::read_new`] hands over at most.
 const BUDGET: usize = 4 << 20;
+/// How often a look at all files is repeated when they are rolled meanwhile.
+const TRIES: u32 = 20;
 /// A line longer than this is handed over in parts.
 const LONG_LINE: usize = 1 << 20;
 
@@ -65,7 +67,12 @@ impl Tail {
     }
 
     fn start(&mut self) -> io::Result<Option<Open>> {
-        let Some(mut open) = Open::path(&self.path)? else {
+        // Between the two steps of a roll the path is not there; then the newest rolled file is it.
+        let newest = match Open::path(&self.path)? {
+            None => self.files()?.into_iter().next(),
+            there => there,
+        };
+        let Some(mut open) = newest else {
             return Ok(None);
         };
         open.offset = open.file.metadata()?.len();
@@ -123,34 +130,59 @@ impl Tail {
         Ok(blocks.blocks.into_iter().flatten().collect())
     }
 
-    /// The current file and all rolled ones, the newest first.
+    /// The current file and all rolled ones, the newest first. None at all if they were rolled too
+    /// fast to be looked at; the next call will find them.
     ///
-    /// They may be rolled while they are looked at. Rolling moves a file from a number to the next
-    /// higher one, and here the numbers are gone through upwards: a file is met once or twice and
-    /// never missed.
+    /// Rolling moves a file from a number to the next higher one, and here the numbers are gone
+    /// through upwards, as far as there are any by then: no file older than one that was met is
+    /// missed, a file may be met twice. But where one moves twice in the meantime, a newer one is met
+    /// after it, out of order: then the look is repeated.
     fn files(&self) -> io::Result<Vec<Open>> {
-        let last = rolled_files(&self.path)
-            .iter()
-            .map(|file| file.number)
-            .max()
-            .unwrap_or(0);
-        let mut files: Vec<Open> = Vec::new();
-        for number in 0..=last.saturating_add(2) {
-            let opened = match number {
-                0 => Open::path(&self.path)?,
-                // What is no file there was never rolled.
-                _ => match Open::path(&rolled_path(&self.path, number)) {
-                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => None,
-                    other => other?,
-                },
+        for _ in 0..TRIES {
+            let mut files: Vec<Open> = Vec::new();
+            let mut last = 0;
+            let mut number = 0;
+            loop {
+                if number > last {
+                    // Two more than there seem to be: a listing may miss a file on its way.
+                    let highest = rolled_files(&self.path)
+                        .iter()
+                        .map(|file| file.number)
+                        .max();
+                    last = highest.unwrap_or(0).saturating_add(2);
+                    if number > last {
+                        break;
+                    }
+                }
+                if let Some(open) = self.numbered(number)?
+                    && !files.iter().any(|known| known.identity == open.identity)
+                {
+                    files.push(open);
+                }
+                number += 1;
+            }
+            // A roll that was completed has put another file at the front. The files are held open,
+            // so that its number among the inodes is another too.
+            let first = match self.numbered(0)? {
+                None => self.numbered(1)?,
+                there => there,
             };
-            if let Some(open) = opened
-                && !files.iter().any(|known| known.identity == open.identity)
-            {
-                files.push(open);
+            if first.map(|open| open.identity) == files.first().map(|open| open.identity) {
+                return Ok(files);
             }
         }
-        Ok(files)
+        Ok(Vec::new())
+    }
+
+    /// The rolled file of this number, the current one for 0. What is no file was never rolled.
+    fn numbered(&self, number: u32) -> io::Result<Option<Open>> {
+        if number == 0 {
+            return Open::path(&self.path);
+        }
+        match Open::path(&rolled_path(&self.path, number)) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
+            other => other,
+        }
     }
 
     /// Appends the lines that were finished since the last call to `out`; at most a few megabytes,
@@ -165,7 +197,8 @@ impl Tail {
     fn follow(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
         let limit = out.len() + BUDGET;
         if self.current.is_none() {
-            self.current = Open::path(&self.path)?;
+            // There was nothing at the start, so all there is now is new; it may be rolled already.
+            self.current = self.files()?.pop();
         }
         while self.current.is_some() {
             if !self.drain(out, limit)? {
