@@ -32,7 +32,11 @@ pub fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let directory = own.ancestors().nth(2).unwrap();
     let path = directory.join(name);
-    assert!(path.exists(), "{} is not built: cargo build --workspace --bins", path.display());
+    assert!(
+        path.exists(),
+        "{} is not built: cargo build --workspace --bins",
+        path.display()
+    );
     path
 }
 
@@ -53,7 +57,11 @@ pub fn installed(name: &str) -> Option<PathBuf> {
 
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// Waits until the condition gives a value.
@@ -70,15 +78,27 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 
 /// Whether a process with this id exists and is not a zombie.
 pub fn alive(pid: u64) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or("").trim_start().starts_with('Z'))
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        !stat
+            .rsplit(')')
+            .next()
+            .unwrap_or("")
+            .trim_start()
+            .starts_with('Z')
+    })
 }
 
 /// One HTTP/1.0 exchange: status and body.
 pub fn http(port: u16, request: &str, body: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-    let kind = if body.is_empty() { "" } else { "Content-Type: application/x-www-form-urlencoded\r\n" };
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .ok()?;
+    let kind = if body.is_empty() {
+        ""
+    } else {
+        "Content-Type: application/x-www-form-urlencoded\r\n"
+    };
     write!(
         stream,
         "{request} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n{kind}Content-Length: {}\r\n\r\n{body}",
@@ -89,7 +109,10 @@ pub fn http(port: u16, request: &str, body: &str) -> Option<(u16, String)> {
     stream.read_to_end(&mut answer).ok()?;
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let status = answer.split(' ').nth(1)?.parse().ok()?;
-    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+    let body = answer
+        .split_once("\r\n\r\n")
+        .map(|(_, body)| body.to_owned())
+        .unwrap_or_default();
     Some((status, body))
 }
 
@@ -102,7 +125,9 @@ pub struct Sandbox {
 impl Sandbox {
     /// A sandbox whose config is `schema = 1` and this text. `@DIR@` in it is the sandbox's directory.
     pub fn new(config: &str) -> Self {
-        let sandbox = Self { directory: tempfile::tempdir().unwrap() };
+        let sandbox = Self {
+            directory: tempfile::tempdir().unwrap(),
+        };
         sandbox.config(&format!("schema = 1\n{config}"));
         sandbox
     }
@@ -121,8 +146,14 @@ impl Sandbox {
     /// A command of the binary for this sandbox's config.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary("mainstay"));
-        command.arg("-c").arg(self.path().join("mainstay.toml")).args(arguments);
-        command.env_remove("MAINSTAY_CONFIG").current_dir(self.path()).stdin(Stdio::null());
+        command
+            .arg("-c")
+            .arg(self.path().join("mainstay.toml"))
+            .args(arguments);
+        command
+            .env_remove("MAINSTAY_CONFIG")
+            .current_dir(self.path())
+            .stdin(Stdio::null());
         command
     }
 
@@ -156,7 +187,10 @@ impl Sandbox {
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut daemon = Daemon { sandbox: self, child };
+        let mut daemon = Daemon {
+            sandbox: self,
+            child,
+        };
         wait_for("the daemon to answer", || {
             if let Some(status) = daemon.child.try_wait().unwrap() {
                 panic!("the daemon ended ({status}): {}", daemon.said());
@@ -234,7 +268,11 @@ impl Drop for Daemon<'_> {
 
 /// Sends a signal by name, with kill(1).
 pub fn signal_pid(pid: u64, signal: &str) {
-    let status = Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status().unwrap();
+    let status = Command::new("kill")
+        .arg(format!("-{signal}"))
+        .arg(pid.to_string())
+        .status()
+        .unwrap();
     assert!(status.success(), "kill -{signal} {pid}: {status}");
 }
 

@@ -36,22 +36,33 @@ fn restic(sandbox: &Sandbox, restic: &Path, arguments: &[&str]) -> String {
         .args(arguments)
         .output()
         .unwrap();
-    assert!(output.status.success(), "restic {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "restic {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[test]
 fn stock_restic_lists_checks_and_restores_what_we_wrote() {
-    let Some(program) = installed("restic") else { return };
+    let Some(program) = installed("restic") else {
+        return;
+    };
     let sandbox = sandbox("");
     sandbox.done(&["backup", "init", "local"]);
     sandbox.done(&["backup", "run"]);
     sandbox.done(&["backup", "run", "files"]);
-    let listed: serde_json::Value = serde_json::from_str(&restic(&sandbox, &program, &["snapshots", "--json"])).unwrap();
+    let listed: serde_json::Value =
+        serde_json::from_str(&restic(&sandbox, &program, &["snapshots", "--json"])).unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 2, "{listed}");
     assert!(restic(&sandbox, &program, &["check", "--read-data"]).contains("no errors were found"));
     let target = sandbox.path().join("by-restic");
-    restic(&sandbox, &program, &["restore", "latest", "--target", target.to_str().unwrap()]);
+    restic(
+        &sandbox,
+        &program,
+        &["restore", "latest", "--target", target.to_str().unwrap()],
+    );
     let same = Command::new("diff")
         .args(["-r", "--no-dereference"])
         .arg(sandbox.path().join("data"))
@@ -67,7 +78,9 @@ fn list_show_verify_and_restore_elsewhere_work_without_a_daemon() {
     sandbox.done(&["backup", "init"]);
     sandbox.done(&["backup", "run", "files"]);
     let listed = sandbox.json(&["backup", "list"]);
-    let snapshots = listed["snapshots"].as_array().unwrap_or_else(|| panic!("{listed}"));
+    let snapshots = listed["snapshots"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{listed}"));
     assert_eq!(snapshots.len(), 1);
     assert_eq!(snapshots[0]["backup"], "files");
     let shown = sandbox.done(&["backup", "show", "files"]).out;
@@ -75,11 +88,33 @@ fn list_show_verify_and_restore_elsewhere_work_without_a_daemon() {
     sandbox.done(&["backup", "verify"]);
     sandbox.done(&["backup", "verify", "files", "--read-data"]);
     let target = sandbox.path().join("elsewhere");
-    sandbox.done(&["backup", "restore", "files", "latest", "--to", target.to_str().unwrap()]);
-    let same = Command::new("diff").args(["-r", "--no-dereference"]).arg(sandbox.path().join("data")).arg(&target).status().unwrap();
+    sandbox.done(&[
+        "backup",
+        "restore",
+        "files",
+        "latest",
+        "--to",
+        target.to_str().unwrap(),
+    ]);
+    let same = Command::new("diff")
+        .args(["-r", "--no-dereference"])
+        .arg(sandbox.path().join("data"))
+        .arg(&target)
+        .status()
+        .unwrap();
     assert!(same.success());
-    let again = sandbox.run(&["backup", "restore", "files", "latest", "--to", target.to_str().unwrap()]);
-    assert_ne!(again.code, 0, "a directory that is not empty is not restored into");
+    let again = sandbox.run(&[
+        "backup",
+        "restore",
+        "files",
+        "latest",
+        "--to",
+        target.to_str().unwrap(),
+    ]);
+    assert_ne!(
+        again.code, 0,
+        "a directory that is not empty is not restored into"
+    );
 }
 
 #[test]
@@ -89,19 +124,43 @@ fn restoring_in_place_asks_first_and_sets_the_old_aside() {
     sandbox.done(&["backup", "run"]);
     std::fs::write(sandbox.path().join("data/one"), "changed since").unwrap();
     let asked = sandbox.run(&["backup", "restore", "files"]);
-    assert_ne!(asked.code, 0, "without a terminal and without --yes nothing is done");
-    assert!(format!("{}{}", asked.out, asked.err).contains("--yes"), "{asked:?}");
-    assert_eq!(std::fs::read_to_string(sandbox.path().join("data/one")).unwrap(), "changed since");
+    assert_ne!(
+        asked.code, 0,
+        "without a terminal and without --yes nothing is done"
+    );
+    assert!(
+        format!("{}{}", asked.out, asked.err).contains("--yes"),
+        "{asked:?}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(sandbox.path().join("data/one")).unwrap(),
+        "changed since"
+    );
     sandbox.done(&["backup", "restore", "files", "--dry-run"]);
-    assert_eq!(std::fs::read_to_string(sandbox.path().join("data/one")).unwrap(), "changed since");
+    assert_eq!(
+        std::fs::read_to_string(sandbox.path().join("data/one")).unwrap(),
+        "changed since"
+    );
     sandbox.done(&["backup", "restore", "files", "--yes"]);
-    assert_eq!(std::fs::read_to_string(sandbox.path().join("data/one")).unwrap(), "one");
+    assert_eq!(
+        std::fs::read_to_string(sandbox.path().join("data/one")).unwrap(),
+        "one"
+    );
     let aside = std::fs::read_dir(sandbox.path())
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("data.before-restore-"))
+        .find(|path| {
+            path.file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with("data.before-restore-")
+        })
         .expect("the old data is set aside");
-    assert_eq!(std::fs::read_to_string(aside.join("one")).unwrap(), "changed since");
+    assert_eq!(
+        std::fs::read_to_string(aside.join("one")).unwrap(),
+        "changed since"
+    );
 }
 
 #[test]
@@ -109,21 +168,46 @@ fn what_goes_wrong_is_told_with_what_to_do() {
     let sandbox = sandbox("");
     let outcome = sandbox.run(&["backup", "run"]);
     assert_eq!(outcome.code, 1, "{outcome:?}");
-    assert!(outcome.err.contains("mainstay backup init local"), "{}", outcome.err);
+    assert!(
+        outcome.err.contains("mainstay backup init local"),
+        "{}",
+        outcome.err
+    );
     sandbox.done(&["backup", "init", "local"]);
-    assert_ne!(sandbox.run(&["backup", "init", "local"]).code, 0, "an existing repository is not created again");
+    assert_ne!(
+        sandbox.run(&["backup", "init", "local"]).code,
+        0,
+        "an existing repository is not created again"
+    );
     assert_eq!(sandbox.run(&["backup", "init", "nosuch"]).code, 4);
     assert_eq!(sandbox.run(&["backup", "run", "nosuch"]).code, 4);
     sandbox.done(&["backup", "run"]);
-    assert_eq!(sandbox.run(&["backup", "restore", "files", "ffffff", "--yes"]).code, 4);
+    assert_eq!(
+        sandbox
+            .run(&["backup", "restore", "files", "ffffff", "--yes"])
+            .code,
+        4
+    );
     password(&sandbox, "wrong");
-    for command in [&["backup", "run"][..], &["backup", "list"], &["backup", "verify"], &["backup", "restore", "files", "--yes"]] {
+    for command in [
+        &["backup", "run"][..],
+        &["backup", "list"],
+        &["backup", "verify"],
+        &["backup", "restore", "files", "--yes"],
+    ] {
         let outcome = sandbox.run(command);
         assert_eq!(outcome.code, 1, "{command:?}: {outcome:?}");
-        assert!(outcome.err.contains("password"), "{command:?}: {}", outcome.err);
+        assert!(
+            outcome.err.contains("password"),
+            "{command:?}: {}",
+            outcome.err
+        );
         assert!(!format!("{outcome:?}").contains("correct horse"));
     }
-    assert_eq!(std::fs::read_to_string(sandbox.path().join("data/one")).unwrap(), "one");
+    assert_eq!(
+        std::fs::read_to_string(sandbox.path().join("data/one")).unwrap(),
+        "one"
+    );
 }
 
 #[test]
@@ -137,7 +221,11 @@ fn a_failing_backup_is_loud_in_status_until_it_works_again() {
     assert_eq!(sandbox.run(&["backup", "run"]).code, 1);
     let screen = sandbox.run(&["status"]);
     assert_eq!(screen.code, 3);
-    assert!(screen.out.contains("FAILED") && screen.out.contains("password"), "{}", screen.out);
+    assert!(
+        screen.out.contains("FAILED") && screen.out.contains("password"),
+        "{}",
+        screen.out
+    );
     password(&sandbox, "correct horse battery staple");
     sandbox.done(&["backup", "run"]);
     assert_eq!(sandbox.run(&["status"]).code, 0);
@@ -154,7 +242,11 @@ fn the_schedule_runs_backups_by_itself() {
     wait_for("four scheduled runs, of which two are kept", || {
         let listed = sandbox.json(&["backup", "list"]);
         let snapshots = listed["snapshots"].as_array()?;
-        seen.extend(snapshots.iter().map(|s| s["id"].as_str().unwrap().to_owned()));
+        seen.extend(
+            snapshots
+                .iter()
+                .map(|s| s["id"].as_str().unwrap().to_owned()),
+        );
         (seen.len() >= 4 && snapshots.len() <= 3).then_some(())
     });
     let status = sandbox.json(&["status"]);
@@ -166,7 +258,10 @@ fn damage_in_the_repository_is_found() {
     let sandbox = sandbox("");
     sandbox.done(&["backup", "init", "local"]);
     sandbox.done(&["backup", "run"]);
-    let pack = packs(&sandbox.path().join("backups/data")).into_iter().next().expect("a pack");
+    let pack = packs(&sandbox.path().join("backups/data"))
+        .into_iter()
+        .next()
+        .expect("a pack");
     std::fs::set_permissions(&pack, std::fs::Permissions::from_mode(0o600)).unwrap();
     let mut bytes = std::fs::read(&pack).unwrap();
     bytes[20] ^= 1;
@@ -196,12 +291,18 @@ fn a_database_is_consistent_though_it_is_written_all_the_time() {
     let sandbox = sandbox("[backup.db]\nsqlite = { path = \"@DIR@/bank.db\" }\nto = [\"local\"]\n");
     let path = sandbox.path().join("bank.db");
     let mut connection = rusqlite::Connection::open(&path).unwrap();
-    connection.pragma_update(None, "journal_mode", "wal").unwrap();
-    connection.execute_batch("CREATE TABLE account (id INTEGER PRIMARY KEY, cents INTEGER NOT NULL)").unwrap();
+    connection
+        .pragma_update(None, "journal_mode", "wal")
+        .unwrap();
+    connection
+        .execute_batch("CREATE TABLE account (id INTEGER PRIMARY KEY, cents INTEGER NOT NULL)")
+        .unwrap();
     {
         let transaction = connection.transaction().unwrap();
         for id in 0..20_000 {
-            transaction.execute("INSERT INTO account VALUES (?1, 100)", [id]).unwrap();
+            transaction
+                .execute("INSERT INTO account VALUES (?1, 100)", [id])
+                .unwrap();
         }
         transaction.commit().unwrap();
     }
@@ -213,8 +314,18 @@ fn a_database_is_consistent_though_it_is_written_all_the_time() {
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 number += 7919;
                 let transaction = connection.transaction().unwrap();
-                transaction.execute("UPDATE account SET cents = cents - 1 WHERE id = ?1", [number % 20_000]).unwrap();
-                transaction.execute("UPDATE account SET cents = cents + 1 WHERE id = ?1", [(number * 31) % 20_000]).unwrap();
+                transaction
+                    .execute(
+                        "UPDATE account SET cents = cents - 1 WHERE id = ?1",
+                        [number % 20_000],
+                    )
+                    .unwrap();
+                transaction
+                    .execute(
+                        "UPDATE account SET cents = cents + 1 WHERE id = ?1",
+                        [(number * 31) % 20_000],
+                    )
+                    .unwrap();
                 transaction.commit().unwrap();
             }
             number
@@ -231,9 +342,18 @@ fn a_database_is_consistent_though_it_is_written_all_the_time() {
     assert_eq!(snapshots.len(), 3);
     for (number, snapshot) in snapshots.iter().enumerate() {
         let target = sandbox.path().join(format!("restored-{number}"));
-        sandbox.done(&["backup", "restore", "db", snapshot["id"].as_str().unwrap(), "--to", target.to_str().unwrap()]);
+        sandbox.done(&[
+            "backup",
+            "restore",
+            "db",
+            snapshot["id"].as_str().unwrap(),
+            "--to",
+            target.to_str().unwrap(),
+        ]);
         let restored = rusqlite::Connection::open(target.join("bank.db")).unwrap();
-        let sum: i64 = restored.query_row("SELECT SUM(cents) FROM account", [], |row| row.get(0)).unwrap();
+        let sum: i64 = restored
+            .query_row("SELECT SUM(cents) FROM account", [], |row| row.get(0))
+            .unwrap();
         assert_eq!(sum, 2_000_000, "no transfer is half in the backup");
     }
 }

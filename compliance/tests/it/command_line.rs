@@ -5,7 +5,11 @@ use std::process::Command;
 use compliance::{Sandbox, binary};
 
 fn mainstay(arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(binary("mainstay")).args(arguments).env_remove("MAINSTAY_CONFIG").output().unwrap();
+    let output = Command::new(binary("mainstay"))
+        .args(arguments)
+        .env_remove("MAINSTAY_CONFIG")
+        .output()
+        .unwrap();
     (
         output.status.code().unwrap_or(-1),
         String::from_utf8(output.stdout).unwrap(),
@@ -14,9 +18,28 @@ fn mainstay(arguments: &[&str]) -> (i32, String, String) {
 }
 
 const COMMANDS: [&str; 22] = [
-    "run", "status", "start", "stop", "restart", "signal", "logs", "check", "backup", "backup init",
-    "backup run", "backup list", "backup show", "backup restore", "backup verify", "shutdown",
-    "reopen-logs", "version", "completions", "man", "help", "",
+    "run",
+    "status",
+    "start",
+    "stop",
+    "restart",
+    "signal",
+    "logs",
+    "check",
+    "backup",
+    "backup init",
+    "backup run",
+    "backup list",
+    "backup show",
+    "backup restore",
+    "backup verify",
+    "shutdown",
+    "reopen-logs",
+    "version",
+    "completions",
+    "man",
+    "help",
+    "",
 ];
 
 #[test]
@@ -26,18 +49,31 @@ fn every_command_explains_itself_with_an_example() {
         arguments.push("--help");
         let (code, out, _) = mainstay(&arguments);
         assert_eq!(code, 0, "{command}");
-        assert!(out.contains("Example") && out.contains("mainstay"), "{command}: {out}");
+        assert!(
+            out.contains("Example") && out.contains("mainstay"),
+            "{command}: {out}"
+        );
     }
     assert!(mainstay(&["--help"]).1.contains("Exit codes:"));
 }
 
 #[test]
 fn a_wrong_command_line_is_exit_2() {
-    for arguments in [&["statsu"][..], &["status", "--jsno"], &["start"], &["signal", "HUP"], &["backup"], &[]] {
+    for arguments in [
+        &["statsu"][..],
+        &["status", "--jsno"],
+        &["start"],
+        &["signal", "HUP"],
+        &["backup"],
+        &[],
+    ] {
         let (code, _, err) = mainstay(arguments);
         assert_eq!(code, 2, "{arguments:?}: {err}");
     }
-    assert!(mainstay(&["statsu"]).2.contains("status"), "the nearest command is proposed");
+    assert!(
+        mainstay(&["statsu"]).2.contains("status"),
+        "the nearest command is proposed"
+    );
 }
 
 #[test]
@@ -45,9 +81,15 @@ fn completions_are_what_the_shells_accept() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let (code, out, _) = mainstay(&["completions", shell]);
         assert_eq!(code, 0);
-        assert!(out.contains("mainstay") && out.contains("restore"), "{shell}");
+        assert!(
+            out.contains("mainstay") && out.contains("restore"),
+            "{shell}"
+        );
         if shell == "bash" {
-            let status = Command::new("bash").args(["-n", "-c", &out]).status().unwrap();
+            let status = Command::new("bash")
+                .args(["-n", "-c", &out])
+                .status()
+                .unwrap();
             assert!(status.success(), "bash does not read its completions");
         }
     }

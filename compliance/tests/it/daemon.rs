@@ -9,7 +9,12 @@ const TWO: &str = "[program.first]\ncommand = ['sh', '-c', 'trap \"echo first en
 
 fn pids(sandbox: &Sandbox) -> Vec<u64> {
     let status = sandbox.json(&["status"]);
-    status["programs"].as_array().unwrap().iter().filter_map(|p| p["pid"].as_u64()).collect()
+    status["programs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|p| p["pid"].as_u64())
+        .collect()
 }
 
 #[test]
@@ -24,12 +29,23 @@ fn term_stops_everything_in_order_and_leaves_nothing() {
     daemon.signal("TERM");
     assert_eq!(daemon.wait(), Some(0));
     assert!(!socket.exists(), "the socket is gone");
-    assert!(processes.iter().all(|pid| !alive(*pid)), "no process is left");
+    assert!(
+        processes.iter().all(|pid| !alive(*pid)),
+        "no process is left"
+    );
     let log = |name: &str| {
-        let path = sandbox.path().join(format!(".mainstay/log/{name}.stdout.log"));
-        std::fs::metadata(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).modified().unwrap()
+        let path = sandbox
+            .path()
+            .join(format!(".mainstay/log/{name}.stdout.log"));
+        std::fs::metadata(&path)
+            .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+            .modified()
+            .unwrap()
     };
-    assert!(log("second") <= log("first"), "the second in priority ends before the first");
+    assert!(
+        log("second") <= log("first"),
+        "the second in priority ends before the first"
+    );
     assert_eq!(sandbox.run(&["status"]).code, 7, "nobody answers any more");
 }
 
@@ -39,7 +55,11 @@ fn a_second_daemon_on_the_same_state_is_refused() {
     let daemon = sandbox.start();
     let second = sandbox.run(&["run"]);
     assert_eq!(second.code, 6, "{second:?}");
-    assert!(second.err.contains(&daemon.pid().to_string()), "{}", second.err);
+    assert!(
+        second.err.contains(&daemon.pid().to_string()),
+        "{}",
+        second.err
+    );
     assert!(alive(daemon.pid()));
     sandbox.done(&["version"]);
 }
@@ -51,14 +71,33 @@ fn in_the_background_it_returns_when_the_daemon_is_up() {
     assert_eq!(outcome.code, 0, "{outcome:?}");
     // No waiting here: up is up.
     let status = sandbox.json(&["status"]);
-    let pid = status["daemon"]["pid"].as_u64().unwrap_or_else(|| panic!("{status}"));
-    let session = std::process::Command::new("ps").args(["-o", "sid=,tty=", "-p", &pid.to_string()]).output().unwrap();
+    let pid = status["daemon"]["pid"]
+        .as_u64()
+        .unwrap_or_else(|| panic!("{status}"));
+    let session = std::process::Command::new("ps")
+        .args(["-o", "sid=,tty=", "-p", &pid.to_string()])
+        .output()
+        .unwrap();
     let session = String::from_utf8(session.stdout).unwrap();
-    let own = std::process::Command::new("ps").args(["-o", "sid=", "-p", &std::process::id().to_string()]).output().unwrap();
-    assert_ne!(session.split_whitespace().next(), String::from_utf8(own.stdout).unwrap().split_whitespace().next());
+    let own = std::process::Command::new("ps")
+        .args(["-o", "sid=", "-p", &std::process::id().to_string()])
+        .output()
+        .unwrap();
+    assert_ne!(
+        session.split_whitespace().next(),
+        String::from_utf8(own.stdout)
+            .unwrap()
+            .split_whitespace()
+            .next()
+    );
     assert!(session.contains('?'), "it has no terminal: {session}");
     for fd in 0..3 {
-        assert_eq!(std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).unwrap().to_str(), Some("/dev/null"));
+        assert_eq!(
+            std::fs::read_link(format!("/proc/{pid}/fd/{fd}"))
+                .unwrap()
+                .to_str(),
+            Some("/dev/null")
+        );
     }
     sandbox.done(&["shutdown"]);
     assert!(!alive(pid));
@@ -76,7 +115,11 @@ fn in_the_background_it_says_why_it_is_not_up() {
     assert!(outcome.err.contains("help:"), "{outcome:?}");
     std::fs::remove_dir(&socket).unwrap();
     assert_eq!(sandbox.run(&["run", "--daemon"]).code, 0);
-    assert_eq!(sandbox.run(&["run", "--daemon"]).code, 6, "the second time it runs already");
+    assert_eq!(
+        sandbox.run(&["run", "--daemon"]).code,
+        6,
+        "the second time it runs already"
+    );
     sandbox.done(&["shutdown"]);
 }
 
@@ -103,9 +146,14 @@ fn after_a_kill_the_next_daemon_takes_over_what_runs() {
         whole.lines().map(|line| line.parse().unwrap()).collect()
     };
     let seen = lines().len();
-    wait_for("the log to grow again", || (lines().len() > seen + 20).then_some(()));
+    wait_for("the log to grow again", || {
+        (lines().len() > seen + 20).then_some(())
+    });
     let all = lines();
-    assert!(all.iter().copied().eq(1..=all.len() as u64), "no line is lost or doubled");
+    assert!(
+        all.iter().copied().eq(1..=all.len() as u64),
+        "no line is lost or doubled"
+    );
     // What was taken over is also looked after: it is brought back when it dies.
     signal_pid(pid, "KILL");
     wait_for("the program to be back", || {
@@ -132,14 +180,22 @@ fn the_state_is_private() {
     let sandbox = Sandbox::new(TWO);
     let _daemon = sandbox.start();
     let mode = |path: &str| {
-        std::fs::metadata(sandbox.path().join(path)).unwrap().permissions().mode() & 0o777
+        std::fs::metadata(sandbox.path().join(path))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777
     };
     assert_eq!(mode(".mainstay") & 0o007, 0);
     assert_eq!(mode(".mainstay/control.sock") & 0o007, 0);
     for entry in std::fs::read_dir(sandbox.path().join(".mainstay")).unwrap() {
         let entry = entry.unwrap();
         let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
-        assert!(mode & 0o002 == 0, "{:?} can be written by others: {mode:o}", entry.path());
+        assert!(
+            mode & 0o002 == 0,
+            "{:?} can be written by others: {mode:o}",
+            entry.path()
+        );
     }
 }
 
@@ -149,9 +205,20 @@ fn logs_are_opened_anew_after_something_moved_them() {
         "[program.tick]\ncommand = ['sh', '-c', 'while :; do echo tick; sleep 0.02; done']\nstart_secs = 0\n",
     );
     let _daemon = sandbox.start();
-    let log = sandbox.process("tick")["logs"]["stdout"].as_str().unwrap().to_owned();
-    wait_for("a first line", || std::fs::metadata(&log).is_ok_and(|m| m.len() > 0).then_some(()));
+    let log = sandbox.process("tick")["logs"]["stdout"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    wait_for("a first line", || {
+        std::fs::metadata(&log)
+            .is_ok_and(|m| m.len() > 0)
+            .then_some(())
+    });
     std::fs::rename(&log, format!("{log}.moved")).unwrap();
     sandbox.done(&["reopen-logs"]);
-    wait_for("a new file", || std::fs::metadata(&log).is_ok_and(|m| m.len() > 0).then_some(()));
+    wait_for("a new file", || {
+        std::fs::metadata(&log)
+            .is_ok_and(|m| m.len() > 0)
+            .then_some(())
+    });
 }

@@ -17,15 +17,25 @@ fn with_a_hundred_idle_programs_the_supervision_thread_sleeps() {
     let thread = std::fs::read_dir(&tasks)
         .unwrap()
         .map(|task| task.unwrap().path())
-        .find(|task| std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "supervise"))
+        .find(|task| {
+            std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "supervise")
+        })
         .expect("the supervision thread is called supervise");
     // A thread that was woken has switched: the kernel counts both kinds.
     let switches = || -> Vec<String> {
         let status = std::fs::read_to_string(thread.join("status")).unwrap();
-        status.lines().filter(|line| line.contains("ctxt_switches")).map(str::to_owned).collect()
+        status
+            .lines()
+            .filter(|line| line.contains("ctxt_switches"))
+            .map(str::to_owned)
+            .collect()
     };
     std::thread::sleep(Duration::from_millis(500));
     let before = switches();
     std::thread::sleep(Duration::from_secs(3));
-    assert_eq!(switches(), before, "the thread woke up though nothing happened");
+    assert_eq!(
+        switches(),
+        before,
+        "the thread woke up though nothing happened"
+    );
 }

@@ -17,7 +17,11 @@ pub(crate) fn shop(command: &str, port: u16) -> Sandbox {
     ));
     let password = sandbox.path().join("repository.password");
     std::fs::write(&password, "correct horse battery staple\n").unwrap();
-    Command::new("chmod").arg("600").arg(&password).status().unwrap();
+    Command::new("chmod")
+        .arg("600")
+        .arg(&password)
+        .status()
+        .unwrap();
     sandbox
 }
 
@@ -28,7 +32,9 @@ fn feedback(port: u16, words: &str) {
 }
 
 fn up(port: u16) {
-    wait_for("the shop to answer", || http(port, "GET /up", "").filter(|(status, _)| *status == 200));
+    wait_for("the shop to answer", || {
+        http(port, "GET /up", "").filter(|(status, _)| *status == 200)
+    });
 }
 
 fn tour(command: &str) {
@@ -46,7 +52,8 @@ fn tour(command: &str) {
     signal_pid(pid, "KILL");
     wait_for("the shop to be back", || {
         let process = sandbox.process("shop");
-        (process["state"] == "RUNNING" && process["pid"] != pid && process["restarts"] == 1).then_some(())
+        (process["state"] == "RUNNING" && process["pid"] != pid && process["restarts"] == 1)
+            .then_some(())
     });
     up(port);
 
@@ -65,12 +72,21 @@ fn tour(command: &str) {
     up(port);
     let (_, page) = http(port, "GET /feedback", "").unwrap();
     assert!(page.contains("first-words"), "the old content is back");
-    assert!(!page.contains("after-the-backup"), "what came after the backup is not");
-    assert_eq!(std::fs::read_to_string(&upload).unwrap(), "a picture worth keeping");
+    assert!(
+        !page.contains("after-the-backup"),
+        "what came after the backup is not"
+    );
+    assert_eq!(
+        std::fs::read_to_string(&upload).unwrap(),
+        "a picture worth keeping"
+    );
     let (status, text) = http(port, "GET /uploads/picture.txt", "").unwrap();
     assert_eq!((status, text.as_str()), (200, "a picture worth keeping"));
     let screen = sandbox.done(&["status"]).out;
-    assert!(screen.contains("shop-db") && screen.contains("RUNNING"), "{screen}");
+    assert!(
+        screen.contains("shop-db") && screen.contains("RUNNING"),
+        "{screen}"
+    );
 }
 
 #[test]
@@ -80,8 +96,13 @@ fn the_tour_with_the_rust_shop() {
 
 #[test]
 fn the_tour_with_the_python_twin() {
-    let Some(python) = installed("python3") else { return };
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/shop/python/shop.py");
+    let Some(python) = installed("python3") else {
+        return;
+    };
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../examples/shop/python/shop.py"
+    );
     tour(&format!("['{}', '{script}']", python.display()));
 }
 

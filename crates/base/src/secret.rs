@@ -282,7 +282,8 @@ impl std::error::Error for SecretError {}
 
 /// A string of the config in which `${secret.NAME}` and `${env.NAME}` stand for values.
 ///
-/// `$$` is a plain dollar sign. There is no other templating.
+/// `$${` is a plain `${`; any other dollar sign stands for itself, so that `$$` and `$HOME` reach a
+/// shell as they are. There is no other templating.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template(Vec<Part>);
 
@@ -311,8 +312,8 @@ impl Template {
         while let Some(at) = rest.find('$') {
             literal.push_str(&rest[..at]);
             rest = &rest[at + 1..];
-            if let Some(after) = rest.strip_prefix('$') {
-                literal.push('$');
+            if let Some(after) = rest.strip_prefix("${") {
+                literal.push_str("${");
                 rest = after;
             } else if let Some(after) = rest.strip_prefix('{') {
                 let end = after.find('}').ok_or("`${` without its `}`")?;
@@ -371,7 +372,7 @@ impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for part in &self.0 {
             match part {
-                Part::Literal(text) => f.write_str(&text.replace('$', "$$"))?,
+                Part::Literal(text) => f.write_str(&text.replace("${", "$${"))?,
                 Part::Secret(name) => write!(f, "${{secret.{name}}}")?,
                 Part::Env(name) => write!(f, "${{env.{name}}}")?,
             }
@@ -385,7 +386,7 @@ impl FromValue for Template {
         let template = Self::parse(value.as_str()?).map_err(|why| {
             Diagnostic::error(why)
                 .at(value.place())
-                .help("write `$$` for a dollar sign, ${secret.NAME} for a name in [secret], ${env.NAME} for a variable")
+                .help("write `$${` for a plain `${`, ${secret.NAME} for a name in [secret], ${env.NAME} for a variable")
         })?;
         value.note_references(&template);
         Ok(template)
@@ -422,7 +423,8 @@ mod tests {
             ("plain", Some("plain")),
             ("", Some("")),
             ("x:${secret.p}@${env.HOME}", Some("x:s3cret@/h")),
-            ("$$5 and $x", Some("$5 and $x")),
+            ("$$5 and $x", Some("$$5 and $x")),
+            ("echo $${HOME} $$ $", Some("echo ${HOME} $$ $")),
             ("${secret.p}${secret.p}", Some("s3crets3cret")),
             ("${secret.q}", None),
             ("${env.NOPE}", None),
