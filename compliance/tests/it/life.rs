@@ -128,8 +128,8 @@ fn the_last_bytes_before_the_end_are_kept() {
     let _daemon = sandbox.start();
     let process = sandbox.in_state("once", "EXITED");
     let log = process["logs"]["stdout"].as_str().unwrap().to_owned();
-    let expected: String = (1..=20000).map(|n| format!("{n}\n")).collect::<String>()
-        + "the very last, without newline";
+    let numbers: Vec<String> = (1..=20_000).map(|n| n.to_string()).collect();
+    let expected = numbers.join("\n") + "\nthe very last, without newline";
     wait_for("all output to be in the log", || {
         (std::fs::read_to_string(&log).unwrap() == expected).then_some(())
     });

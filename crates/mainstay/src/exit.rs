@@ -1,5 +1,6 @@
 //! The one table of exit codes.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 /// How a command ended. The numbers are part of the interface: scripts test them.
@@ -71,7 +72,8 @@ impl From<Exit> for ExitCode {
 pub(crate) fn help() -> String {
     let mut text = String::from("Exit codes:\n");
     for (exit, meaning) in TABLE {
-        text.push_str(&format!("  {:>2}  {meaning}\n", exit as u8));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {:>2}  {meaning}", exit as u8);
     }
     text
 }

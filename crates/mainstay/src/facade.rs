@@ -562,7 +562,7 @@ impl Daemon for Facade {
     fn audit(&self, entry: AuditEntry) {
         match entry.outcome {
             AuditOutcome::Done | AuditOutcome::Partly { .. } => {
-                log::info!(target: "audit", "{entry}")
+                log::info!(target: "audit", "{entry}");
             }
             _ => log::warn!(target: "audit", "{entry}"),
         }

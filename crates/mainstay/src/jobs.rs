@@ -15,7 +15,7 @@ use crate::facade::Facade;
 use crate::timetable::Timetable;
 
 /// The wall clock may be set by hand or by NTP: a wait for it is never longer than this.
-const LOOK: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_mins(1);
 
 /// What of a failed run's last words goes to the log.
 const LAST_WORDS: usize = 4096;

@@ -82,7 +82,7 @@ fn dispatch(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Backup(backup) => command::backup::run(cli, output, backup),
         Command::Shutdown => command::program::shutdown(cli, output),
         Command::ReopenLogs => command::program::reopen_logs(cli, output),
-        Command::Version => command::version::run(cli, output),
+        Command::Version => Ok(command::version::run(cli, output)),
         Command::Completions { shell } => Ok(command::generate::completions(output, *shell)),
         Command::Man { directory } => command::generate::man(output, directory),
     }

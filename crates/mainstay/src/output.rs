@@ -49,6 +49,10 @@ impl Output {
     }
 
     /// Writes to standard output. A reader that went away (`| head`) is no fault.
+    #[allow(
+        clippy::unused_self,
+        reason = "all that is said goes through a value one can pass on"
+    )]
     pub(crate) fn print(&self, text: &str) {
         let _ = io::stdout().lock().write_all(text.as_bytes());
     }
@@ -69,6 +73,7 @@ impl Output {
     }
 
     /// Writes to standard error.
+    #[allow(clippy::unused_self, reason = "as print")]
     pub(crate) fn print_error(&self, text: &str) {
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }

@@ -418,7 +418,8 @@ impl fmt::Display for Change {
             write!(f, ": {trouble}")?;
         }
         if let Some(delay) = self.retry_in {
-            let seconds = Duration::from_secs(delay.as_millis().div_ceil(1000) as u64);
+            let seconds =
+                Duration::from_secs(delay.as_secs() + u64::from(delay.subsec_nanos() > 0));
             write!(f, "; again in {}", mainstay_base::format_duration(seconds))?;
         }
         Ok(())

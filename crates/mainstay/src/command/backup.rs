@@ -337,7 +337,7 @@ impl Session<'_> {
                     Weight::Missing => self
                         .output
                         .warn(&format!("not in the snapshot: {}", plain(&line))),
-                    _ => self.output.warn(&plain(&line)),
+                    Weight::Warning => self.output.warn(&plain(&line)),
                 }
             }
             for note in &run.notes {
@@ -460,7 +460,8 @@ impl Session<'_> {
                     match &item.kind {
                         mainstay_backup::ItemKind::Directory => path.push('/'),
                         mainstay_backup::ItemKind::Symlink(target) => {
-                            path.push_str(&format!(" -> {}", plain(&target.to_string_lossy())));
+                            path.push_str(" -> ");
+                            path.push_str(&plain(&target.to_string_lossy()));
                         }
                         _ => {}
                     }

@@ -64,7 +64,7 @@ fn report(output: &Output, document: &ActionDocument) -> Exit {
 }
 
 /// How long a shutdown may take before the command stops waiting: programs have their own limits.
-const SHUTDOWN: Duration = Duration::from_secs(600);
+const SHUTDOWN: Duration = Duration::from_mins(10);
 
 /// Ends the daemon and waits until it is gone.
 pub(crate) fn shutdown(cli: &Cli, output: &Output) -> Result<Exit, Failure> {

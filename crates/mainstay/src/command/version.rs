@@ -2,11 +2,11 @@
 
 use crate::cli::Cli;
 use crate::command;
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
 use crate::output::Output;
 
 /// The version of this binary, and of the daemon if one answers.
-pub(crate) fn run(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
+pub(crate) fn run(cli: &Cli, output: &Output) -> Exit {
     let own = env!("CARGO_PKG_VERSION");
     // Without a config or a daemon there is still a version to show.
     let daemon = command::client(cli)
@@ -24,5 +24,5 @@ pub(crate) fn run(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
             output.say(&format!("daemon {} (pid {})", daemon.version, daemon.pid));
         }
     }
-    Ok(Exit::Done)
+    Exit::Done
 }
