@@ -26,11 +26,11 @@
 mod reading;
 mod store;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use jiff::tz::TimeZone;
 use mainstay_base::{Resolver, Template};
@@ -63,6 +63,20 @@ pub struct Restic {
     path: PathBuf,
     password: Template,
     resolver: Resolver,
+    keys: Keys,
+}
+
+/// The master keys of repositories that were opened, by name. A password is made slow to try on
+/// purpose (half a second and 128 MiB), and most commands open a repository more than once.
+#[derive(Clone, Default)]
+pub(crate) struct Keys(Arc<Mutex<BTreeMap<String, MasterKey>>>);
+
+impl Keys {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, MasterKey>> {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
 }
 
 impl Restic {
@@ -73,7 +87,15 @@ impl Restic {
             path,
             password,
             resolver,
+            keys: Keys::default(),
         }
+    }
+
+    /// The same, with the keys that were found before.
+    #[must_use]
+    pub(crate) fn with_keys(mut self, keys: Keys) -> Self {
+        self.keys = keys;
+        self
     }
 
     fn attempt(&self, verb: &str) -> String {
@@ -301,17 +323,30 @@ impl Repository for Restic {
                 .with_help("check `path` in the config"));
             }
         }
-        let credentials = self.credentials("open")?;
         let (store, repository) = self.repository(progress)?;
-        let opened = repository
-            .open(&credentials)
-            .map_err(|error| self.translate("open", &store, &error))?;
-        Ok(Box::new(Opened {
-            name: self.name.clone(),
-            key: opened.key(),
-            store,
-            progress: Arc::clone(progress),
-        }))
+        let known = self.keys.lock().get(&self.name).cloned();
+        let opened = |key: MasterKey, store: Arc<Store>| {
+            Box::new(Opened {
+                name: self.name.clone(),
+                key,
+                store,
+                progress: Arc::clone(progress),
+            })
+        };
+        // A key that does not fit any more is that of a repository that was there before.
+        if let Some(key) = known
+            && raw(&store, progress)
+                .and_then(|repository| repository.open(&Credentials::Masterkey(key.clone())))
+                .is_ok()
+        {
+            return Ok(opened(key, store));
+        }
+        let key = repository
+            .open(&self.credentials("open")?)
+            .map_err(|error| self.translate("open", &store, &error))?
+            .key();
+        self.keys.lock().insert(self.name.clone(), key.clone());
+        Ok(opened(key, store))
     }
 }
 
@@ -336,10 +371,25 @@ impl Opened {
         verb: &str,
         work: impl FnOnce(rustic_core::Repository<OpenStatus>) -> Outcome<T>,
     ) -> Result<T, Error> {
-        raw(&self.store, &self.progress)
-            .and_then(|repository| repository.open(&Credentials::Masterkey(self.key.clone())))
-            .and_then(work)
-            .map_err(|error| translate(&self.attempt(verb), &self.store, &error))
+        let whole = || {
+            raw(&self.store, &self.progress)
+                .and_then(|repository| repository.open(&Credentials::Masterkey(self.key.clone())))
+                .and_then(work)
+        };
+        // What the library panics on (a worker thread that is gone, an index it did not expect) is an
+        // error of this one operation, not the end of the process.
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(whole)) {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(translate(&self.attempt(verb), &self.store, &error)),
+            Err(_) => Err(self.store.failure().unwrap_or_else(|| {
+                Error::new(
+                    ErrorKind::Internal,
+                    self.attempt(verb),
+                    "a fault in the library that reads and writes it",
+                )
+                .with_help("`mainstay backup verify` says whether the repository is sound; please report it")
+            })),
+        }
     }
 
     /// The snapshot with the tag that says that something is missing from it, in place of itself.

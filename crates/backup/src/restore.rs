@@ -20,7 +20,8 @@ use mainstay_base::Size;
 
 use crate::catalog::with_suffix;
 use crate::error::{Error, ErrorKind};
-use crate::progress::Progress;
+use crate::lock;
+use crate::progress::{Progress, Quiet};
 use crate::repository::{ItemKind, OpenRepository, Repository, Snapshot, Visit};
 use crate::run::{Backups, Located, Selector, Staging, backup_lock};
 use crate::source::{Issue, Weight};
@@ -229,6 +230,9 @@ impl Backups {
             warnings: Vec::new(),
         };
         if in_place {
+            if plan.only.is_empty() {
+                refuse_mount_point(&plan.target, &attempt)?;
+            }
             plan.set_aside = self.asides(&plan, database);
         }
         plan.warnings = self.warnings(&plan, database);
@@ -402,19 +406,31 @@ impl Backups {
         rename: &mut dyn FnMut(&Path, &Path) -> io::Result<()>,
     ) -> Result<RestoreReport, Error> {
         let snapshot = &plan.from.snapshot;
-        let staging = Staging::new(&parent.join(staging_name(name)))?;
+        // Parts are moved into the directory itself, which may be a file system of its own.
+        let beside = if plan.in_place && !plan.only.is_empty() && plan.target.is_dir() {
+            &plan.target
+        } else {
+            parent
+        };
+        let staging = Staging::new(&beside.join(staging_name(name)))?;
         let new = staging.path().join("new");
         let (files, bytes, checked, issues) = if database {
             fetch_file(opened, snapshot, &new, progress)?;
             let proved = prove(snapshot, &new);
-            // Beside the live database a damaged one is worth having: it is not put over it.
-            if plan.in_place {
-                proved?;
-            } else if let Err(error) = proved {
-                progress.message(&error.to_string());
-            }
-            let issues = Self::dress_database(plan, opened, &new)?;
-            let checked = "SHA-256 as stored, PRAGMA integrity_check ok".to_owned();
+            let mut issues = Self::dress_database(plan, opened, &new)?;
+            let checked = match proved {
+                Ok(()) => "SHA-256 as stored, PRAGMA integrity_check ok".to_owned(),
+                // It is never put over the live one; elsewhere a damaged one is better than none.
+                Err(error) if plan.in_place => return Err(error),
+                Err(error) => {
+                    issues.push(Issue {
+                        weight: Weight::Missing,
+                        path: plan.target.clone(),
+                        what: error.reason().to_owned(),
+                    });
+                    format!("NOT sound: {}", error.reason())
+                }
+            };
             (1, snapshot.bytes, checked, issues)
         } else {
             let mut writer = Writer::new(&new, &plan.only, attempt, progress);
@@ -496,7 +512,38 @@ impl Backups {
         Err(error)
     }
 
-    /// Puts right what a crash in the middle of a swap left behind. The caller holds the lock.
+    /// Puts right what crashes in the middle of restores left behind, for all backups; returns the
+    /// backups that were put right.
+    ///
+    /// A daemon calls this before it starts programs: one that finds its data missing may begin anew.
+    /// A restore that is under way elsewhere is left alone.
+    pub fn recover(&self) -> Result<Vec<String>, Error> {
+        let mut recovered = Vec::new();
+        let quiet: Arc<dyn Progress> = Arc::new(Quiet);
+        for backup in &self.config.backups {
+            if self.catalog.unfinished_restores(&backup.name)?.is_empty() {
+                continue;
+            }
+            let attempt = format!("recover a restore of `{}`", backup.name);
+            match lock::acquire(
+                &self.locks(),
+                &backup_lock(&backup.name),
+                &attempt,
+                Duration::ZERO,
+                quiet.as_ref(),
+            ) {
+                Ok(_lock) => {
+                    self.recover_restores(&backup.name)?;
+                    recovered.push(backup.name.clone());
+                }
+                Err(error) if error.kind() == ErrorKind::Locked => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(recovered)
+    }
+
+    /// The same for one backup. The caller holds the lock.
     fn recover_restores(&self, backup: &str) -> Result<(), Error> {
         for unfinished in self.catalog.unfinished_restores(backup)? {
             let found = swap::recover(&unfinished.moves, &mut |from, to| fs::rename(from, to));
@@ -735,6 +782,20 @@ fn check_space(plan: &RestorePlan, attempt: &str) -> Result<(), Error> {
     .with_help(
         "the old is kept until you remove it, so there must be room for both; free some, or restore into another file system",
     ))
+}
+
+/// A mount point cannot be renamed, and what is beside it is another file system.
+fn refuse_mount_point(target: &Path, attempt: &str) -> Result<(), Error> {
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
+    match (device(target), target.parent().map(device)) {
+        (Ok(inside), Some(Ok(outside))) if inside != outside => Err(Error::new(
+            ErrorKind::Io,
+            attempt,
+            format!("{} is a mount point, which cannot be set aside", target.display()),
+        )
+        .with_help("restore into an empty directory on that file system and move the content, or restore single parts of it in place")),
+        _ => Ok(()),
+    }
 }
 
 /// Writes everything of a file system to its disk: one call instead of one for each file.

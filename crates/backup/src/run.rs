@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::lock::{self, Held};
 use crate::progress::Progress;
 use crate::repository::{Draft, Item, OpenRepository, Repository, Snapshot, Visit};
-use crate::restic::Restic;
+use crate::restic::{Keys, Restic};
 use crate::retention::{self, Candidate};
 use crate::source::files::Files;
 use crate::source::sqlite::Sqlite;
@@ -38,6 +38,7 @@ pub struct Backups {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) catalog: Catalog,
     patience: Duration,
+    keys: Keys,
 }
 
 impl std::fmt::Debug for Backups {
@@ -139,6 +140,7 @@ impl Backups {
             clock,
             catalog,
             patience: Duration::ZERO,
+            keys: Keys::default(),
         })
     }
 
@@ -187,7 +189,8 @@ impl Backups {
             config.path.clone(),
             config.password.clone(),
             self.resolver.clone(),
-        ))
+        )
+        .with_keys(self.keys.clone()))
     }
 
     pub(crate) fn locks(&self) -> PathBuf {

@@ -202,6 +202,33 @@ fn the_second_backup_of_a_database_stores_little() {
 }
 
 #[test]
+fn a_journal_that_a_crash_left_is_rolled_back() {
+    let bench = Bench::new();
+    let path = bench.path("shop.db");
+    let live_path = bench.path("live.db");
+    bank(&live_path, "delete");
+    // A transaction that has spilled into the file, frozen in the middle.
+    let live = Connection::open(&live_path).unwrap();
+    live.execute_batch("PRAGMA cache_size=5; BEGIN; UPDATE accounts SET money = 0, padding = '';")
+        .unwrap();
+    fs::copy(&live_path, &path).unwrap();
+    fs::copy(bench.path("live.db-journal"), bench.path("shop.db-journal")).unwrap();
+    drop(live);
+    // Without its journal the file would be the half of a transaction.
+    fs::copy(&path, bench.path("half.db")).unwrap();
+    let half: rusqlite::Result<i64> = Connection::open(bench.path("half.db")).unwrap().query_row(
+        "SELECT sum(money) FROM accounts",
+        [],
+        |row| row.get(0),
+    );
+    assert_ne!(half, Ok(TOTAL));
+    let backups = bench.ready(DATABASE);
+    run_ok(&backups, "db");
+    restore(&backups, &request("db", Target::Into(bench.path("back")))).unwrap();
+    assert_eq!(invariant(&bench.path("back/shop.db")).0, TOTAL);
+}
+
+#[test]
 fn a_file_that_is_no_database_is_refused() {
     let bench = Bench::new();
     fs::write(bench.path("shop.db"), vec![9; 10_000]).unwrap();

@@ -248,6 +248,25 @@ fn a_restore_without_room_is_refused_before_it_begins() {
 }
 
 #[test]
+fn a_mount_point_is_refused_whole_and_restored_in_parts() {
+    let bench = Bench::new();
+    let Some(_small) = Small::mount(&bench.path("data"), "8m") else {
+        return;
+    };
+    fs::write(bench.path("data/file"), "old").unwrap();
+    let backups = bench.ready(FILES);
+    run_ok(&backups, "files");
+    let mut wanted = request("files", Target::InPlace);
+    let error = backups.plan_restore(&wanted, &quiet()).unwrap_err();
+    assert!(error.to_string().contains("mount point"), "{error}");
+    fs::write(bench.path("data/file"), "new").unwrap();
+    wanted.only = vec!["file".into()];
+    restore(&backups, &wanted).unwrap();
+    assert_eq!(fs::read(bench.path("data/file")).unwrap(), b"old");
+    bench.assert_clean();
+}
+
+#[test]
 fn a_full_state_directory_fails_a_database_run_clearly() {
     let bench = Bench::new();
     let Some(_small) = Small::mount(&bench.path("state"), "3m") else {

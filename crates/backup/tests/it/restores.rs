@@ -242,6 +242,15 @@ fn a_failure_between_the_renames_puts_the_old_back() {
 
 #[test]
 fn a_crash_between_the_renames_is_put_right_by_the_next_restore() {
+    crash_between_the_renames(false);
+}
+
+#[test]
+fn a_crash_between_the_renames_is_put_right_on_demand() {
+    crash_between_the_renames(true);
+}
+
+fn crash_between_the_renames(by_hand: bool) {
     let bench = Bench::new();
     let backups = crashed_database(&bench);
     let plan = backups.plan_restore(&in_place("db"), &quiet()).unwrap();
@@ -259,6 +268,11 @@ fn a_crash_between_the_renames_is_put_right_by_the_next_restore() {
     assert!(!bench.path("shop.db").exists());
     drop(backups);
     let backups = bench.backups(DATABASE);
+    if by_hand {
+        assert_eq!(backups.recover().unwrap(), ["db"]);
+        assert!(bench.path("shop.db").exists() && bench.path("shop.db-wal").exists());
+        assert!(backups.recover().unwrap().is_empty());
+    }
     let report = restore(&backups, &in_place("db")).unwrap();
     assert_eq!(accounts(&bench.path("shop.db")), 200);
     assert_eq!(
