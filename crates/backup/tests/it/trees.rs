@@ -357,3 +357,121 @@ fn files_that_change_meanwhile_are_told_apart() {
     assert!(issues[1].1.starts_with("a-grows changed while"));
     assert!(issues[2].1.starts_with("c-vanishes vanished"));
 }
+
+/// Not a test of its own for root: the one below runs it as somebody else.
+#[test]
+fn helper_that_may_not_read_everything() {
+    if rustix::process::geteuid().is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let data = bench.path("data");
+    fs::create_dir_all(data.join("closed")).unwrap();
+    for name in ["open", "secret", "closed/inside"] {
+        fs::write(data.join(name), name).unwrap();
+    }
+    let backups = bench.ready(&format!("{FILES}keep = {{ last = 1 }}\n"));
+    let complete = run_ok(&backups, "files");
+    let close = |name: &str, mode| {
+        fs::set_permissions(data.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    close("secret", 0o000);
+    close("closed", 0o000);
+    bench.advance(1);
+    let report = run(&backups, "files");
+    assert_eq!(report.outcome, Outcome::Partial);
+    let done = &report.repositories[0];
+    let said: Vec<String> = done
+        .issues
+        .iter()
+        .map(|issue| {
+            format!(
+                "{} {}",
+                issue.path.file_name().unwrap().display(),
+                issue.what
+            )
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "closed permission denied; not stored",
+            "secret permission denied; not stored"
+        ]
+    );
+    // It says so itself, removes nothing, and is not what "latest" means.
+    assert!(done.forgotten.is_empty());
+    let listing = backups.list(None, None, &quiet()).unwrap();
+    let flags: Vec<bool> = listing
+        .snapshots
+        .iter()
+        .map(|s| s.snapshot.complete)
+        .collect();
+    assert_eq!(flags, [true, false]);
+    let latest = backups
+        .find("files", &Selector::Latest, None, &quiet())
+        .unwrap();
+    assert_eq!(latest.snapshot.id, complete);
+    let status = backups.status().unwrap().remove(0);
+    assert!(status.last_error.unwrap().contains("(and 1 more)"));
+    restore(
+        &backups,
+        &request("files", Target::Into(bench.path("back"))),
+    )
+    .unwrap();
+    assert_eq!(fs::read(bench.path("back/secret")).unwrap(), b"secret");
+    close("closed", 0o755);
+    close("secret", 0o644);
+    bench.advance(1);
+    // The complete run after it removes both.
+    run_ok(&backups, "files");
+    assert_eq!(
+        backups.list(None, None, &quiet()).unwrap().snapshots.len(),
+        1
+    );
+    // A repository that may not be written to says who is in the way.
+    fs::set_permissions(
+        bench.path("repo/snapshots"),
+        fs::Permissions::from_mode(0o500),
+    )
+    .unwrap();
+    bench.advance(1);
+    let report = run(&backups, "files");
+    let error = report.repositories[0].error.as_ref().unwrap();
+    assert_eq!(error.kind(), mainstay_backup::ErrorKind::Denied, "{error}");
+    assert!(error.to_string().contains("repo/snapshots"), "{error}");
+    assert_eq!(report.outcome, Outcome::Failed);
+    eprintln!("looked at as somebody who is not root");
+}
+
+#[test]
+fn what_may_not_be_read_makes_the_run_partial() {
+    let binary = std::env::current_exe().unwrap();
+    let mut command = if rustix::process::geteuid().is_root() {
+        let mut command = std::process::Command::new("setpriv");
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(&binary);
+        command
+    } else {
+        std::process::Command::new(&binary)
+    };
+    let output = command
+        .args([
+            "--exact",
+            "trees::helper_that_may_not_read_everything",
+            "--nocapture",
+        ])
+        .output();
+    let Ok(output) = output else {
+        eprintln!("skipped: setpriv(1) is not installed");
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if said.contains("setpriv: failed to execute") {
+        eprintln!("skipped: somebody else may not run {}", binary.display());
+        return;
+    }
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("looked at as somebody"), "{said}");
+}
