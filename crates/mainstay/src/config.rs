@@ -55,17 +55,20 @@ pub(crate) struct Control {
     pub(crate) group: Option<String>,
 }
 
-/// Where a config has its state and socket when it does not say (ARCHITECTURE.md, decision 1).
-fn default_places(config: &Path) -> (PathBuf, PathBuf) {
+/// Where a config has its state when it does not say (ARCHITECTURE.md, decision 1).
+fn default_state(config: &Path) -> PathBuf {
     if config.starts_with("/etc") {
-        return (
-            PathBuf::from("/var/lib/mainstay"),
-            PathBuf::from("/run/mainstay.sock"),
-        );
+        return PathBuf::from("/var/lib/mainstay");
     }
-    let state = config.parent().unwrap_or(Path::new("/")).join(".mainstay");
-    let socket = state.join("control.sock");
-    (state, socket)
+    config.parent().unwrap_or(Path::new("/")).join(".mainstay")
+}
+
+/// Where a config has its socket when it does not say.
+fn default_socket(config: &Path, state: &Path) -> PathBuf {
+    if config.starts_with("/etc") {
+        return PathBuf::from("/run/mainstay.sock");
+    }
+    state.join("control.sock")
 }
 
 /// The config that is meant: the one that was named, else the one here, else the system's.
@@ -253,10 +256,9 @@ pub(crate) fn load(
 ) -> Result<Config, Diagnostics> {
     let document = document(path)?;
     let mut root = document.root();
-    let (default_state, default_socket) = default_places(path);
     read_schema(&mut root);
-    let host = read_host(&mut root, default_state);
-    let control = read_control(&mut root, default_socket);
+    let host = read_host(&mut root, default_state(path));
+    let control = read_control(&mut root, default_socket(path, &host.state));
     let resolver = Resolver::new(Secrets::read(&mut root), environment);
     let log = read_log(&mut root, &host, colours);
     let defaults = mainstay_supervise::Defaults {
@@ -312,8 +314,9 @@ fn check_stops(root: &Section<'_>, backup: &mainstay_backup::Config, programs: &
 /// runs must stay reachable while its config is being edited.
 pub(crate) fn socket(path: &Path) -> Result<PathBuf, Diagnostics> {
     let document = document(path)?;
-    let (_, default_socket) = default_places(path);
-    Ok(read_control(&mut document.root(), default_socket).socket)
+    let mut root = document.root();
+    let host = read_host(&mut root, default_state(path));
+    Ok(read_control(&mut root, default_socket(path, &host.state)).socket)
 }
 
 #[cfg(test)]
@@ -341,16 +344,20 @@ mod tests {
 
     #[test]
     fn default_places_follow_from_where_the_config_is() {
+        let system = Path::new("/etc/mainstay/mainstay.toml");
+        assert_eq!(default_state(system), Path::new("/var/lib/mainstay"));
         assert_eq!(
-            default_places(Path::new("/etc/mainstay/mainstay.toml")),
-            (
-                PathBuf::from("/var/lib/mainstay"),
-                PathBuf::from("/run/mainstay.sock")
-            )
+            default_socket(system, Path::new("/var/x")),
+            Path::new("/run/mainstay.sock")
         );
+        let own = default_state(Path::new("/srv/shop/mainstay.toml"));
+        assert_eq!(own, Path::new("/srv/shop/.mainstay"));
         assert_eq!(
-            default_places(Path::new("/srv/shop/mainstay.toml")).0,
-            Path::new("/srv/shop/.mainstay")
+            default_socket(
+                Path::new("/srv/shop/mainstay.toml"),
+                Path::new("/srv/state")
+            ),
+            Path::new("/srv/state/control.sock")
         );
     }
 

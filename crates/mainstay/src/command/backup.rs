@@ -707,12 +707,6 @@ struct Stops {
 impl Stops {
     fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        if !self.running.is_empty() {
-            lines.push(format!(
-                "stopped meanwhile, then started again: {}",
-                self.running.join(", ")
-            ));
-        }
         if self.absent {
             lines.push("no daemon answers, so that no program is stopped for it".to_owned());
         }
