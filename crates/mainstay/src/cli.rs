@@ -187,10 +187,13 @@ pub(crate) enum Backup {
     },
 
     /// Back up now
-    #[command(after_help = "Example:\n  mainstay backup run\n  mainstay backup run db")]
+    #[command(after_help = "Example:\n  mainstay backup run\n  mainstay backup run db --wait 10m")]
     Run {
         /// Names from [backup]; without one, all
         names: Vec<String>,
+        /// Wait so long for another run on the same backup or repository to end
+        #[arg(long, value_name = "DURATION", value_parser = mainstay_base::parse_duration)]
+        wait: Option<std::time::Duration>,
     },
 
     /// List snapshots

@@ -31,6 +31,7 @@ const HANDOVER: Duration = Duration::from_secs(5);
 /// The log targets of what is not a Rust path.
 const SUPERVISE: &str = "supervise";
 const CONTROL: &str = "control";
+const BACKUP: &str = "backup";
 
 /// Runs the config until it is told to end.
 pub(crate) fn run(config: Config, output: &Output, background: bool) -> Result<Exit, Failure> {
@@ -116,6 +117,10 @@ impl Daemon {
         };
         let listener = mainstay_control::bind(&config.control.socket, config.control.mode, group)?;
         let logger = own_log(&mut config, terminal)?;
+        // Before any program starts: one that found its data missing might begin anew without it.
+        for done in crate::command::backup::recover(&config)? {
+            log::warn!(target: BACKUP, "{done}");
+        }
         let (sender, events) = mpsc::unbounded_channel();
         let settings = crate::config::supervise_settings(&config, &logger);
         let supervisor = Supervisor::start(

@@ -23,6 +23,9 @@ const LAST_WORDS: usize = 4096;
 /// How long a run that is asked to stop may take for it.
 const STOP: Duration = Duration::from_secs(20);
 
+/// How long a run waits for another one on the same repository.
+const PATIENCE: &str = "1h";
+
 const TARGET: &str = "backup";
 
 /// The state of every backup as the catalog has it.
@@ -102,7 +105,7 @@ async fn run(config: &Config, name: &str, mut stop: watch::Receiver<bool>) {
         Command::new(binary)
             .arg("--config")
             .arg(&config.path)
-            .args(["--quiet", "backup", "run", name])
+            .args(["--quiet", "backup", "run", "--wait", PATIENCE, name])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

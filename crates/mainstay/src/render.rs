@@ -95,15 +95,20 @@ pub(crate) fn table(rows: &[Vec<(String, Option<Tone>)>], paint: &Paint) -> Stri
         .collect();
     let mut text = String::new();
     for row in rows {
-        let mut line = String::new();
-        for (i, (cell, tone)) in row.iter().enumerate() {
-            let pad = widths[i] - cell.chars().count();
-            line.push_str(&tone.map_or_else(|| cell.clone(), |tone| paint.tone(tone, cell)));
-            if i + 1 < row.len() {
-                line.push_str(&" ".repeat(pad + 2));
+        // Nothing stands behind the last cell that says something, not even a colour.
+        let end = row
+            .iter()
+            .rposition(|(cell, _)| !cell.is_empty())
+            .map_or(0, |last| last + 1);
+        for (i, (cell, tone)) in row[..end].iter().enumerate() {
+            match tone {
+                Some(tone) if !cell.is_empty() => text.push_str(&paint.tone(*tone, cell)),
+                _ => text.push_str(cell),
+            }
+            if i + 1 < end {
+                text.push_str(&" ".repeat(widths[i] - cell.chars().count() + 2));
             }
         }
-        text.push_str(line.trim_end());
         text.push('\n');
     }
     text

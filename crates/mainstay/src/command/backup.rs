@@ -95,6 +95,14 @@ pub(crate) fn statuses(config: &Config) -> Result<Vec<wire::BackupStatus>, Failu
         .collect())
 }
 
+/// Finishes or takes back restores that were cut off half way; says what was done.
+pub(crate) fn recover(config: &Config) -> Result<Vec<String>, Failure> {
+    if config.backup.backups.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(open(config)?.recover()?)
+}
+
 /// When each backup last began, for those that ever did.
 pub(crate) fn last_begun(config: &Config) -> Result<Vec<(String, Timestamp)>, Failure> {
     if config.backup.backups.is_empty() {
@@ -119,7 +127,13 @@ struct Session<'a> {
 /// Does what `mainstay backup` was asked.
 pub(crate) fn run(cli: &Cli, output: &Output, command: &Backup) -> Result<Exit, Failure> {
     let config = command::load(cli, output)?;
-    let backups = open(&config)?;
+    let mut backups = open(&config)?;
+    if let Backup::Run {
+        wait: Some(wait), ..
+    } = command
+    {
+        backups = backups.with_patience(*wait);
+    }
     let style = Style::choose(output.json, output.quiet);
     let progress: Arc<dyn Progress> = Arc::new(Shown::new(style, &CANCELLED));
     watch_signals();
@@ -132,7 +146,7 @@ pub(crate) fn run(cli: &Cli, output: &Output, command: &Backup) -> Result<Exit, 
     };
     match command {
         Backup::Init { repository } => session.init(repository.as_deref()),
-        Backup::Run { names } => session.run(names),
+        Backup::Run { names, .. } => session.run(names),
         Backup::List { name, repository } => session.list(name.as_deref(), repository.as_deref()),
         Backup::Show {
             name,
