@@ -1,21 +1,21 @@
 //! `mainstay backup …`: works without the daemon, because the hour of a restore is the hour in which
 //! nothing runs.
 
-use std::io::{BufRead, IsTerminal, Write};
-use std::path::Path;
+mod report;
+mod restore;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use mainstay_backup::{
-    Backups, Depth, Error, ErrorKind, Located, Outcome, Progress, RepositoryVerify, RestoreReport,
-    RestoreRequest, RunReport, Selector, Target, Weight,
-};
+use mainstay_backup::{Backups, Depth, Error, ErrorKind, Outcome, Progress, Selector};
 use mainstay_base::{Size, SystemClock};
-use mainstay_control::wire::{self, ActionRequest};
-use mainstay_control::{Client, Kind};
-use serde_json::{Value, json};
+use mainstay_control::wire;
+use serde_json::json;
+
+use report::{item_kind, located_document, run_document};
+use restore::Wanted;
 
 use crate::cli::{Backup, Cli};
 use crate::command;
@@ -197,16 +197,6 @@ fn watch_signals() {
         .spawn(watch);
 }
 
-/// What `backup restore` was asked.
-struct Wanted<'a> {
-    name: &'a str,
-    snapshot: &'a str,
-    to: Option<&'a Path>,
-    repository: Option<&'a str>,
-    dry_run: bool,
-    yes: bool,
-}
-
 impl Session<'_> {
     fn zone(&self) -> TimeZone {
         self.config.host.zone.clone()
@@ -324,47 +314,6 @@ impl Session<'_> {
             None if good == 0 && none => Exit::Failed,
             None => Exit::Partly,
         })
-    }
-
-    /// A run's outcome for people; failures go to standard error.
-    fn tell(&self, report: &RunReport) {
-        for run in &report.repositories {
-            if let Some(snapshot) = &run.snapshot {
-                self.output.say(&format!(
-                    "{} → {}: snapshot {}, {} file{}, {} ({} new){}",
-                    report.backup,
-                    run.repository,
-                    snapshot.short_id(),
-                    snapshot.files,
-                    if snapshot.files == 1 { "" } else { "s" },
-                    Size(snapshot.bytes).human(),
-                    Size(run.added).human(),
-                    match run.forgotten.len() {
-                        0 => String::new(),
-                        n => format!(", {n} old removed"),
-                    }
-                ));
-            }
-            for issue in &run.issues {
-                let line = format!("{}: {}", issue.path.display(), issue.what);
-                match issue.weight {
-                    Weight::Missing => self
-                        .output
-                        .warn(&format!("not in the snapshot: {}", plain(&line))),
-                    Weight::Warning => self.output.warn(&plain(&line)),
-                }
-            }
-            for note in &run.notes {
-                self.output.warn(note);
-            }
-            if let Some(error) = &run.error {
-                self.output.failure_text(&Failure {
-                    exit: Exit::Failed,
-                    message: format!("{} → {}: {error}", report.backup, run.repository),
-                    help: error.help().map(str::to_owned),
-                });
-            }
-        }
     }
 
     fn list(&self, name: Option<&str>, repository: Option<&str>) -> Result<Exit, Failure> {
@@ -491,114 +440,6 @@ impl Session<'_> {
         Ok(Exit::Done)
     }
 
-    fn restore(&self, wanted: &Wanted<'_>) -> Result<Exit, Failure> {
-        let target = match wanted.to {
-            Some(path) => Target::Into(std::path::absolute(path).map_err(|e| {
-                Failure::new(
-                    Exit::Usage,
-                    format!("cannot restore into {}: {e}", path.display()),
-                )
-            })?),
-            None => Target::InPlace,
-        };
-        let in_place = wanted.to.is_none();
-        let request = RestoreRequest {
-            backup: wanted.name.to_owned(),
-            snapshot: Selector::from(wanted.snapshot),
-            repository: wanted.repository.map(str::to_owned),
-            target,
-            only: Vec::new(),
-        };
-        let plan = self.backups.plan_restore(&request, &self.progress)?;
-        let programs = if in_place {
-            self.programs_to_stop(wanted.name)?
-        } else {
-            Stops::default()
-        };
-        let mut text = plan.to_string().trim_end().to_owned();
-        for line in programs.lines() {
-            text.push('\n');
-            text.push_str(&line);
-        }
-        if wanted.dry_run {
-            if self.output.json {
-                self.output
-                    .document(&json!({ "schema": 1, "plan": text, "stop": programs.running }));
-            } else {
-                self.output.print(&format!("{text}\n"));
-            }
-            return Ok(Exit::Done);
-        }
-        if in_place && !wanted.yes {
-            self.output.print_error(&format!("{text}\n"));
-            ask(wanted.name)?;
-        } else {
-            self.output.say(&text);
-        }
-        let stopped = programs.stop()?;
-        let restored = self.backups.restore(&plan, &self.progress);
-        // The programs come back whether it worked or not: what was there before still is.
-        let started = stopped.start();
-        let report = restored?;
-        if self.output.json {
-            self.output.document(&json!({
-                "schema": 1,
-                "backup": wanted.name,
-                "snapshot": plan.from.snapshot.id,
-                "target": report.target,
-                "set_aside": report.set_aside.iter().map(|aside| json!({ "from": aside.from, "to": aside.to })).collect::<Vec<_>>(),
-                "files": report.files,
-                "bytes": report.bytes,
-                "stopped_and_started": programs.running,
-            }));
-        } else {
-            self.tell_restored(&report);
-        }
-        started?;
-        Ok(Exit::Done)
-    }
-
-    /// The programs that must not run while this backup is restored in place, as they are now.
-    fn programs_to_stop(&self, name: &str) -> Result<Stops, Failure> {
-        let meant: Vec<String> = self
-            .config
-            .backup
-            .backup(name)
-            .map(|backup| {
-                backup
-                    .restore_stop
-                    .iter()
-                    .map(|stop| stop.value.clone())
-                    .collect()
-            })
-            .unwrap_or_default();
-        if meant.is_empty() {
-            return Ok(Stops::default());
-        }
-        let client = command::client(self.cli)?;
-        let status = match command::ask(async { Ok(client.status().await) })? {
-            Ok(status) => status,
-            Err(error) if error.kind == Kind::NotReachable => {
-                return Ok(Stops {
-                    absent: true,
-                    ..Stops::default()
-                });
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let running = status
-            .programs
-            .into_iter()
-            .filter(|process| meant.contains(&process.program) && process.pid.is_some())
-            .map(|process| process.name)
-            .collect();
-        Ok(Stops {
-            client: Some(client),
-            running,
-            absent: false,
-        })
-    }
-
     fn verify(&self, names: &[String], read_data: bool) -> Result<Exit, Failure> {
         let names = self.names(names)?;
         let depth = if read_data {
@@ -632,216 +473,4 @@ impl Session<'_> {
             Exit::Failed
         })
     }
-
-    fn tell_verified(&self, repository: &RepositoryVerify, depth: Depth) {
-        let name = &repository.repository;
-        let failed = |message: String, help: Option<&str>| {
-            self.output.failure_text(&Failure {
-                exit: Exit::Failed,
-                message,
-                help: help.map(str::to_owned),
-            });
-        };
-        if let Some(error) = &repository.error {
-            failed(format!("{name}: {error}"), error.help());
-            return;
-        }
-        let mut sound = true;
-        for finding in &repository.findings {
-            if finding.damage {
-                sound = false;
-                failed(format!("{name}: {}", finding.what), None);
-            } else {
-                self.output.warn(&format!("{name}: {}", finding.what));
-            }
-        }
-        for proof in &repository.proofs {
-            match &proof.failure {
-                Some(error) => {
-                    sound = false;
-                    failed(format!("{name}: {}: {error}", proof.backup), error.help());
-                }
-                None => self.output.say(&format!(
-                    "{name}: {}: snapshot {} was restored into a private place and is whole",
-                    proof.backup,
-                    proof.snapshot.short_id()
-                )),
-            }
-        }
-        if sound {
-            let what = match depth {
-                Depth::Structure => {
-                    "every snapshot, directory and pack is there (--read-data reads all of them)"
-                }
-                _ => "every snapshot, directory and pack is there and reads back",
-            };
-            self.output.say(&format!("{name}: {what}"));
-        } else {
-            failed(
-                format!("{name} is damaged"),
-                Some(
-                    "keep it as it is, name another path in [repository] and back up into that now; then see what of the old can be saved with `restic repair`",
-                ),
-            );
-        }
-    }
-
-    fn tell_restored(&self, report: &RestoreReport) {
-        self.output.say(&format!(
-            "restored {} ({} file{}, {}); {}",
-            report.target.display(),
-            report.files,
-            if report.files == 1 { "" } else { "s" },
-            Size(report.bytes).human(),
-            report.checked
-        ));
-        for issue in &report.issues {
-            self.output
-                .warn(&plain(&format!("{}: {}", issue.path.display(), issue.what)));
-        }
-        for aside in &report.set_aside {
-            self.output
-                .say(&format!("the old one is at {}", aside.to.display()));
-        }
-        if let Some(removal) = report.removal() {
-            self.output
-                .say(&format!("when it is not needed any more: {removal}"));
-        }
-    }
-}
-
-/// Programs that are stopped for a restore and started after it.
-#[derive(Default)]
-struct Stops {
-    client: Option<Client>,
-    running: Vec<String>,
-    absent: bool,
-}
-
-impl Stops {
-    fn lines(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        if self.absent {
-            lines.push("no daemon answers, so that no program is stopped for it".to_owned());
-        }
-        lines
-    }
-
-    fn stop(&self) -> Result<Stopped<'_>, Failure> {
-        if let (Some(client), false) = (&self.client, self.running.is_empty()) {
-            let request = ActionRequest::new(self.running.iter().cloned(), true);
-            let document = command::ask(async { Ok(client.stop(&request).await?) })?;
-            if document.exit_code() != 0 {
-                let stopped = Stopped(self);
-                stopped.start()?;
-                return Err(Failure::new(
-                    Exit::Failed,
-                    format!(
-                        "cannot stop {} for the restore; nothing was restored",
-                        self.running.join(", ")
-                    ),
-                )
-                .help("see: mainstay status"));
-            }
-        }
-        Ok(Stopped(self))
-    }
-}
-
-/// What was stopped and is owed a start.
-struct Stopped<'a>(&'a Stops);
-
-impl Stopped<'_> {
-    fn start(&self) -> Result<(), Failure> {
-        let Stops {
-            client: Some(client),
-            running,
-            ..
-        } = self.0
-        else {
-            return Ok(());
-        };
-        if running.is_empty() {
-            return Ok(());
-        }
-        let request = ActionRequest::new(running.iter().cloned(), true);
-        let document = command::ask(async { Ok(client.start(&request).await?) })?;
-        if document.exit_code() == 0 {
-            return Ok(());
-        }
-        Err(Failure::new(
-            Exit::Partly,
-            format!("not all of {} could be started again", running.join(", ")),
-        )
-        .help("see: mainstay status"))
-    }
-}
-
-/// Asks a person at a terminal; without one, says how to go on.
-fn ask(name: &str) -> Result<(), Failure> {
-    let no = |message: &str| {
-        Failure::new(Exit::Usage, message.to_owned()).help(format!(
-            "add --yes to do it without asking, or --to DIR to look at it first: mainstay backup restore {name} --yes"
-        ))
-    };
-    if !std::io::stdin().is_terminal() {
-        return Err(no(
-            "a restore in place asks first, and there is no terminal to ask",
-        ));
-    }
-    let mut stderr = std::io::stderr().lock();
-    let _ = write!(stderr, "Restore now? [y/N] ").and_then(|()| stderr.flush());
-    let mut answer = String::new();
-    let _ = std::io::stdin().lock().read_line(&mut answer);
-    if matches!(answer.trim(), "y" | "Y" | "yes") {
-        Ok(())
-    } else {
-        Err(no("nothing was restored"))
-    }
-}
-
-fn item_kind(item: &mainstay_backup::Item) -> &str {
-    match &item.kind {
-        mainstay_backup::ItemKind::Directory => "directory",
-        mainstay_backup::ItemKind::File => "file",
-        mainstay_backup::ItemKind::Symlink(_) => "symlink",
-        mainstay_backup::ItemKind::Other(kind) => kind,
-    }
-}
-
-fn located_document(located: &Located) -> Value {
-    let snapshot = &located.snapshot;
-    json!({
-        "id": snapshot.id,
-        "backup": snapshot.backup,
-        "repository": located.repository,
-        "host": snapshot.host,
-        "time": snapshot.time.to_string(),
-        "path": snapshot.path.to_string_lossy(),
-        "complete": snapshot.complete,
-        "files": snapshot.files,
-        "bytes": snapshot.bytes,
-    })
-}
-
-fn run_document(report: &RunReport) -> Value {
-    json!({
-        "backup": report.backup,
-        "started": report.started.to_string(),
-        "seconds": report.took.as_secs_f64(),
-        "outcome": report.outcome.as_str(),
-        "repositories": report.repositories.iter().map(|run| json!({
-            "repository": run.repository,
-            "outcome": run.outcome.as_str(),
-            "error": run.error.as_ref().map(ToString::to_string),
-            "help": run.error.as_ref().and_then(Error::help),
-            "snapshot": run.snapshot.as_ref().map(|s| &s.id),
-            "files": run.snapshot.as_ref().map(|s| s.files),
-            "bytes": run.snapshot.as_ref().map(|s| s.bytes),
-            "added": run.added,
-            "forgotten": run.forgotten.len(),
-            "issues": run.issues.iter().map(|i| format!("{}: {}", i.path.display(), i.what)).collect::<Vec<_>>(),
-            "notes": run.notes,
-        })).collect::<Vec<_>>(),
-    })
 }
