@@ -91,6 +91,23 @@ impl RunAs {
     }
 }
 
+/// What would keep these programs from starting here and now, in words, without starting any: a user
+/// that does not exist, a program that cannot be found, a secret that cannot be read.
+pub fn preflight(
+    programs: &[ProgramSpec],
+    environment: &BTreeMap<String, String>,
+    resolver: &Resolver,
+) -> Vec<String> {
+    programs
+        .iter()
+        .filter_map(|program| {
+            let process = program.processes.first()?;
+            let run_as = RunAs::look_up(program);
+            prepare(program, process, &run_as, environment, resolver, Vec::new()).err()
+        })
+        .collect()
+}
+
 /// The call that starts the process, or in words why there cannot be one and what to do.
 ///
 /// The environment is, later ones winning: what the daemon hands down, the variables of the user,

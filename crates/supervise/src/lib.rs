@@ -70,6 +70,7 @@ mod timers;
 pub use command::{Change, Command, Did, Event, Outcome, Refusal, Reply, Status};
 pub use config::{Defaults, read, read_all};
 pub use error::{Error, Kind};
+pub use launch::preflight;
 pub use machine::{Autorestart, Backoff, Exit, GiveUp, Phase, Policy, Why};
 pub use names::{Names, select, suggest};
 pub use program::{Group, Output, ProcessSpec, ProgramSpec};

@@ -1,5 +1,7 @@
 //! `mainstay check`
 
+use mainstay_base::Diagnostic;
+use mainstay_supervise::preflight;
 use serde_json::json;
 
 use crate::cli::Cli;
@@ -9,9 +11,15 @@ use crate::exit::{Exit, Failure};
 use crate::output::Output;
 use crate::render::plain;
 
-/// Reads the config as `run` would, and shows what it comes to. Secrets are named, never read.
+/// Reads the config as `run` would, and shows what it comes to and what would keep programs from
+/// starting here. Secrets are looked at, never shown.
 pub(crate) fn run(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
-    let config = command::load(cli, output)?;
+    let mut config = command::load(cli, output)?;
+    let environment = config.resolver.public_environment();
+    let hindrances = preflight(&config.programs, &environment, &config.resolver);
+    config
+        .warnings
+        .extend(hindrances.into_iter().map(Diagnostic::warning));
     if output.json {
         output.document(&document(&config));
     } else {
