@@ -6,6 +6,7 @@
 mod backup;
 mod command_line;
 mod daemon;
+mod documents;
 mod faults;
 mod foreign;
 mod idle;
