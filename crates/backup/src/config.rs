@@ -223,7 +223,7 @@ fn read_backup(
                         repository.name
                     ))
                     .at(place.place())
-                    .help("it would back up itself: move the repository, or exclude its directory"),
+                    .help("every backup would back up the ones before it: move the repository, or exclude its directory"),
                 );
             }
         }
@@ -300,13 +300,14 @@ fn read_to(section: &mut Section<'_>, known: &[&str]) -> Option<Vec<String>> {
         );
         return None;
     }
-    let place = section.value("to").map(|value| value.place().clone());
+    let value = section.value("to");
     let names = read_names(section, "to");
-    if names.is_empty()
-        && let Some(place) = &place
+    if let Some(value) = value
+        && value.as_array().is_ok_and(|items| items.is_empty())
     {
-        section
-            .report(Diagnostic::error("a backup needs at least one repository to go to").at(place));
+        section.report(
+            Diagnostic::error("a backup needs at least one repository to go to").at(value.place()),
+        );
     }
     let mut to: Vec<String> = Vec::new();
     for name in names {
@@ -371,15 +372,30 @@ fn read_path(section: &mut Section<'_>, key: &str, required: bool) -> Option<Pat
         .components()
         .any(|part| part == Component::ParentDir)
     {
-        return refuse(section, "write the path without `..`");
+        return refuse(
+            section,
+            &format!(
+                "`{}.{key}`: a path here has no `..` in it: write it out",
+                section.path()
+            ),
+        );
     }
     // Only a config that was itself named by a relative path still has a relative one here.
     let Ok(absolute) = std::path::absolute(&path.value) else {
-        return refuse(section, "it is not a path");
+        return refuse(
+            section,
+            &format!("`{}.{key}` is not a path", section.path()),
+        );
     };
     let clean: PathBuf = absolute.components().collect();
     if clean.parent().is_none() {
-        return refuse(section, "`/` itself cannot be used here");
+        return refuse(
+            section,
+            &format!(
+                "`{}.{key}` cannot be `/` itself: name a directory below it",
+                section.path()
+            ),
+        );
     }
     Some(clean)
 }

@@ -45,7 +45,7 @@ impl Data {
             Self::Float(_) => "a float",
             Self::Boolean(_) => "a boolean",
             Self::Datetime => "a date",
-            Self::Array(_) => "an array",
+            Self::Array(_) => "a list",
             Self::Table(_) => "a table",
         }
     }
@@ -170,9 +170,6 @@ impl Document {
     }
 
     /// Reports each `${secret.NAME}` and `${env.NAME}` that was read and has no value behind it.
-    ///
-    /// `schema` files of another machine may name variables that are set only there, so a missing
-    /// variable is told as an error only here, where the environment is known.
     pub fn check_references(&self, resolver: &Resolver) {
         let known: Vec<&str> = resolver.secret_names().collect();
         for (part, place) in self.findings.references.borrow().iter() {
@@ -323,7 +320,7 @@ impl<'d> Value<'d> {
     /// The error for a value of another kind than `expected` ("a string").
     pub fn mismatch(&self, expected: &str) -> Diagnostic {
         Diagnostic::error(format!(
-            "`{}` is {expected}, not {}",
+            "`{}` must be {expected}, not {}",
             self.path,
             self.node.data.kind()
         ))
@@ -364,7 +361,13 @@ impl<'d> Value<'d> {
                     path: format!("{}[{i}]", self.path),
                 })
                 .collect()),
-            _ => Err(self.mismatch("an array")),
+            Data::String(text) => Err(self
+                .mismatch("a list")
+                .help(format!("write it in brackets: [\"{text}\"]"))),
+            Data::Integer(integer) => Err(self
+                .mismatch("a list")
+                .help(format!("write it in brackets: [{integer}]"))),
+            _ => Err(self.mismatch("a list")),
         }
     }
 
@@ -402,9 +405,24 @@ pub trait FromValue: Sized {
     fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic>;
 }
 
+/// Text that is taken as it is; nothing is filled in, so what looks as if it were is refused.
+fn literal<'d>(value: &Value<'d>) -> Result<&'d str, Diagnostic> {
+    let text = value.as_str()?;
+    if ["${secret.", "${env."]
+        .iter()
+        .any(|reference| text.contains(reference))
+    {
+        return Err(value
+            .error("nothing is filled in here")
+            .label("taken as it is")
+            .help("${secret.NAME} and ${env.NAME} work in commands, environments and passwords"));
+    }
+    Ok(text)
+}
+
 impl FromValue for String {
     fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
-        value.as_str().map(str::to_owned)
+        literal(value).map(str::to_owned)
     }
 }
 
@@ -449,7 +467,7 @@ integers!(i64, i32, u64, u32, u16, u8, usize);
 /// A path; a relative one starts at the directory of the config file it is written in.
 impl FromValue for PathBuf {
     fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
-        let text = value.as_str()?;
+        let text = literal(value)?;
         if text.is_empty() || text.contains('\0') {
             return Err(value.error("it is not a path"));
         }
@@ -771,7 +789,7 @@ mod tests {
             ),
             (
                 "[program.web]\ncommand = 3\n",
-                "shop.toml:2:11: error: `program.web.command` is a string, not an integer",
+                "shop.toml:2:11: error: `program.web.command` must be a string, not an integer",
             ),
             (
                 "[program.web]\ncommand = \"x\"\nwait = 30\n",
@@ -803,7 +821,7 @@ mod tests {
             ),
             (
                 "program = 3\n",
-                "shop.toml:1:11: error: `program` is a table, not an integer",
+                "shop.toml:1:11: error: `program` must be a table, not an integer",
             ),
             (
                 "[program]\nweb = 3\n",

@@ -62,6 +62,12 @@ impl Schedule {
             }
             Kind::Every(interval)
         } else {
+            let fields = text.split_whitespace().count();
+            if fields != 5 {
+                return Err(ScheduleError(format!(
+                    "it has {fields} fields, and cron has five"
+                )));
+            }
             let parser = CronParser::builder()
                 .seconds(Seconds::Disallowed)
                 .year(Year::Disallowed)

@@ -49,7 +49,14 @@ impl When {
     pub fn admits_origin(&self, program: Option<&str>, stream: Option<Stream>) -> bool {
         let program_fits = match program {
             None => self.programs.is_empty(),
-            Some(program) => self.programs.iter().any(|pattern| pattern.matches(program)),
+            // A program of several instances is meant by its name, one of them by `web:1`.
+            Some(process) => {
+                let program = process
+                    .split_once(':')
+                    .map_or(process, |(program, _)| program);
+                let meant = |p: &Pattern| p.matches(process) || p.matches(program);
+                self.programs.iter().any(meant)
+            }
         };
         program_fits && (self.stream.is_none() || self.stream == stream)
     }
@@ -85,6 +92,35 @@ mod tests {
         let holes: LevelSet = [Level::Trace, Level::Error].into_iter().collect();
         let table: Vec<Case<'_>> = vec![
             (When::default(), Level::Trace, "a", None, true),
+            // A program of several instances.
+            (
+                when(all, "", &["web"], None),
+                Level::Info,
+                "a",
+                Some(("web:1", Stdout)),
+                true,
+            ),
+            (
+                when(all, "", &["web:1"], None),
+                Level::Info,
+                "a",
+                Some(("web:1", Stdout)),
+                true,
+            ),
+            (
+                when(all, "", &["web:0"], None),
+                Level::Info,
+                "a",
+                Some(("web:1", Stdout)),
+                false,
+            ),
+            (
+                when(all, "", &["web"], None),
+                Level::Info,
+                "a",
+                Some(("web2:1", Stdout)),
+                false,
+            ),
             // Levels.
             (when(warn, "", &[], None), Level::Info, "a", None, false),
             (when(warn, "", &[], None), Level::Warn, "a", None, true),

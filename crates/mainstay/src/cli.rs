@@ -182,14 +182,14 @@ pub(crate) enum Backup {
     /// Create a repository
     #[command(after_help = "Example:\n  mainstay backup init local")]
     Init {
-        /// A name from [repository]; without one, all that do not exist yet
+        /// A repository of the config; without one, all that do not exist yet
         repository: Option<String>,
     },
 
     /// Back up now
     #[command(after_help = "Example:\n  mainstay backup run\n  mainstay backup run db --wait 10m")]
     Run {
-        /// Names from [backup]; without one, all
+        /// Backups of the config; without one, all
         names: Vec<String>,
         /// Wait so long for another run on the same backup or repository to end
         #[arg(long, value_name = "DURATION", value_parser = mainstay_base::parse_duration)]
@@ -209,7 +209,7 @@ pub(crate) enum Backup {
     /// Show one snapshot and the files in it
     #[command(after_help = "Example:\n  mainstay backup show uploads latest")]
     Show {
-        /// A name from [backup]
+        /// A backup of the config
         name: String,
         /// `latest` or the beginning of a snapshot's id
         #[arg(default_value = "latest")]
@@ -224,7 +224,7 @@ pub(crate) enum Backup {
         after_help = "Example:\n  mainstay backup restore db --yes\n  mainstay backup restore uploads 1a2b3c --to /tmp/look"
     )]
     Restore {
-        /// A name from [backup]
+        /// A backup of the config
         name: String,
         /// `latest` or the beginning of a snapshot's id
         #[arg(default_value = "latest")]
@@ -248,7 +248,7 @@ pub(crate) enum Backup {
         after_help = "Example:\n  mainstay backup verify\n  mainstay backup verify db --read-data"
     )]
     Verify {
-        /// Names from [backup]; without one, all
+        /// Backups of the config; without one, all
         names: Vec<String>,
         /// Read and decrypt every pack of the repository, not only its structure
         #[arg(long)]

@@ -191,11 +191,11 @@ fn read_control(root: &mut Section<'_>, default_socket: PathBuf) -> Control {
             }
             if let Some(mode) = socket.get_spanned::<String>("mode") {
                 match u32::from_str_radix(&mode.value, 8) {
-                    Ok(bits) if bits <= 0o777 => control.mode = bits,
+                    Ok(bits) if bits <= 0o777 && bits & 0o600 == 0o600 => control.mode = bits,
                     _ => socket.report(
                         Diagnostic::error(format!("`{}` is not a file mode", mode.value))
                             .at(&mode.place)
-                            .help("write it in octal, as in \"0660\""),
+                            .help("write it in octal and let its owner read and write, as in \"0660\""),
                     ),
                 }
                 if control.mode & 0o002 != 0 {

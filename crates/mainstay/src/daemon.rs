@@ -320,12 +320,13 @@ fn write_event(event: &Event) {
     log::log!(target: SUPERVISE, level, "{event}");
 }
 
-/// TERM, INT and QUIT end the daemon; USR2 opens the logs anew; HUP is told that it does nothing yet.
+/// TERM, INT and QUIT end the daemon; USR2 opens the logs anew; HUP and USR1 do nothing yet, and say so.
 async fn watch_signals(facade: Arc<Facade>, stop: watch::Sender<bool>) {
     let streams = [
         SignalKind::terminate(),
         SignalKind::interrupt(),
         SignalKind::quit(),
+        SignalKind::user_defined1(),
         SignalKind::user_defined2(),
         SignalKind::hangup(),
     ]
@@ -334,6 +335,7 @@ async fn watch_signals(facade: Arc<Facade>, stop: watch::Sender<bool>) {
         Ok(mut term),
         Ok(mut int),
         Ok(mut quit),
+        Ok(mut usr1),
         Ok(mut usr2),
         Ok(mut hup),
     ] = streams
@@ -348,6 +350,10 @@ async fn watch_signals(facade: Arc<Facade>, stop: watch::Sender<bool>) {
             _ = quit.recv() => "SIGQUIT",
             _ = hup.recv() => {
                 log::warn!("SIGHUP: reading the config anew does not work yet; restart mainstay to apply a new config");
+                continue;
+            }
+            _ = usr1.recv() => {
+                log::warn!("SIGUSR1: replacing the running binary does not work yet; stop mainstay and start the new one");
                 continue;
             }
             _ = usr2.recv() => {

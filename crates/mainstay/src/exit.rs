@@ -120,4 +120,11 @@ mod tests {
         }
         assert_eq!(Exit::from_code(99), Exit::Failed);
     }
+
+    #[test]
+    fn what_the_daemon_refuses_has_a_code_of_this_table() {
+        for row in mainstay_control::Kind::TABLE {
+            assert_eq!(Exit::from_code(row.exit) as u8, row.exit, "{}", row.name);
+        }
+    }
 }

@@ -49,13 +49,6 @@ pub fn read_all(root: &mut Section<'_>, defaults: &Defaults) -> Vec<ProgramSpec>
 pub fn read(mut section: Section<'_>, name: &str, defaults: &Defaults) -> Option<ProgramSpec> {
     let s = &mut section;
     s.planned(PLANNED);
-    if name == "all" {
-        s.report(
-            Diagnostic::error("a program cannot be called `all`")
-                .at(s.place())
-                .help("`all` means every program in `mainstay start all`: choose another name"),
-        );
-    }
     let command = command(s);
     let dir = s.get::<PathBuf>("dir").or_else(|| config_dir(s));
     let env = environment(s);
@@ -63,7 +56,9 @@ pub fn read(mut section: Section<'_>, name: &str, defaults: &Defaults) -> Option
     let user_group = s.get::<String>("group");
     let umask = s
         .value("umask")
-        .and_then(|value| reported(s, umask(&value)));
+        .and_then(|value| reported(s, umask(&value)))
+        // The same files get the same modes however mainstay was started; supervisord's default.
+        .or(Some(0o022));
     let instances = instances(s);
     let autostart = s.get::<bool>("autostart").unwrap_or(true);
     let priority = s.get::<i32>("priority").unwrap_or(999);
@@ -411,6 +406,13 @@ fn limits(mut section: Section<'_>) -> Vec<(Resource, u64, u64)> {
                 {
                     both.report(
                         Diagnostic::error("the soft limit is above the hard limit").at(&place),
+                    );
+                }
+                if soft.is_none() && hard.is_none() {
+                    both.report(
+                        Diagnostic::error(format!("`{}` says no limit", both.path()))
+                            .at(&place)
+                            .help("write a number, { soft = …, hard = … }, or \"unlimited\""),
                     );
                 }
                 both.finish();

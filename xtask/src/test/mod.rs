@@ -179,7 +179,10 @@ fn whole(report: &mut Report, binaries: &std::path::Path) {
         run::run(&mut run::cargo(&["build", "--workspace", "--all-targets"]))
     });
     if built {
-        report.stage("tests", |transcript| tests(transcript, &["--all-targets"]));
+        // Benchmarks are built, but are no tests.
+        report.stage("tests", |transcript| {
+            tests(transcript, &["--lib", "--bins", "--tests"])
+        });
         report.stage("doc tests", |transcript| {
             let mut command = run::cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]);
             listen(transcript, &mut command)
