@@ -197,7 +197,7 @@ fn every_documented_key_is_read() {
         // A key that is read is told that it is of another kind; one that is not, that it is unknown.
         let outcome = check(&sandbox, &with(path, NO_KEY_TAKES));
         assert_eq!(outcome.code, 2, "{path}: {outcome:?}");
-        let is_read = outcome.err.contains(&format!("`{path}` is "))
+        let is_read = outcome.err.contains(&format!("`{path}` must be "))
             && outcome.err.contains(", not a date")
             && !outcome.err.contains("unknown key");
         assert!(is_read, "{path}: {}", outcome.err);

@@ -473,11 +473,11 @@ to = [\"local\"]
             ),
             (
                 backup("files = { path = \"/srv/../etc\" }\nto = [\"local\"]"),
-                vec!["without `..`"],
+                vec!["has no `..` in it"],
             ),
             (
                 backup("files = { path = \"/backup/..\" }\nto = [\"local\"]"),
-                vec!["without `..`"],
+                vec!["has no `..` in it"],
             ),
             (
                 format!(

@@ -38,6 +38,7 @@ fn two_lines_are_a_program() {
     assert_eq!(words(&web), ["bin/blog", "--port", "80"]);
     let mut expected = ProgramSpec::new("web", web.processes[0].command.clone(), Path::new("/log"));
     expected.dir = Some("/etc".into());
+    expected.umask = Some(0o022);
     assert_eq!(web, expected);
     assert_eq!(
         web.processes[0].stdout.path().unwrap(),
@@ -289,5 +290,5 @@ fn faults_are_said_with_what_to_do() {
         assert!(said.contains(expected), "{line}:\n{said}");
     }
     let (_, said) = read_text("[program.all]\ncommand = 'a'");
-    assert!(said.contains("cannot be called `all`"), "{said}");
+    assert!(said.contains("`all` cannot be a name"), "{said}");
 }
