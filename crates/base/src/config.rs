@@ -336,6 +336,10 @@ impl<'d> Value<'d> {
     /// The text of a string.
     pub fn as_str(&self) -> Result<&'d str, Diagnostic> {
         match &self.node.data {
+            // Neither a path nor an argument nor a variable can hold one.
+            Data::String(text) if text.contains('\0') => {
+                Err(self.error("there is a NUL character in it"))
+            }
             Data::String(text) => Ok(text),
             _ => Err(self.mismatch("a string")),
         }

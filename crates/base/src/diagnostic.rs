@@ -19,14 +19,21 @@ pub enum Severity {
 pub struct SourceText {
     path: PathBuf,
     text: String,
+    /// The offset each line begins at.
+    lines: Vec<usize>,
 }
 
 impl SourceText {
     /// Holds `text`, to be shown as `path` in diagnostics.
     pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
+        let text = text.into();
+        let lines = std::iter::once(0)
+            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
+            .collect();
         Self {
             path: path.into(),
-            text: text.into(),
+            text,
+            lines,
         }
     }
 
@@ -48,17 +55,17 @@ impl SourceText {
         while !self.text.is_char_boundary(at) {
             at -= 1;
         }
-        let before = &self.text[..at];
-        let line_start = before.rfind('\n').map_or(0, |i| i + 1);
+        let line = self.lines.partition_point(|start| *start <= at);
         (
-            before.matches('\n').count() + 1,
-            before[line_start..].chars().count() + 1,
+            line,
+            self.text[self.lines[line - 1]..at].chars().count() + 1,
         )
     }
 
     /// The text of a line, counted from 1, without its line end.
     fn line(&self, line: usize) -> &str {
-        self.text.lines().nth(line - 1).unwrap_or("")
+        let start = self.lines.get(line - 1).copied().unwrap_or(self.text.len());
+        self.text[start..].lines().next().unwrap_or("")
     }
 }
 
@@ -199,6 +206,9 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// Nobody reads more at once; and what is wrong so often is wrong in one place.
+const MOST_SHOWN: usize = 100;
+
 /// Everything that was found wrong in one pass, in the order of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Diagnostics(Vec<Diagnostic>);
@@ -226,14 +236,12 @@ impl Diagnostics {
 
     /// Orders them by file and place, errors without a place first.
     pub fn sort(&mut self) {
-        self.0.sort_by(|a, b| {
-            let key = |d: &Diagnostic| {
-                d.place
-                    .as_ref()
-                    .map(|p| (p.source.path.clone(), p.span.start))
-            };
-            key(a).cmp(&key(b))
-        });
+        fn key(d: &Diagnostic) -> Option<(&Path, usize)> {
+            d.place
+                .as_ref()
+                .map(|p| (p.source.path.as_path(), p.span.start))
+        }
+        self.0.sort_by(|a, b| key(a).cmp(&key(b)));
     }
 }
 
@@ -259,13 +267,16 @@ impl IntoIterator for Diagnostics {
 
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, diagnostic) in self.0.iter().enumerate() {
+        for (i, diagnostic) in self.0.iter().take(MOST_SHOWN).enumerate() {
             if i > 0 {
                 f.write_str("\n\n")?;
             }
             diagnostic.fmt(f)?;
         }
-        Ok(())
+        match self.0.len().saturating_sub(MOST_SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "\n\nerror: {more} more are not shown"),
+        }
     }
 }
 

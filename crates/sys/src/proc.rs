@@ -41,6 +41,8 @@ pub fn set_umask(mask: u32) -> u32 {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
     pub(crate) state: char,
+    /// Kernel flags; `PF_EXITING` is 4.
+    pub(crate) flags: u64,
     pub(crate) user_ticks: u64,
     pub(crate) system_ticks: u64,
     pub(crate) threads: u64,
@@ -82,6 +84,7 @@ fn parse(text: &str) -> Option<Stat> {
     let field = |number: usize| fields.get(number - 3).copied();
     Some(Stat {
         state: field(3)?.chars().next()?,
+        flags: field(9)?.parse().ok()?,
         user_ticks: field(14)?.parse().ok()?,
         system_ticks: field(15)?.parse().ok()?,
         threads: field(20)?.parse().ok()?,
@@ -103,9 +106,10 @@ pub(crate) fn zombie_status(pid: i32) -> Option<ExitStatus> {
     (stat.exit_word != 0 || may_look()).then(|| ExitStatus::from_wait_word(stat.exit_word))
 }
 
-/// Whether there is such a process, and it is no zombie.
+/// Whether there is such a process, and it is neither a zombie nor on its way to be one.
 pub(crate) fn runs(pid: i32) -> bool {
-    stat(pid).is_ok_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+    const EXITING: u64 = 4;
+    stat(pid).is_ok_and(|stat| !matches!(stat.state, 'Z' | 'X') && stat.flags & EXITING == 0)
 }
 
 /// Clock ticks as time; their length is the same for all of `/proc`.
@@ -125,6 +129,7 @@ mod tests {
                     0 0 4096 0 0 0 0 17 1 0 0 0 0 0 0 0 0 0 0 0 0 256";
         let want = Stat {
             state: 'S',
+            flags: 4_194_560,
             user_ticks: 12,
             system_ticks: 34,
             threads: 5,
