@@ -133,3 +133,44 @@ fn json_is_one_document_everywhere() {
     assert_eq!(document["error"]["exit_code"], failed.code, "{failed:?}");
     assert_eq!(failed.code, 4);
 }
+
+#[test]
+fn machines_get_a_document_whatever_is_wrong() {
+    let sandbox = Sandbox::new("[program.web]\ncomand = 3\n");
+    for arguments in [
+        &["--json", "frob"][..],
+        &["--json", "status", "--jsn"],
+        &["--json", "logs"],
+    ] {
+        let outcome = sandbox.run(arguments);
+        assert_eq!(outcome.code, 2, "{arguments:?}");
+        let document: serde_json::Value = serde_json::from_str(&outcome.out).unwrap();
+        assert_eq!(document["error"]["exit_code"], 2, "{document}");
+    }
+    let document = sandbox.json(&["check"]);
+    let found = document["error"]["diagnostics"].as_array().unwrap();
+    let unknown = found
+        .iter()
+        .find(|found| found["message"].as_str().unwrap().contains("comand"))
+        .unwrap_or_else(|| panic!("{document}"));
+    assert_eq!(
+        (&unknown["line"], &unknown["column"]),
+        (&3.into(), &1.into())
+    );
+    assert!(unknown["file"].as_str().unwrap().ends_with("mainstay.toml"));
+}
+
+#[test]
+fn what_cannot_be_said_is_a_failure_and_a_reader_that_left_is_none() {
+    let sandbox = Sandbox::new("[program.web]\ncommand = \"true\"\n");
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let status = sandbox.command(&["check"]).stdout(full).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = sandbox.command(&["check"]).stdout(writer).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+}

@@ -222,3 +222,100 @@ fn logs_are_opened_anew_after_something_moved_them() {
             .then_some(())
     });
 }
+
+#[test]
+fn a_signal_that_comes_at_once_ends_it_in_order() {
+    let sandbox = Sandbox::new(TWO);
+    for _ in 0..5 {
+        sandbox.done(&["run", "--daemon"]);
+        let pid: u64 = std::fs::read_to_string(sandbox.path().join(".mainstay/mainstay.pid"))
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        signal_pid(pid, "TERM");
+        wait_for("the daemon to end", || (!alive(pid)).then_some(()));
+        assert!(!sandbox.path().join(".mainstay/control.sock").exists());
+        assert!(!sandbox.path().join(".mainstay/mainstay.pid").exists());
+        let programs = std::process::Command::new("pgrep")
+            .args(["-f", "first ends|second ends"])
+            .output()
+            .unwrap();
+        let left: Vec<u64> = String::from_utf8_lossy(&programs.stdout)
+            .lines()
+            .filter_map(|line| line.parse().ok())
+            .filter(|pid| started_in(*pid, sandbox.path()))
+            .collect();
+        assert!(left.is_empty(), "{left:?} are left");
+    }
+}
+
+/// Whether a process works in that directory: it is one of ours, not of a check beside this one.
+fn started_in(pid: u64, directory: &std::path::Path) -> bool {
+    std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == directory)
+}
+
+#[test]
+fn members_of_the_socket_s_group_are_let_in_and_others_are_not() {
+    let sandbox = Sandbox::new(
+        "[control]\nsocket = { mode = \"0660\", group = \"nogroup\" }\n\
+         [program.web]\ncommand = \"sleep 1000\"\nstart_secs = 0\n",
+    );
+    std::fs::set_permissions(sandbox.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let as_nobody = |group: &str, arguments: &[&str]| {
+        std::process::Command::new("setpriv")
+            .args([
+                "--reuid=nobody",
+                &format!("--regid={group}"),
+                "--clear-groups",
+            ])
+            .arg(compliance::binary("mainstay"))
+            .arg("-c")
+            .arg(sandbox.path().join("mainstay.toml"))
+            .args(arguments)
+            .current_dir("/")
+            .output()
+            .unwrap()
+    };
+    if as_nobody("nogroup", &["--version"]).status.code() != Some(0) {
+        println!(
+            "SKIPPED: only root can be somebody else, and somebody else must reach the binary"
+        );
+        return;
+    }
+    let _daemon = sandbox.start();
+    let member = as_nobody("nogroup", &["restart", "web"]);
+    assert_eq!(
+        member.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&member.stderr)
+    );
+    assert_eq!(
+        as_nobody("nogroup", &["shutdown"]).status.code(),
+        Some(5),
+        "a member may not end it"
+    );
+    assert_eq!(
+        as_nobody("daemon", &["status"]).status.code(),
+        Some(5),
+        "a stranger may do nothing"
+    );
+}
+
+#[test]
+fn programs_have_the_limit_of_open_files_that_mainstay_was_given() {
+    let sandbox = Sandbox::new(
+        "[program.limit]\ncommand = ['sh', '-c', 'ulimit -Sn; ulimit -Hn; sleep 1000']\nstart_secs = 0\n",
+    );
+    let _daemon = sandbox.start();
+    let own = std::process::Command::new("sh")
+        .args(["-c", "ulimit -Sn; ulimit -Hn"])
+        .output()
+        .unwrap();
+    let own = String::from_utf8(own.stdout).unwrap();
+    wait_for("the program to say its limits", || {
+        let said = sandbox.done(&["logs", "limit"]).out;
+        (said.lines().count() == 2).then(|| assert_eq!(said, own))
+    });
+}

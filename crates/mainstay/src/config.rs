@@ -12,6 +12,7 @@ use mainstay_base::{Diagnostic, Diagnostics, Resolver, Secrets, Severity, neares
 use mainstay_log::{Format, Logger, Retention};
 use mainstay_supervise::ProgramSpec;
 
+use crate::command::logs::OWN;
 use crate::daemon::own_log_sink;
 use crate::exit::{Exit, Failure};
 
@@ -157,8 +158,11 @@ fn read_host(root: &mut Section<'_>, default_state: PathBuf) -> Host {
     let Some(mut section) = root.section("host") else {
         return host;
     };
-    if let Some(name) = section.get("name") {
-        host.name = name;
+    if let Some(name) = section.get_spanned::<String>("name") {
+        if name.value.trim().is_empty() {
+            section.report(Diagnostic::error("a host has a name").at(&name.place));
+        }
+        host.name = name.value;
     }
     if let Some(state) = section.get("state") {
         host.state = state;
@@ -228,10 +232,15 @@ fn read_control(root: &mut Section<'_>, default_socket: PathBuf) -> Control {
 }
 
 /// What the supervision thread is given.
-pub(crate) fn supervise_settings(config: &Config, logger: &Logger) -> mainstay_supervise::Settings {
+pub(crate) fn supervise_settings(
+    config: &Config,
+    logger: &Logger,
+    child_nofile: Option<(u64, u64)>,
+) -> mainstay_supervise::Settings {
     let mut settings = mainstay_supervise::Settings::new(&config.host.state);
     settings.environment = config.resolver.public_environment();
     settings.logger = Some(logger.clone());
+    settings.child_nofile = child_nofile;
     settings
 }
 
@@ -266,6 +275,13 @@ pub(crate) fn load(
         retain: log.retention,
     };
     let programs = mainstay_supervise::read_all(&mut root, &defaults);
+    if programs.iter().any(|program| program.name == OWN) {
+        root.report(
+            Diagnostic::error(format!("no program can be called `{OWN}`")).help(format!(
+                "`mainstay logs {OWN}` shows the daemon's own log: choose another name"
+            )),
+        );
+    }
     if let Err(error) = mainstay_supervise::check(&programs) {
         root.report(Diagnostic::error(error.to_string()));
     }

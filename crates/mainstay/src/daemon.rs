@@ -3,7 +3,9 @@
 //! Two threads: supervision has its own, everything else is a current-thread runtime here. They meet
 //! in [`Facade`] (commands, with callbacks) and in one channel (events).
 
+use std::fs::Permissions;
 use std::io::IsTerminal;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +17,10 @@ use mainstay_log::{
 };
 use mainstay_supervise::{Command, Event, Supervisor};
 use mainstay_sys::daemon::{Daemonized, Verdict, daemonize};
+use mainstay_sys::limits::{self, Resource};
 use mainstay_sys::{LockError, LockFile};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
@@ -40,7 +44,7 @@ pub(crate) fn run(config: Config, output: &Output, background: bool) -> Result<E
     }
     if !background {
         let daemon = Daemon::assemble(config, Some(output))?;
-        return daemon.live();
+        return Ok(daemon.live());
     }
     // The daemon's files are made with the modes the code asks for, less what nobody may have.
     match daemonize(0o027).map_err(|error| {
@@ -66,6 +70,7 @@ pub(crate) fn run(config: Config, output: &Output, background: bool) -> Result<E
                 exit: Exit::from_code(code),
                 message,
                 help,
+                diagnostics: Vec::new(),
             })
         }
         Daemonized::Parent(Verdict::Died(status)) => Err(Failure::new(
@@ -79,7 +84,7 @@ pub(crate) fn run(config: Config, output: &Output, background: bool) -> Result<E
                     if let Err(error) = ready.ready() {
                         log::warn!("could not let go of the terminal: {error}");
                     }
-                    return daemon.live();
+                    return Ok(daemon.live());
                 }
                 Err(failure) => failure,
             };
@@ -97,73 +102,41 @@ pub(crate) fn run(config: Config, output: &Output, background: bool) -> Result<E
 
 /// Everything that is up, before it does anything.
 struct Daemon {
-    // The order of the fields is the order in which they are dropped: the lock goes last.
+    // The order of the fields is the order in which they are dropped.
     listener: Listener,
     supervisor: Supervisor,
     events: mpsc::UnboundedReceiver<Event>,
     logger: Logger,
     config: Arc<Config>,
     started: Timestamp,
+    signals: Signals,
+    runtime: Runtime,
     lock: LockFile,
 }
 
 impl Daemon {
     /// Brings everything up. On an error nothing is left: no socket, no lock, no process.
-    fn assemble(mut config: Config, terminal: Option<&Output>) -> Result<Self, Failure> {
-        let lock = claim_state(&config)?;
+    fn assemble(config: Config, terminal: Option<&Output>) -> Result<Self, Failure> {
         let group = match &config.control.group {
             None => None,
             Some(name) => Some(group_id(name)?),
         };
-        let listener = mainstay_control::bind(&config.control.socket, config.control.mode, group)?;
-        let logger = own_log(&mut config, terminal)?;
-        // Before any program starts: one that found its data missing might begin anew without it.
-        for done in crate::command::backup::recover(&config)? {
-            log::warn!(target: BACKUP, "{done}");
+        let lock = claim_state(&config, group)?;
+        match Self::bring_up(config, terminal, group) {
+            Ok(up) => Ok(up(lock)),
+            Err(failure) => {
+                // Best effort: a lock file that stays is no lock any more once this process ends.
+                let _ = lock.release();
+                Err(failure)
+            }
         }
-        let (sender, events) = mpsc::unbounded_channel();
-        let settings = crate::config::supervise_settings(&config, &logger);
-        let supervisor = Supervisor::start(
-            settings,
-            config.programs.clone(),
-            config.resolver.clone(),
-            Box::new(move |event| {
-                // The receiver is gone only when the daemon ends; then nobody wants to know.
-                let _ = sender.send(event);
-            }),
-        )
-        .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
-        log::info!(
-            "mainstay {} is up: pid {}, config {}, {} programs, {} backups",
-            env!("CARGO_PKG_VERSION"),
-            std::process::id(),
-            config.path.display(),
-            config.programs.len(),
-            config.backup.backups.len()
-        );
-        let config = Arc::new(config);
-        Ok(Self {
-            listener,
-            supervisor,
-            events,
-            logger,
-            config,
-            started: Timestamp::now(),
-            lock,
-        })
     }
 
-    /// Lives until told to end; then every program has ended, the socket is gone, the lock is free.
-    fn live(self) -> Result<Exit, Failure> {
-        let Self {
-            listener,
-            supervisor,
-            mut events,
-            logger,
-            config,
-            started,
-            lock,
-        } = self;
+    fn bring_up(
+        mut config: Config,
+        terminal: Option<&Output>,
+        group: Option<u32>,
+    ) -> Result<impl FnOnce(LockFile) -> Self, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -173,6 +146,68 @@ impl Daemon {
                     format!("cannot start the control runtime: {error}"),
                 )
             })?;
+        // From here on a signal ends the daemon in order; before, there is nothing to put in order.
+        let signals = Signals::listen(&runtime)?;
+        let listener = mainstay_control::bind(&config.control.socket, config.control.mode, group)?;
+        let logger = own_log(&mut config, terminal)?;
+        // Before any program starts: one that found its data missing might begin anew without it.
+        for done in crate::command::backup::recover(&config)? {
+            log::warn!(target: BACKUP, "{done}");
+        }
+        let (sender, events) = mpsc::unbounded_channel();
+        let settings = crate::config::supervise_settings(&config, &logger, raise_descriptors());
+        let supervisor = Supervisor::start(
+            settings,
+            config.programs.clone(),
+            config.resolver.clone(),
+            Box::new(move |event| {
+                // The receiver is gone only when the daemon ends; then nobody wants to know.
+                let _ = sender.send(event);
+            }),
+        )
+        .map_err(|error| {
+            let exit = match error.kind {
+                mainstay_supervise::Kind::Locked(_) => Exit::Locked,
+                _ => Exit::Failed,
+            };
+            Failure::new(exit, error.to_string())
+        })?;
+        log::info!(
+            "mainstay {} is up: pid {}, config {}, {} programs, {} backups",
+            env!("CARGO_PKG_VERSION"),
+            std::process::id(),
+            config.path.display(),
+            config.programs.len(),
+            config.backup.backups.len()
+        );
+        let config = Arc::new(config);
+        let started = Timestamp::now();
+        Ok(move |lock| Self {
+            listener,
+            supervisor,
+            events,
+            logger,
+            config,
+            started,
+            signals,
+            runtime,
+            lock,
+        })
+    }
+
+    /// Lives until told to end; then every program has ended, the socket is gone, the lock is free.
+    fn live(self) -> Exit {
+        let Self {
+            listener,
+            supervisor,
+            mut events,
+            logger,
+            config,
+            started,
+            signals,
+            runtime,
+            lock,
+        } = self;
         let (stop, mut stopping) = watch::channel(false);
         let (down, is_down) = watch::channel(false);
         let supervisor = Arc::new(supervisor);
@@ -195,14 +230,14 @@ impl Daemon {
                 }
                 let _ = down.send(true);
             });
-            let signals = tokio::spawn(watch_signals(Arc::clone(&facade), stop));
-            let timetable = tokio::spawn(jobs::keep(Arc::clone(&config), Arc::clone(&facade), stopping.clone()));
-            let server = tokio::spawn(serve(
-                listener,
-                facade,
-                Limits::default(),
-                reached(is_down),
+            let signals = tokio::spawn(signals.watch(Arc::clone(&facade), stop));
+            let timetable = tokio::spawn(jobs::keep(
+                Arc::clone(&config),
+                Arc::clone(&facade),
+                stopping.clone(),
             ));
+            let server =
+                tokio::spawn(serve(listener, facade, Limits::default(), reached(is_down)));
             // Whoever asks, by signal or by the API, only sets this; the end itself is here.
             let _ = stopping.wait_for(|stop| *stop).await;
             let _ = timetable.await;
@@ -220,7 +255,7 @@ impl Daemon {
         if let Err(error) = lock.release() {
             log::warn!("could not release the lock of the state directory: {error}");
         }
-        Ok(Exit::Done)
+        Exit::Done
     }
 }
 
@@ -230,13 +265,22 @@ async fn reached(mut flag: watch::Receiver<bool>) {
 }
 
 /// Makes the state directory and takes its lock: one daemon per state directory.
-fn claim_state(config: &Config) -> Result<LockFile, Failure> {
+///
+/// With a group for the control socket its members may pass through it; they can't list it.
+fn claim_state(config: &Config, group: Option<u32>) -> Result<LockFile, Failure> {
     let state = &config.host.state;
     let cannot = |what: &str, error: &dyn std::fmt::Display| {
         Failure::new(Exit::Failed, format!("cannot {what} the state directory {}: {error}", state.display()))
             .help("set `[host] state = \"…\"` to a directory that the user who runs mainstay may write, and that has room")
     };
     mainstay_base::fs::create_dir_private(state, 0o750).map_err(|e| cannot("make", &e))?;
+    if let Some(group) = group
+        && config.control.socket.parent() == Some(state)
+    {
+        std::os::unix::fs::chown(state, None, Some(group))
+            .and_then(|()| std::fs::set_permissions(state, Permissions::from_mode(0o710)))
+            .map_err(|e| cannot("open to the group of the control socket", &e))?;
+    }
     LockFile::succeed(&state.join("mainstay.pid"), HANDOVER).map_err(|error| match error {
         LockError::Held { .. } => Failure::new(
             Exit::Locked,
@@ -320,49 +364,69 @@ fn write_event(event: &Event) {
     log::log!(target: SUPERVISE, level, "{event}");
 }
 
-/// TERM, INT and QUIT end the daemon; USR2 opens the logs anew; HUP and USR1 do nothing yet, and say so.
-async fn watch_signals(facade: Arc<Facade>, stop: watch::Sender<bool>) {
-    let streams = [
-        SignalKind::terminate(),
-        SignalKind::interrupt(),
-        SignalKind::quit(),
-        SignalKind::user_defined1(),
-        SignalKind::user_defined2(),
-        SignalKind::hangup(),
-    ]
-    .map(signal);
-    let [
-        Ok(mut term),
-        Ok(mut int),
-        Ok(mut quit),
-        Ok(mut usr1),
-        Ok(mut usr2),
-        Ok(mut hup),
-    ] = streams
-    else {
-        log::error!("signals can not be received: end the daemon by `mainstay shutdown`");
-        return;
-    };
-    loop {
-        let name = tokio::select! {
-            _ = term.recv() => "SIGTERM",
-            _ = int.recv() => "SIGINT",
-            _ = quit.recv() => "SIGQUIT",
-            _ = hup.recv() => {
-                log::warn!("SIGHUP: reading the config anew does not work yet; restart mainstay to apply a new config");
-                continue;
-            }
-            _ = usr1.recv() => {
-                log::warn!("SIGUSR1: replacing the running binary does not work yet; stop mainstay and start the new one");
-                continue;
-            }
-            _ = usr2.recv() => {
-                log::info!("SIGUSR2: opening the log files anew");
-                facade.reopen();
-                continue;
-            }
+/// The signals a daemon answers to.
+struct Signals {
+    term: Signal,
+    int: Signal,
+    quit: Signal,
+    usr1: Signal,
+    usr2: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    /// Takes the signals over from their defaults, which would end the process.
+    fn listen(runtime: &Runtime) -> Result<Self, Failure> {
+        let _inside = runtime.enter();
+        let listen = |kind| {
+            signal(kind).map_err(|error| {
+                Failure::new(Exit::Failed, format!("cannot listen for signals: {error}"))
+            })
         };
-        log::warn!("{name}: stopping every program, then ending");
-        let _ = stop.send(true);
+        Ok(Self {
+            term: listen(SignalKind::terminate())?,
+            int: listen(SignalKind::interrupt())?,
+            quit: listen(SignalKind::quit())?,
+            usr1: listen(SignalKind::user_defined1())?,
+            usr2: listen(SignalKind::user_defined2())?,
+            hup: listen(SignalKind::hangup())?,
+        })
     }
+
+    /// TERM, INT and QUIT end the daemon; USR2 opens the logs anew; HUP and USR1 do nothing yet, and
+    /// say so.
+    async fn watch(mut self, facade: Arc<Facade>, stop: watch::Sender<bool>) {
+        loop {
+            let name = tokio::select! {
+                _ = self.term.recv() => "SIGTERM",
+                _ = self.int.recv() => "SIGINT",
+                _ = self.quit.recv() => "SIGQUIT",
+                _ = self.hup.recv() => {
+                    log::warn!("SIGHUP: reading the config anew does not work yet; restart mainstay to apply a new config");
+                    continue;
+                }
+                _ = self.usr1.recv() => {
+                    log::warn!("SIGUSR1: replacing the running binary does not work yet; stop mainstay and start the new one");
+                    continue;
+                }
+                _ = self.usr2.recv() => {
+                    log::info!("SIGUSR2: opening the log files anew");
+                    facade.reopen();
+                    continue;
+                }
+            };
+            log::warn!("{name}: stopping every program, then ending");
+            let _ = stop.send(true);
+        }
+    }
+}
+
+/// Lets the daemon have as many open files as it may: every program takes some. Gives the (soft,
+/// hard) limits that programs inherit all the same.
+fn raise_descriptors() -> Option<(u64, u64)> {
+    let (soft, hard) = limits::get(None, Resource::Nofile).ok()?;
+    if let Err(error) = limits::set(None, Resource::Nofile, hard, hard) {
+        log::warn!("could not raise the limit of open files from {soft} to {hard}: {error}");
+    }
+    Some((soft, hard))
 }

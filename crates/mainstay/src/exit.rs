@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use mainstay_base::Diagnostic;
+
 /// How a command ended. The numbers are part of the interface: scripts test them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -84,6 +86,8 @@ pub(crate) struct Failure {
     pub(crate) exit: Exit,
     pub(crate) message: String,
     pub(crate) help: Option<String>,
+    /// What is wrong in a config, each with its place.
+    pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
 impl Failure {
@@ -92,6 +96,7 @@ impl Failure {
             exit,
             message: message.into(),
             help: None,
+            diagnostics: Vec::new(),
         }
     }
 

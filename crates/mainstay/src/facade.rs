@@ -174,6 +174,9 @@ impl Facade {
         .map_err(|e| Error::new(Kind::Bug, format!("status could not be put together: {e}")))?;
         let told = self.told();
         let mut warnings = Vec::new();
+        if *self.stop.borrow() {
+            warnings.push("mainstay is shutting down".to_owned());
+        }
         for program in &mut programs {
             program.adopted =
                 program.pid.is_some() && told.adopted.get(&program.name) == program.pid.as_ref();

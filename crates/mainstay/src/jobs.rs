@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
+use crate::exit::Exit;
 use crate::facade::Facade;
 use crate::timetable::Timetable;
 
@@ -142,6 +143,11 @@ async fn run(config: &Config, name: &str, mut stop: watch::Receiver<bool>) {
     let said = String::from_utf8_lossy(&words).trim().replace('\n', "; ");
     match child.wait().await {
         Ok(status) if status.success() => log::info!(target: TARGET, "{name}: done {said}"),
+        Ok(_) if asked => log::warn!(target: TARGET, "{name}: stopped"),
+        // Somebody runs it by hand, or it was begun by a daemon that was killed.
+        Ok(status) if status.code() == Some(Exit::Locked as i32) => {
+            log::warn!(target: TARGET, "{name}: runs already; this time is passed over");
+        }
         Ok(status) => log::error!(target: TARGET, "{name}: FAILED ({status}): {said}"),
         Err(error) => log::error!(target: TARGET, "{name}: its end is not known: {error}"),
     }

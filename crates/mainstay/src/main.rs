@@ -28,6 +28,9 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+                output::usage_document(&error.to_string());
+            }
             // Help and version are no errors; clap knows where each is printed.
             let _ = error.print();
             return if error.use_stderr() {
@@ -53,6 +56,13 @@ fn main() -> ExitCode {
             Exit::Bug
         }
     };
+    if exit == Exit::Done && !output::all_was_said() {
+        output.failure_text(&Failure::new(
+            Exit::Failed,
+            "cannot write to standard output",
+        ));
+        return Exit::Failed.into();
+    }
     exit.into()
 }
 

@@ -2,12 +2,55 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use jiff::tz::TimeZone;
+use mainstay_base::{Diagnostic, Severity};
 use serde::Serialize;
 
 use crate::cli::{Cli, ColorChoice};
 use crate::exit::{Exit, Failure};
 use crate::render::{Paint, Tone};
+
+/// Whether something that was to be said could not be written.
+static UNWRITTEN: AtomicBool = AtomicBool::new(false);
+
+/// Whether standard output took all that was said. Nobody listening any more is no fault.
+pub(crate) fn all_was_said() -> bool {
+    !UNWRITTEN.load(Ordering::Relaxed)
+}
+
+/// A diagnostic for machines.
+fn diagnostic(diagnostic: &Diagnostic) -> serde_json::Value {
+    let place = diagnostic.place.as_ref();
+    let position = place.map(|place| place.source.line_column(place.span.start));
+    serde_json::json!({
+        "severity": match diagnostic.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        },
+        "message": diagnostic.message,
+        "file": place.map(|place| place.source.path()),
+        "line": position.map(|(line, _)| line),
+        "column": position.map(|(_, column)| column),
+        "label": diagnostic.label,
+        "help": diagnostic.help,
+    })
+}
+
+/// A command line that makes no sense, for machines: here there is no [`Output`] yet.
+pub(crate) fn usage_document(message: &str) {
+    let document = serde_json::json!({
+        "schema": 1,
+        "error": {
+            "message": message.trim_end(),
+            "help": "mainstay --help",
+            "exit_code": Exit::Usage as u8,
+            "diagnostics": [],
+        },
+    });
+    let _ = writeln!(io::stdout().lock(), "{document}");
+}
 
 /// How this invocation talks.
 #[derive(Debug, Clone)]
@@ -54,7 +97,14 @@ impl Output {
         reason = "all that is said goes through a value one can pass on"
     )]
     pub(crate) fn print(&self, text: &str) {
-        let _ = io::stdout().lock().write_all(text.as_bytes());
+        let mut stdout = io::stdout().lock();
+        if let Err(error) = stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush())
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            UNWRITTEN.store(true, Ordering::Relaxed);
+        }
     }
 
     /// A line for people, left out with `--json` and `--quiet`.
@@ -94,9 +144,21 @@ impl Output {
     /// The end of a command that failed: what, why, what next.
     pub(crate) fn failure(&self, failure: &Failure) {
         if self.json {
+            let message = match failure.diagnostics.len() {
+                0 => failure.message.clone(),
+                n => format!(
+                    "the config is wrong in {n} place{}",
+                    if n == 1 { "" } else { "s" }
+                ),
+            };
             self.document(&serde_json::json!({
                 "schema": 1,
-                "error": { "message": failure.message, "help": failure.help, "exit_code": failure.exit as u8 },
+                "error": {
+                    "message": message,
+                    "help": failure.help,
+                    "exit_code": failure.exit as u8,
+                    "diagnostics": failure.diagnostics.iter().map(diagnostic).collect::<Vec<_>>(),
+                },
             }));
         }
         self.failure_text(failure);

@@ -109,7 +109,8 @@ Leave some feedback and upload a file there. Then, in a second terminal:
   curl -X POST 'http://127.0.0.1:{port}/admin/fault?do=crash'
   ./mainstay status                        # it runs again, with a new pid and one restart
   ./mainstay logs shop
-  ./mainstay logs shop -f
+  ./mainstay logs shop -f                  # goes on; Ctrl-C ends it
+  ./mainstay status --json                 # the same for machines
 
   ./mainstay backup run
   ./mainstay backup list
@@ -118,6 +119,7 @@ Leave some feedback and upload a file there. Then, in a second terminal:
   ./mainstay backup restore db --yes
   ./mainstay backup restore uploads --yes  # and everything is back
   ./mainstay backup verify
+  restic -r repository --password-file repository.password snapshots  # if you have restic
 
 From anywhere else: {mainstay} status
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use mainstay_backup::{Backups, Depth, Error, ErrorKind, Outcome, Progress, Selector};
+use mainstay_backup::{Backups, Depth, Error, ErrorKind, Outcome, Progress, RunReport, Selector};
 use mainstay_base::{Size, SystemClock};
 use mainstay_control::wire;
 use serde_json::json;
@@ -43,6 +43,7 @@ impl From<Error> for Failure {
             exit,
             message: error.to_string(),
             help: error.help().map(str::to_owned),
+            diagnostics: Vec::new(),
         }
     }
 }
@@ -86,7 +87,15 @@ pub(crate) fn statuses(config: &Config) -> Result<Vec<wire::BackupStatus>, Failu
             }),
             last_error: status.last_error,
             failing_since: status.failing_since,
-            next_due: status.schedule.as_ref().and(status.next_due),
+            next_due: config.backup.backup(&status.name).and_then(|backup| {
+                let at = backup.at.as_ref()?;
+                // While it runs, the time it was due has come.
+                if status.running {
+                    at.next_after(Timestamp::now())
+                } else {
+                    status.next_due
+                }
+            }),
             overdue: status.overdue,
             running: status.running,
             snapshots: None,
@@ -300,19 +309,23 @@ impl Session<'_> {
         let none = reports
             .iter()
             .all(|report| report.outcome == Outcome::Failed);
-        let only = if names.len() == 1 {
-            failures.first().map(|f| f.exit)
-        } else {
-            None
-        };
         for failure in &failures {
             self.output.failure_text(failure);
         }
-        Ok(match only {
-            Some(exit) => exit,
-            None if failures.is_empty() && good == reports.len() => Exit::Done,
-            None if good == 0 && none => Exit::Failed,
-            None => Exit::Partly,
+        // One that was kept out everywhere is not one that was tried and failed.
+        let kept_out = |report: &RunReport| {
+            let locked = |error: &Error| error.kind() == ErrorKind::Locked;
+            report
+                .repositories
+                .iter()
+                .all(|run| run.error.as_ref().is_some_and(locked))
+        };
+        Ok(match (failures.as_slice(), reports.as_slice()) {
+            ([only], []) => only.exit,
+            ([], [only]) if kept_out(only) => Exit::Locked,
+            _ if failures.is_empty() && good == reports.len() => Exit::Done,
+            _ if good == 0 && none => Exit::Failed,
+            _ => Exit::Partly,
         })
     }
 
@@ -373,6 +386,7 @@ impl Session<'_> {
                 exit: Exit::Failed,
                 message: format!("{repository}: {error}"),
                 help: error.help().map(str::to_owned),
+                diagnostics: Vec::new(),
             });
         }
         Ok(

@@ -17,6 +17,25 @@ pub(crate) fn run(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
     let mut config = command::load(cli, output)?;
     let environment = config.resolver.public_environment();
     let hindrances = preflight(&config.programs, &environment, &config.resolver);
+    let secrets: Vec<Diagnostic> = config
+        .backup
+        .repositories
+        .iter()
+        .filter_map(|repository| {
+            let error = repository.password.resolve(&config.resolver).err()?;
+            let message = format!("repository {} cannot be opened: {error}", repository.name);
+            Some(Diagnostic::warning(message).help(error.help()))
+        })
+        .collect();
+    config.warnings.extend(secrets);
+    if let Some(group) = &config.control.group
+        && !matches!(mainstay_sys::users::group(group), Ok(Some(_)))
+    {
+        config.warnings.push(
+            Diagnostic::warning(format!("there is no group `{group}` on this host"))
+                .help("make it (groupadd), or correct [control] socket.group"),
+        );
+    }
     config
         .warnings
         .extend(hindrances.into_iter().map(Diagnostic::warning));

@@ -29,7 +29,9 @@ pub(crate) fn environment() -> BTreeMap<String, String> {
 
 /// A config that is wrong: every diagnostic, and exit 2.
 pub(crate) fn config_failure(diagnostics: &Diagnostics) -> Failure {
-    Failure::new(Exit::Usage, diagnostics.to_string())
+    let mut failure = Failure::new(Exit::Usage, diagnostics.to_string());
+    failure.diagnostics = diagnostics.iter().cloned().collect();
+    failure
 }
 
 /// The config of this invocation, read and checked.
@@ -61,6 +63,7 @@ impl From<mainstay_control::Error> for Failure {
             exit,
             message: error.message,
             help: error.help,
+            diagnostics: Vec::new(),
         }
     }
 }

@@ -45,6 +45,7 @@ impl Session<'_> {
                     exit: Exit::Failed,
                     message: format!("{} → {}: {error}", report.backup, run.repository),
                     help: error.help().map(str::to_owned),
+                    diagnostics: Vec::new(),
                 });
             }
         }
@@ -57,6 +58,7 @@ impl Session<'_> {
                 exit: Exit::Failed,
                 message,
                 help: help.map(str::to_owned),
+                diagnostics: Vec::new(),
             });
         };
         if let Some(error) = &repository.error {
