@@ -5,7 +5,9 @@
 //! was noted but whose id was not, unless it holds the very pipe that was made for it.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mainstay_log::Stream;
@@ -14,7 +16,9 @@ use mainstay_sys::{Child, pipe, start_time};
 use crate::command::Event;
 use crate::group::{leads_session, processes};
 use crate::journal::{Inherited, ProcessRecord, Record, SlotRecord};
-use crate::machine::{self, Exit, Phase, State, step};
+use crate::machine::{self, Exit, Phase, State, Trouble, step};
+use crate::program::Output;
+use crate::reserve::is_shortage;
 use crate::runtime::Runtime;
 use crate::slot::{Slot, index};
 
@@ -196,41 +200,25 @@ impl Runtime {
     /// Takes the process of an earlier daemon over. False: there is none.
     fn take_over(&mut self, i: usize, verdict: Verdict, record: &SlotRecord) -> bool {
         let found = match verdict {
-            Verdict::Adopt { pid, start_ticks } => Some((pid, start_ticks)),
-            Verdict::Find => find_by_pipe([record.stdout_pipe, record.stderr_pipe]),
-            Verdict::Start | Verdict::Rest | Verdict::Resume | Verdict::Keep => None,
+            Verdict::Adopt { pid, start_ticks } => Ok(Some((pid, start_ticks))),
+            Verdict::Find => self
+                .reserve
+                .lend(|| find_by_pipe([record.stdout_pipe, record.stderr_pipe])),
+            Verdict::Start | Verdict::Rest | Verdict::Resume | Verdict::Keep => Ok(None),
         };
-        let Some((pid, start_ticks)) = found else {
-            return false;
-        };
-        let child = match Child::adopt(pid.cast_signed(), start_ticks) {
-            Ok(Some(child)) => child,
+        let identity = match found {
+            Ok(Some(identity)) => identity,
             Ok(None) => return false,
             Err(error) => {
-                // It may live: a second one beside it would be worse than none.
-                let process = self.slots[i].name().to_owned();
-                let text = format!(
-                    "pid {pid} cannot be taken over: {error}; stop it by hand, then \
-                     `mainstay start {process}`"
-                );
-                self.tell(Event::Output {
-                    process,
-                    level: mainstay_log::Level::Error,
-                    text,
-                });
+                self.leave_open(i, record, &error);
                 return true;
             }
         };
-        let ended = matches!(child.try_wait(), Ok(Some(_)));
-        if let Err(error) = self.attach(i, child) {
-            let process = self.slots[i].name().to_owned();
-            let text = format!("pid {pid} cannot be watched: {error}; stop it by hand");
-            self.tell(Event::Output {
-                process,
-                level: mainstay_log::Level::Error,
-                text,
-            });
-            return true;
+        let (pid, start_ticks) = identity;
+        match self.reach(i, identity, record) {
+            Ok(true) => {}
+            Ok(false) => return false,
+            Err(error) => return self.hold(i, identity, record, &error),
         }
         let now = self.now();
         let slot = &mut self.slots[i];
@@ -243,23 +231,15 @@ impl Runtime {
             &slot.spec.policy,
             now,
         );
-        let process = slot.name().to_owned();
-        let event = if slot.left_over {
-            Event::LeftOver { process, pid }
-        } else {
-            Event::Adopted {
-                process,
-                pid,
-                outdated: slot.is_outdated(),
-            }
-        };
-        self.tell(event);
-        // A zombie has no descriptors any more; its end is on its way to the loop.
-        if !ended {
-            self.reopen_pipes(i, pid, record);
-        }
+        self.tell_adopted(i, pid);
         let started = now.saturating_sub(age(start_ticks));
         self.feed(i, machine::Event::Adopted { pid, started });
+        self.carry_on(i, record);
+        true
+    }
+
+    /// Goes on with what the daemon before was doing to a process that was found alive.
+    pub(crate) fn carry_on(&mut self, i: usize, record: &SlotRecord) {
         let slot = &self.slots[i];
         if record.phase == Phase::Stopping || slot.decided == Some(false) {
             self.feed(i, machine::Event::Stop);
@@ -267,43 +247,94 @@ impl Runtime {
                 self.feed(i, machine::Event::Start);
             }
         }
-        true
     }
 
-    /// Goes on reading the pipes of an adopted process, where they are the ones made for it.
-    fn reopen_pipes(&mut self, i: usize, pid: u32, record: &SlotRecord) {
-        let wanted = [
-            (Stream::Stdout, 1, record.stdout_pipe),
-            (Stream::Stderr, 2, record.stderr_pipe),
-        ];
-        for (stream, fd, inode) in wanted {
-            if inode == 0 || self.slots[i].channels[index(stream)].is_none() {
-                continue;
-            }
-            let why = match pipe::reopen_reader(pid.cast_signed(), fd) {
-                Ok((reader, found)) if found == inode => {
-                    match self.attach_pipe(i, stream, reader) {
-                        Ok(()) => {
-                            self.slots[i].pipes[index(stream)] = inode;
-                            continue;
-                        }
-                        Err(error) => error.to_string(),
-                    }
-                }
-                Ok(_) => "it has been redirected".to_owned(),
-                Err(error) => error.to_string(),
-            };
-            let process = self.slots[i].name().to_owned();
-            let text = format!(
-                "the {} of pid {pid} cannot be read on: {why}; restart it to log it again",
-                stream.name()
-            );
-            self.tell(Event::Output {
-                process,
-                level: mainstay_log::Level::Error,
-                text,
-            });
+    /// Nobody can say whether the process whose birth was planned came to be: nothing is started
+    /// by itself.
+    fn leave_open(&mut self, i: usize, record: &SlotRecord, error: &io::Error) {
+        let slot = &mut self.slots[i];
+        let process = slot.name().to_owned();
+        let text = format!(
+            "it may be running, started by a mainstay that was killed, but the processes of this \
+             host cannot be listed: {error}; stop it by hand, then `mainstay start {process}`"
+        );
+        slot.live = Some(ProcessRecord::Intent);
+        slot.live_hash = record.spec_hash;
+        slot.pipes = [record.stdout_pipe, record.stderr_pipe];
+        slot.state.phase = Phase::Unknown;
+        slot.state.trouble = Some(Trouble::Signal(text.as_str().into()));
+        self.note(i);
+        self.tell(Event::Output {
+            process,
+            level: mainstay_log::Level::Error,
+            text,
+        });
+    }
+
+    /// Watches a process of an earlier daemon and reads its output from now on. False: it is gone.
+    /// On an error nothing has changed.
+    pub(crate) fn reach(
+        &mut self,
+        i: usize,
+        (pid, start_ticks): (u32, u64),
+        record: &SlotRecord,
+    ) -> io::Result<bool> {
+        let Some(child) = Child::adopt(pid.cast_signed(), start_ticks)? else {
+            return Ok(false);
+        };
+        let slot = &self.slots[i];
+        if slot.left_over && slot.process.stdout == Output::Discard && !is_empty(&record.stdout_log)
+        {
+            // Its log files could not be opened before.
+            let complete = Slot::left_over(record, &self.clock, self.logger.as_ref())
+                .map_err(io::Error::other)?;
+            let slot = &mut self.slots[i];
+            slot.channels = complete.channels;
+            slot.process = complete.process;
+            slot.spec = complete.spec;
         }
+        // A zombie has no descriptors any more; its end is on its way to the loop.
+        let ended = matches!(child.try_wait(), Ok(Some(_)));
+        let mut readers = Vec::new();
+        if !ended {
+            let wanted = [
+                (Stream::Stdout, 1, record.stdout_pipe),
+                (Stream::Stderr, 2, record.stderr_pipe),
+            ];
+            for (stream, fd, inode) in wanted {
+                if inode == 0 || self.slots[i].channels[index(stream)].is_none() {
+                    continue;
+                }
+                match pipe::reopen_reader(pid.cast_signed(), fd) {
+                    Ok((reader, found)) if found == inode => readers.push((stream, inode, reader)),
+                    Ok(_) => self.tell_unread(i, stream, pid, "it has been redirected"),
+                    // Unread, the process would stand still as soon as the pipe is full.
+                    Err(error) if is_shortage(&error) => return Err(error),
+                    Err(error) => self.tell_unread(i, stream, pid, &error.to_string()),
+                }
+            }
+        }
+        self.attach(i, child).map_err(|(_, error)| error)?;
+        for (stream, inode, reader) in readers {
+            match self.attach_pipe(i, stream, reader) {
+                Ok(()) => self.slots[i].pipes[index(stream)] = inode,
+                Err(error) => self.tell_unread(i, stream, pid, &error.to_string()),
+            }
+        }
+        Ok(true)
+    }
+
+    fn tell_unread(&self, i: usize, stream: Stream, pid: u32, why: &str) {
+        let process = self.slots[i].name().to_owned();
+        let text = format!(
+            "the {} of pid {pid} cannot be read on: {why}; restart it to log it again",
+            stream.name()
+        );
+        self.tell(Event::Output {
+            process,
+            level: mainstay_log::Level::Error,
+            text,
+        });
     }
 
     /// Live processes whose programs have left the config. They are left running: a daemon that is
@@ -321,25 +352,27 @@ impl Runtime {
                 None => None,
             };
             let taken = verdict.is_some_and(|verdict| {
-                match Slot::left_over(record, &self.clock, self.logger.as_ref()) {
-                    Ok(slot) => {
-                        self.slots.push(slot);
-                        let i = self.slots.len() - 1;
-                        let taken = self.take_over(i, verdict, record);
-                        if !taken {
-                            self.slots.pop();
-                        }
-                        taken
-                    }
-                    Err(error) => {
-                        self.tell(Event::Output {
-                            process: name.clone(),
-                            level: mainstay_log::Level::Error,
-                            text: format!("its program has left the config, and {error}"),
-                        });
-                        true
-                    }
+                let slot = Slot::left_over(record, &self.clock, self.logger.as_ref());
+                let slot = slot.or_else(|error| {
+                    self.tell(Event::Output {
+                        process: name.clone(),
+                        level: mainstay_log::Level::Error,
+                        text: format!("its program has left the config, and {error}"),
+                    });
+                    // Its process is what counts.
+                    let mut bare = record.clone();
+                    bare.stdout_log = PathBuf::new();
+                    bare.stderr_log = PathBuf::new();
+                    Slot::left_over(&bare, &self.clock, self.logger.as_ref())
+                });
+                let Ok(slot) = slot else { return true };
+                self.slots.push(slot);
+                let i = self.slots.len() - 1;
+                let taken = self.take_over(i, verdict, record);
+                if !taken {
+                    self.slots.pop();
                 }
+                taken
             });
             if !taken {
                 let forget = Record::Forget(name.clone());
@@ -353,8 +386,12 @@ impl Runtime {
 /// For slots that the journal does not know.
 static EMPTY: std::sync::LazyLock<SlotRecord> = std::sync::LazyLock::new(SlotRecord::default);
 
+fn is_empty(path: &Path) -> bool {
+    path.as_os_str().is_empty()
+}
+
 /// How long ago a process was started, from its start time in ticks since boot.
-fn age(start_ticks: u64) -> Duration {
+pub(crate) fn age(start_ticks: u64) -> Duration {
     let Some(uptime) = fs::read_to_string("/proc/uptime")
         .ok()
         .and_then(|text| text.split(' ').next()?.parse::<f64>().ok())
@@ -370,18 +407,22 @@ fn age(start_ticks: u64) -> Duration {
 
 /// The process that leads its own session and has one of these pipes as its output: the one that
 /// was being started when the daemon died. Its children may hold the pipe too, but lead nothing.
-fn find_by_pipe(inodes: [u64; 2]) -> Option<(u32, u64)> {
-    for pid in processes() {
+fn find_by_pipe(inodes: [u64; 2]) -> io::Result<Option<(u32, u64)>> {
+    for pid in processes()? {
         let holds = [1, 2].into_iter().any(|fd| {
             // Follows the link to the pipe itself.
             fs::metadata(format!("/proc/{pid}/fd/{fd}"))
                 .is_ok_and(|about| about.ino() != 0 && inodes.contains(&about.ino()))
         });
         if holds && leads_session(pid) {
-            return Some((pid.cast_unsigned(), start_time(pid).ok()?));
+            return match start_time(pid) {
+                Ok(start_ticks) => Ok(Some((pid.cast_unsigned(), start_ticks))),
+                Err(error) if is_shortage(&error) => Err(error),
+                Err(_) => Ok(None),
+            };
         }
     }
-    None
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -480,6 +521,6 @@ mod tests {
 
     #[test]
     fn no_process_holds_a_pipe_that_is_none() {
-        assert_eq!(find_by_pipe([0, 0]), None);
+        assert_eq!(find_by_pipe([0, 0]).unwrap(), None);
     }
 }

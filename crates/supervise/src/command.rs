@@ -51,7 +51,8 @@ pub enum Command {
     /// Open the log files anew, after something else moved them away.
     ReopenLogs,
     /// Stop everything, group by group in descending priority, each before the next, and end.
-    /// What was wanted is not changed by it. Answered when all are gone.
+    /// What was wanted is not changed by it. Answered when all are gone; if some could not be
+    /// stopped, with [`Reply::Done`] of those.
     Shutdown,
 }
 
@@ -273,7 +274,14 @@ pub enum Event {
     },
     /// Everything was told to stop.
     ShuttingDown,
-    /// Everything is down; this is the last event.
+    /// The supervision has ended, and this process goes on: it could not be stopped.
+    LeftRunning {
+        /// Which.
+        process: String,
+        /// Its id, and why.
+        text: String,
+    },
+    /// The supervision has ended: all that it could stop is down. This is the last event.
     Down,
 }
 
@@ -319,9 +327,10 @@ impl Event {
                 | Phase::Stopping
                 | Phase::Exited => Level::Info,
             },
-            Self::SpawnFailed { .. } | Self::JournalFailed { .. } | Self::Fault { .. } => {
-                Level::Error
-            }
+            Self::SpawnFailed { .. }
+            | Self::JournalFailed { .. }
+            | Self::Fault { .. }
+            | Self::LeftRunning { .. } => Level::Error,
             Self::Output { level, .. } => *level,
             Self::LeftOver { .. } | Self::Killing { .. } | Self::JournalDamaged { .. } => {
                 Level::Warn
@@ -366,7 +375,9 @@ impl fmt::Display for Event {
             Self::Killing { process, pid } => {
                 write!(f, "{process}: pid {pid} did not stop in time: SIGKILL")
             }
-            Self::SpawnFailed { process, text } | Self::Output { process, text, .. } => {
+            Self::SpawnFailed { process, text }
+            | Self::LeftRunning { process, text }
+            | Self::Output { process, text, .. } => {
                 write!(f, "{process}: {text}")
             }
             Self::JournalFailed { text } => write!(
@@ -383,7 +394,7 @@ impl fmt::Display for Event {
             }
             Self::Fault { text } => f.write_str(text),
             Self::ShuttingDown => f.write_str("stopping all programs"),
-            Self::Down => f.write_str("all programs are down"),
+            Self::Down => f.write_str("supervision has ended"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Sessions and process groups, as `/proc` shows them.
 
 use std::fs;
+use std::io;
 
 use rustix::process::{Pid, test_kill_process_group};
 
@@ -29,12 +30,10 @@ fn belonging(pid: i32) -> Option<Belonging> {
 }
 
 /// The ids of all processes.
-pub(crate) fn processes() -> impl Iterator<Item = i32> {
-    fs::read_dir("/proc")
-        .into_iter()
+pub(crate) fn processes() -> io::Result<impl Iterator<Item = i32>> {
+    Ok(fs::read_dir("/proc")?
         .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok()))
 }
 
 /// Whether the group has a member that is more than a zombie: those wait for a parent to reap
@@ -50,7 +49,10 @@ pub(crate) fn lives(group: i32) -> bool {
     ) {
         return false;
     }
-    processes().any(|pid| belonging(pid).is_some_and(|it| it.group == group && !it.zombie))
+    // Without a list it counts as alive: who waits for it has a limit.
+    processes().map_or(true, |mut all| {
+        all.any(|pid| belonging(pid).is_some_and(|it| it.group == group && !it.zombie))
+    })
 }
 
 /// Whether the process leads its own session, as every process we start does.

@@ -42,7 +42,7 @@ pub enum Phase {
     Exited,
     /// Given up: only a person starts it again.
     Fatal,
-    /// The kernel refused to let us signal it.
+    /// It lives, but cannot be signalled or taken over.
     Unknown,
 }
 
@@ -347,6 +347,16 @@ pub enum Event {
         /// When it was spawned.
         started: Duration,
     },
+    /// A process of an earlier daemon lives, but could not be taken over for now: why. Nothing is
+    /// started beside it; [`Event::Adopted`] or [`Event::Exited`] follows when that is over.
+    Unreachable {
+        /// Its process id.
+        pid: u32,
+        /// When it was spawned.
+        started: Duration,
+        /// Why, and what to do.
+        why: Arc<str>,
+    },
 }
 
 /// What the caller must do, in this order.
@@ -404,6 +414,8 @@ pub enum Why {
     SignalRefused,
     /// It was found alive after the daemon had been away.
     Adopted,
+    /// It was found alive, but cannot be taken over for now.
+    Unreachable,
 }
 
 impl Why {
@@ -422,6 +434,7 @@ impl Why {
             Self::GaveUp => "gave up",
             Self::SignalRefused => "could not be signalled",
             Self::Adopted => "was found alive",
+            Self::Unreachable => "was found alive, but cannot be taken over yet",
         }
     }
 }
@@ -666,9 +679,25 @@ impl Turn<'_> {
                     self.to(Phase::Unknown, Why::SignalRefused);
                 }
             }
-            Event::Adopted { pid, started } => {
+            Event::Unreachable { pid, started, why } => {
                 if self.s.pid.is_none() {
                     self.s.wanted = true;
+                    self.s.pid = Some(pid);
+                    self.s.started = Some(started);
+                    self.s.killed = false;
+                    self.s.deadline = None;
+                    self.s.trouble = Some(Trouble::Signal(why));
+                    self.to(Phase::Unknown, Why::Unreachable);
+                }
+            }
+            Event::Adopted { pid, started } => {
+                let reached = self.s.phase == Phase::Unknown && self.s.pid == Some(pid);
+                if reached || self.s.pid.is_none() {
+                    if reached {
+                        self.s.trouble = None;
+                    } else {
+                        self.s.wanted = true;
+                    }
                     self.s.pid = Some(pid);
                     self.s.started = Some(started);
                     self.s.killed = false;

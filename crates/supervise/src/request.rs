@@ -74,6 +74,10 @@ impl Runtime {
                     }
                     runtime.decide(i, true);
                     runtime.feed(i, machine::Event::Start);
+                    let state = &runtime.slots[i].state;
+                    if state.phase == Phase::Unknown && state.pid.is_some() {
+                        return Some(became(&runtime.slots[i], Goal::Up));
+                    }
                     None
                 });
             }
@@ -244,7 +248,7 @@ impl Runtime {
         {
             let down = |i: &usize| {
                 let slot = &self.slots[*i];
-                slot.child.is_none() && slot.is_settled()
+                !slot.is_live() && slot.is_settled()
                     // One that cannot be signalled is not waited for: it would be for ever.
                     || slot.state.phase == Phase::Unknown
             };
@@ -260,9 +264,13 @@ impl Runtime {
                 continue;
             }
             let answers = std::mem::take(&mut shutdown.answers);
-            self.close();
+            let alive = self.close();
             for answer in answers {
-                answer(Ok(Reply::Ok));
+                answer(Ok(if alive.is_empty() {
+                    Reply::Ok
+                } else {
+                    Reply::Done(alive.clone())
+                }));
             }
         }
     }

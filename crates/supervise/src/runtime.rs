@@ -11,9 +11,10 @@ use std::time::Duration;
 use mainstay_base::{Clock, Resolver};
 use mainstay_log::{Logger, Progress, Stream};
 use mainstay_sys::epoll::{Events, Interest};
+use mainstay_sys::limits::Resource;
 use mainstay_sys::{Child, Epoll, LockFile, Signal, Wake, pipe};
 
-use crate::command::{Change, Event};
+use crate::command::{Change, Did, Event, Outcome};
 use crate::group;
 use crate::journal::{Journal, ProcessRecord, Record, SlotRecord};
 use crate::launch::{self, RunAs};
@@ -21,12 +22,13 @@ use crate::machine::{self, Effect, Phase, step};
 use crate::output::Pipe;
 use crate::program::Output;
 use crate::request::{Message, Shutdown, Waiting};
+use crate::reserve::Reserve;
 use crate::slot::{Departing, Slot, index, retry_in};
 use crate::timers::Timers;
 
 /// Added to the monotonic clock, so that the start of a process that is older than the clock's
 /// origin is still a point in time.
-const ORIGIN: Duration = Duration::from_hours(1_000_000);
+pub(crate) const ORIGIN: Duration = Duration::from_hours(1_000_000);
 /// How often a group is looked at whose leader has ended.
 const GROUP_POLL: Duration = Duration::from_millis(20);
 /// How long a killed group may take to vanish before it is no longer waited for.
@@ -43,11 +45,13 @@ enum Token {
 
 /// What a timer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Timer {
+pub(crate) enum Timer {
     /// The machine's deadline of a slot.
     Slot(usize),
     /// Looking at the group of a slot whose leader has ended.
     Group(usize),
+    /// Trying again to take a slot's process over.
+    Held(usize),
     /// Trying again to write the output of a slot's stream.
     Output(usize, usize),
     /// Trying again to write the journal.
@@ -71,7 +75,9 @@ pub(crate) struct Runtime {
     epoll: Epoll,
     tokens: HashMap<u64, Token>,
     next_token: u64,
-    timers: Timers<Timer>,
+    pub(crate) timers: Timers<Timer>,
+    pub(crate) reserve: Reserve,
+    pub(crate) child_nofile: Option<(u64, u64)>,
     turns: Arc<AtomicU64>,
 }
 
@@ -113,6 +119,8 @@ impl Runtime {
             tokens: HashMap::from([(0, Token::Wake)]),
             next_token: 1,
             timers: Timers::new(),
+            reserve: Reserve::new()?,
+            child_nofile: None,
             turns,
         })
     }
@@ -170,6 +178,7 @@ impl Runtime {
         match timer {
             Timer::Slot(i) => self.feed(i, machine::Event::Tick),
             Timer::Group(i) => self.look_at_group(i),
+            Timer::Held(i) => self.look_at_held(i),
             Timer::Output(i, at) => {
                 let stream = if at == 0 {
                     Stream::Stdout
@@ -266,7 +275,7 @@ impl Runtime {
             // It was started by hand and has ended by itself: nothing is left to remember.
             slot.decided = None;
         }
-        if slot.left_over && slot.child.is_none() && !slot.forgotten {
+        if slot.left_over && !slot.is_live() && !slot.forgotten {
             slot.forgotten = true;
             let record = Record::Forget(slot.process.process.clone());
             let result = self.journal.append(&record, false);
@@ -332,7 +341,7 @@ impl Runtime {
             fds.push((writer, if stream == Stream::Stdout { 1 } else { 2 }));
             readers.push((stream, reader));
         }
-        let call = launch::prepare(
+        let mut call = launch::prepare(
             &slot.spec,
             &slot.process,
             &slot.run_as,
@@ -340,6 +349,13 @@ impl Runtime {
             &self.resolver,
             fds,
         )?;
+        let has_own = call
+            .limits
+            .iter()
+            .any(|(which, ..)| *which == Resource::Nofile);
+        if let Some((soft, hard)) = self.child_nofile.filter(|_| !has_own) {
+            call.limits.push((Resource::Nofile, soft, hard));
+        }
         // The intent comes first: if this thread dies between the birth of the process and the
         // note of its id, the next daemon finds the process by its pipes and starts no second.
         slot.live = Some(ProcessRecord::Intent);
@@ -356,7 +372,9 @@ impl Runtime {
         let start_ticks = child.start_time().unwrap_or(0);
         let pid = child.pid().cast_unsigned();
         self.slots[i].live = Some(ProcessRecord::Live { pid, start_ticks });
-        if let Err(error) = self.attach(i, child) {
+        if let Err((child, error)) = self.attach(i, child) {
+            let _ = child.signal(Signal::KILL);
+            let _ = child.wait(Some(Duration::from_secs(1)));
             return Err(system("cannot watch it", error));
         }
         for (stream, reader) in readers {
@@ -380,17 +398,13 @@ impl Runtime {
         token
     }
 
-    /// Watches a process; one that cannot be watched is killed rather than left alone.
-    pub(crate) fn attach(&mut self, i: usize, child: Child) -> io::Result<()> {
+    /// Watches a process; gives it back if that cannot be.
+    pub(crate) fn attach(&mut self, i: usize, child: Child) -> Result<(), (Child, io::Error)> {
         let token = self.token(Token::Process(i));
         // Edges, because an adopted process is readable a moment before its status is known.
         if let Err(error) = self.epoll.add(&child, token, Interest::READ_EDGE) {
             self.tokens.remove(&token);
-            if child.is_ours() {
-                let _ = child.signal(Signal::KILL);
-                let _ = child.wait(Some(Duration::from_secs(1)));
-            }
-            return Err(error);
+            return Err((child, error));
         }
         self.slots[i].child = Some(child);
         self.slots[i].child_token = token;
@@ -421,6 +435,25 @@ impl Runtime {
         let now = self.now();
         let slot = &mut self.slots[i];
         let signal = Signal::new(number)?;
+        let refused = |pid, error: &io::Error| {
+            machine::Event::SignalError(
+                format!(
+                    "cannot send {} to pid {pid}: {error}; run mainstay as root or as the user of \
+                     the program",
+                    signal.name(),
+                )
+                .into(),
+            )
+        };
+        if slot.held.is_some() {
+            let pid = slot.state.pid?;
+            // Once its leader is gone the rest of its group could not be named any more.
+            let group = group || slot.spec.policy.kill_group;
+            return match self.signal_held(i, signal, group) {
+                Err(error) if !is_gone(&error) => Some(refused(pid, &error)),
+                _ => None,
+            };
+        }
         let child = slot.child.as_ref()?;
         if let Some(departing) = &mut slot.departing {
             // Only its group is left.
@@ -444,25 +477,18 @@ impl Runtime {
         } {
             Ok(()) => None,
             // Gone already: its end is on its way to us.
-            Err(error)
-                if error.raw_os_error() == Some(mainstay_sys::Errno::SRCH.raw_os_error()) =>
-            {
-                None
-            }
-            Err(error) => Some(machine::Event::SignalError(
-                format!(
-                    "cannot send {} to pid {}: {error}; run mainstay as root or as the user of \
-                     the program",
-                    signal.name(),
-                    child.pid()
-                )
-                .into(),
-            )),
+            Err(error) if is_gone(&error) => None,
+            Err(error) => Some(refused(child.pid().cast_unsigned(), &error)),
         }
     }
 
     /// A signal that a person asked for.
-    pub(crate) fn signal_by_hand(&self, i: usize, signal: Signal) -> Result<(), String> {
+    pub(crate) fn signal_by_hand(&mut self, i: usize, signal: Signal) -> Result<(), String> {
+        if self.slots[i].held.is_some() {
+            return self
+                .signal_held(i, signal, false)
+                .map_err(|error| format!("cannot send {} to it: {error}", signal.name()));
+        }
         let slot = &self.slots[i];
         match &slot.child {
             Some(child) if slot.departing.is_none() => child.signal(signal).map_err(|error| {
@@ -690,7 +716,7 @@ impl Runtime {
     }
 
     /// The last words: everything is down.
-    pub(crate) fn close(&mut self) {
+    pub(crate) fn close(&mut self) -> Vec<Outcome> {
         if self.journal.is_behind() {
             self.rewrite_journal();
         }
@@ -701,8 +727,25 @@ impl Runtime {
             self.tell_output(i);
         }
         // One that could not be signalled still lives: the next daemon must know.
-        let all_gone = self.slots.iter().all(|slot| slot.child.is_none());
-        let result = if all_gone {
+        let alive: Vec<Outcome> = self
+            .slots
+            .iter()
+            .filter(|slot| slot.is_live())
+            .map(|slot| {
+                let pid = slot.state.pid.unwrap_or_default();
+                let why = slot.state.trouble.as_ref();
+                let why = why.map_or_else(String::new, |trouble| format!(": {trouble}"));
+                slot.outcome(Did::Failed(format!("pid {pid} goes on running{why}")))
+            })
+            .collect();
+        for outcome in &alive {
+            if let Did::Failed(text) = &outcome.result {
+                let process = outcome.process.clone();
+                let text = text.clone();
+                self.tell(Event::LeftRunning { process, text });
+            }
+        }
+        let result = if alive.is_empty() {
             self.journal.append(&Record::Closed, true)
         } else {
             Ok(())
@@ -717,7 +760,13 @@ impl Runtime {
         }
         self.done = true;
         self.tell(Event::Down);
+        alive
     }
+}
+
+/// Whether this error says that there is no such process.
+fn is_gone(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(mainstay_sys::Errno::SRCH.raw_os_error())
 }
 
 impl Drop for Runtime {

@@ -12,6 +12,7 @@ use mainstay_sys::{Child, ExitStatus};
 
 use crate::command::{Outcome, Status};
 use crate::error::{Error, Kind};
+use crate::held::Held;
 use crate::journal::{ProcessRecord, SlotRecord};
 use crate::launch::RunAs;
 use crate::machine::{Autorestart, Exit, Phase, Policy, State};
@@ -39,6 +40,8 @@ pub(crate) struct Slot {
     pub(crate) child: Option<Child>,
     pub(crate) child_token: u64,
     pub(crate) departing: Option<Departing>,
+    /// A live process that could not be taken over yet.
+    pub(crate) held: Option<Held>,
     /// What the journal is to say of the process.
     pub(crate) live: Option<ProcessRecord>,
     /// The hash of the spec that the process was started with.
@@ -97,6 +100,7 @@ impl Slot {
             child: None,
             child_token: 0,
             departing: None,
+            held: None,
             live: None,
             live_hash: 0,
             pipes: [0; 2],
@@ -178,9 +182,14 @@ impl Slot {
         self.state.is_settled() && self.departing.is_none()
     }
 
+    /// Whether it has a process.
+    pub(crate) fn is_live(&self) -> bool {
+        self.child.is_some() || self.held.is_some()
+    }
+
     /// Whether its process was started with another config than the present one.
     pub(crate) fn is_outdated(&self) -> bool {
-        self.child.is_some() && !self.left_over && self.live_hash != self.spec.hash(&self.process)
+        self.is_live() && !self.left_over && self.live_hash != self.spec.hash(&self.process)
     }
 
     /// The channel that takes the stream, and where in it the pipe with this token is.
@@ -214,6 +223,21 @@ impl Slot {
 
     /// What the journal should say of it.
     pub(crate) fn record(&self) -> SlotRecord {
+        if let Some(held) = &self.held {
+            // As it was found, but for what was asked since.
+            let found = held.record.clone();
+            let stopping = self.state.phase == Phase::Stopping;
+            return SlotRecord {
+                decided: self.decided,
+                phase: if stopping {
+                    Phase::Stopping
+                } else {
+                    found.phase
+                },
+                waiting: self.state.again,
+                ..found
+            };
+        }
         let [stdout_log, stderr_log] = self.log_paths();
         let policy = &self.spec.policy;
         SlotRecord {

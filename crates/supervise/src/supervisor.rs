@@ -15,7 +15,7 @@ use mainstay_sys::{LockFile, Wake};
 use crate::command::{Command, Event, Refusal, Reply};
 use crate::error::{Error, Kind};
 use crate::journal::Journal;
-use crate::program::ProgramSpec;
+use crate::program::{Output, ProgramSpec};
 use crate::request::Message;
 use crate::runtime::Runtime;
 use crate::slot::Slot;
@@ -23,6 +23,10 @@ use crate::slot::Slot;
 /// How long a process may hold the lock of the daemon that was starting it and died. It is the
 /// time from clone to exec; more only if the file system of the program hangs.
 const BIRTH_TAKES_AT_MOST: Duration = Duration::from_secs(5);
+
+/// What a daemon needs beside its processes: journal, locks, epoll, log files, control connections,
+/// the short-lived ones of a start.
+const OWN_DESCRIPTORS: u64 = 64;
 
 /// What a supervisor needs to know besides its programs.
 pub struct Settings {
@@ -34,6 +38,10 @@ pub struct Settings {
     pub clock: Arc<dyn Clock>,
     /// Whose routes get the output of programs line by line, besides the programs' own files.
     pub logger: Option<Logger>,
+    /// The (soft, hard) limit of open files for programs that have none of their own. For a daemon
+    /// that has raised its own: what it had before, so that programs find what they always found.
+    /// `None`: the daemon's.
+    pub child_nofile: Option<(u64, u64)>,
 }
 
 impl Settings {
@@ -44,6 +52,7 @@ impl Settings {
             environment: BTreeMap::new(),
             clock: Arc::new(SystemClock::new()),
             logger: None,
+            child_nofile: None,
         }
     }
 }
@@ -79,6 +88,7 @@ impl Supervisor {
             environment,
             clock,
             logger,
+            child_nofile,
         } = settings;
         check(&programs)?;
         let lock = LockFile::succeed(&state_dir.join("programs.lock"), BIRTH_TAKES_AT_MOST)
@@ -112,6 +122,7 @@ impl Supervisor {
             Arc::clone(&turns),
         )
         .map_err(|e| Error::system("make an epoll set", e))?;
+        runtime.child_nofile = child_nofile;
         let thread = std::thread::Builder::new()
             .name("supervise".to_owned())
             .spawn(move || {
@@ -186,6 +197,19 @@ impl Drop for Supervisor {
     fn drop(&mut self) {
         self.leave();
     }
+}
+
+/// How many files a daemon with these programs has open at once, its own included: for each
+/// process its pidfd, and for each captured stream a pipe and a log file. Compare it with the soft
+/// limit of open files before the start; with a lower limit some programs cannot be started or taken
+/// over.
+pub fn descriptors_needed(programs: &[ProgramSpec]) -> u64 {
+    let of = |output: &Output| if output.path().is_some() { 2 } else { 0 };
+    let processes = programs.iter().flat_map(|program| &program.processes);
+    OWN_DESCRIPTORS
+        + processes
+            .map(|process| 1 + of(&process.stdout) + of(&process.stderr))
+            .sum::<u64>()
 }
 
 /// What [`Supervisor::start`] refuses before anything else: two processes of one name, two outputs

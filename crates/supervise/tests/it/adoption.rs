@@ -232,6 +232,52 @@ fn a_killed_daemon_costs_nothing() {
     }
 }
 
+/// A daemon killed in the middle of its own end: what it had told to stop is still wanted.
+#[test]
+fn a_shutdown_that_was_cut_short_changes_nothing_about_what_is_wanted() {
+    let slow = "trap '' TERM; echo ready; while :; do sleep 0.02; done";
+    let programs = |dir: &Path| {
+        let mut by_hand = script(dir, "by-hand", slow);
+        by_hand.policy.stop_wait = Duration::from_millis(500);
+        let mut slow = script(dir, "slow", slow);
+        slow.policy.stop_wait = Duration::from_millis(500);
+        vec![slow, by_hand]
+    };
+    // Whether it is taken over while it still is stopping, or had ended before.
+    for alive_then in [true, false] {
+        let bench = Bench::new(programs);
+        for name in ["slow", "by-hand"] {
+            wait_for("the trap", || {
+                (bench.log(&format!("{name}.stdout.log")) == "ready\n").then_some(())
+            });
+        }
+        let pid = bench.until("slow", Phase::Running).pid.unwrap();
+        let other = bench.until("by-hand", Phase::Running).pid.unwrap();
+        let names = vec!["by-hand".to_owned()];
+        bench.outcomes(Command::Stop { names, wait: false });
+        bench.supervisor().request(Command::Shutdown, |_| ());
+        bench.until("slow", Phase::Stopping);
+        let dir = bench.abandon();
+        if !alive_then {
+            for pid in [pid, other] {
+                rustix::process::kill_process(
+                    rustix::process::Pid::from_raw(pid.cast_signed()).unwrap(),
+                    rustix::process::Signal::KILL,
+                )
+                .unwrap();
+                wait_for("its end", || (!alive(pid)).then_some(()));
+            }
+        }
+        let bench = Bench::within(dir.clone(), programs(dir.path()));
+        let again = bench.until("slow", Phase::Running);
+        assert_ne!(again.pid, Some(pid));
+        assert!(again.wanted);
+        let stopped = bench.until("by-hand", Phase::Stopped);
+        assert_eq!((stopped.decided, stopped.wanted), (Some(false), false));
+        assert!(!alive(pid) && !alive(other));
+    }
+}
+
 /// Killed in the middle of births and deaths, at moments that are all different.
 #[test]
 fn no_moment_to_be_killed_makes_a_process_twice() {

@@ -401,7 +401,7 @@ fn shutdown_goes_group_by_group_in_reverse() {
             "second STOPPED",
             "first STOPPING",
             "first STOPPED",
-            "all programs are down"
+            "supervision has ended"
         ]
     );
 }
