@@ -169,9 +169,8 @@ impl Runtime {
             Verdict::Adopt { pid, .. } => {
                 let state = State::restored(Phase::Stopped, false, record.counters, policy, now);
                 if record.decided == Some(false) || record.phase == Phase::Stopping {
-                    let again = record.waiting;
                     slot.state = state;
-                    if again {
+                    if self.is_to_come_back(i, record) {
                         self.feed(i, machine::Event::Start);
                     } else {
                         self.after_start(i);
@@ -243,10 +242,19 @@ impl Runtime {
         let slot = &self.slots[i];
         if record.phase == Phase::Stopping || slot.decided == Some(false) {
             self.feed(i, machine::Event::Stop);
-            if record.waiting {
+            if self.is_to_come_back(i, record) {
                 self.feed(i, machine::Event::Start);
             }
         }
+    }
+
+    /// Whether a process that was being stopped is started again when it is gone: by a restart, or
+    /// because what stopped it was the end of a daemon, which changes nothing about what is wanted.
+    /// A person's stop is in the journal before its first signal.
+    fn is_to_come_back(&self, i: usize, record: &SlotRecord) -> bool {
+        let slot = &self.slots[i];
+        let wanted = slot.decided.unwrap_or(slot.spec.autostart);
+        !slot.left_over && (record.waiting || wanted)
     }
 
     /// Nobody can say whether the process whose birth was planned came to be: nothing is started
