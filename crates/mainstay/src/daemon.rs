@@ -218,18 +218,22 @@ impl Daemon {
             started,
             stop.clone(),
         ));
-        runtime.block_on(async {
+        let all_down = runtime.block_on(async {
             let told = Arc::clone(&facade);
             let journal = tokio::spawn(async move {
+                let mut all_down = true;
                 while let Some(event) = events.recv().await {
                     write_event(&event);
+                    all_down &= !matches!(event, Event::LeftRunning { .. });
                     told.note(&event);
                     if event == Event::Down {
                         break;
                     }
                 }
                 let _ = down.send(true);
+                all_down
             });
+            check_descriptors(&config, &facade);
             let signals = tokio::spawn(signals.watch(Arc::clone(&facade), stop));
             let timetable = tokio::spawn(jobs::keep(
                 Arc::clone(&config),
@@ -242,11 +246,12 @@ impl Daemon {
             let _ = stopping.wait_for(|stop| *stop).await;
             let _ = timetable.await;
             supervisor.request(Command::Shutdown, Box::new(|_| ()));
-            let _ = journal.await;
+            let all_down = journal.await.unwrap_or(false);
             signals.abort();
             if let Ok(Err(error)) = server.await {
                 log::error!(target: CONTROL, "the control socket could not be served: {}", error.message);
             }
+            all_down
         });
         // What is left of the runtime are calls whose clients are gone.
         runtime.shutdown_timeout(Duration::from_secs(1));
@@ -255,7 +260,7 @@ impl Daemon {
         if let Err(error) = lock.release() {
             log::warn!("could not release the lock of the state directory: {error}");
         }
-        Exit::Done
+        if all_down { Exit::Done } else { Exit::Partly }
     }
 }
 
@@ -418,6 +423,18 @@ impl Signals {
             log::warn!("{name}: stopping every program, then ending");
             let _ = stop.send(true);
         }
+    }
+}
+
+/// Tells a limit of open files that is too low before it is felt.
+fn check_descriptors(config: &Config, facade: &Facade) {
+    let needed = mainstay_supervise::descriptors_needed(&config.programs);
+    if let Ok((soft, _)) = limits::get(None, Resource::Nofile)
+        && soft < needed
+    {
+        facade.warn(format!(
+            "mainstay may open {soft} files and needs {needed} for these programs: some will not start; raise its hard limit (ulimit -Hn, LimitNOFILE=)"
+        ));
     }
 }
 

@@ -48,6 +48,8 @@ struct Told {
     /// What is wrong with the output of which process.
     output: BTreeMap<String, String>,
     journal: Option<String>,
+    /// What was wrong from the start.
+    standing: Vec<String>,
     /// Backups that run in this moment.
     backups: Vec<String>,
 }
@@ -97,6 +99,12 @@ impl Facade {
             Event::JournalRecovered => told.journal = None,
             _ => {}
         }
+    }
+
+    /// Something that every status of this daemon shows.
+    pub(crate) fn warn(&self, text: String) {
+        log::warn!("{text}");
+        self.told().standing.push(text);
     }
 
     /// Says that a scheduled backup begins or has ended.
@@ -173,7 +181,7 @@ impl Facade {
         .await
         .map_err(|e| Error::new(Kind::Bug, format!("status could not be put together: {e}")))?;
         let told = self.told();
-        let mut warnings = Vec::new();
+        let mut warnings = told.standing.clone();
         if *self.stop.borrow() {
             warnings.push("mainstay is shutting down".to_owned());
         }
