@@ -160,6 +160,8 @@ impl Runtime {
                     policy,
                     now,
                 );
+                slot.state.trouble = (!record.trouble.is_empty())
+                    .then(|| Trouble::Earlier(record.trouble.as_str().into()));
                 self.after_start(i);
             }
             // The birth was planned and did not happen.

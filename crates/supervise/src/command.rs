@@ -262,7 +262,7 @@ pub enum Event {
     },
     /// The journal is complete again.
     JournalRecovered,
-    /// The end of the journal was damaged and was cut off.
+    /// A part of the journal was damaged and was skipped.
     JournalDamaged {
         /// So many bytes.
         bytes: usize,
@@ -389,7 +389,8 @@ impl fmt::Display for Event {
             Self::JournalDamaged { bytes } => {
                 write!(
                     f,
-                    "the last {bytes} bytes of the journal of processes were damaged: cut off"
+                    "{bytes} bytes of the journal of processes were damaged and are skipped; compare \
+                     `mainstay status` with what runs"
                 )
             }
             Self::Fault { text } => f.write_str(text),

@@ -3,8 +3,9 @@
 //! One append-only file in the state directory. It is its own small thing, not a database,
 //! because it must work when the disk or the database does not. The file is a magic, then
 //! records of `length: u32 LE, CRC-32 of length and payload: u32 LE, payload`. The last record
-//! of a slot wins. A torn or damaged tail ends the replay and is cut off: whatever precedes it is
-//! exact, whatever follows is not believed.
+//! of a slot wins. A torn or damaged stretch is skipped: the replay goes on at the next record whose
+//! checksum is right, so that a damaged byte costs the record it is in and no other. A new file holds
+//! every record twice, one half after the other, so that it costs nothing at all there.
 //!
 //! The page cache survives the death of the daemon, so that plain writes are enough for
 //! re-adoption; only what a person decided (stopped by hand, started by hand) is synced, because
@@ -18,8 +19,10 @@ use std::path::{Path, PathBuf};
 
 use crate::machine::{Counters, Exit, Phase};
 
-/// What the file starts with; the last byte is the version of the format.
-const MAGIC: &[u8; 8] = b"MSTJRNL\x01";
+/// What the file starts with; the last byte is the version of the format. Version 1 had no
+/// [`SlotRecord::trouble`]; the tag of a record says which it is.
+const MAGIC: &[u8; 8] = b"MSTJRNL\x02";
+const MAGIC_1: &[u8; 8] = b"MSTJRNL\x01";
 /// No record is longer; a longer length is damage.
 const LONGEST: usize = 256 * 1024;
 /// Below this size the file is never rewritten for being large.
@@ -29,6 +32,10 @@ const TAG_BOOT: u8 = 1;
 const TAG_SLOT: u8 = 2;
 const TAG_FORGET: u8 = 3;
 const TAG_CLOSED: u8 = 4;
+/// A slot with its trouble, since version 2.
+const TAG_TROUBLED_SLOT: u8 = 5;
+/// No trouble is kept longer than so many bytes.
+const LONGEST_TROUBLE: usize = 4096;
 
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +102,8 @@ pub struct SlotRecord {
     pub kill_group: bool,
     /// Failures and restarts so far.
     pub counters: Counters,
+    /// What is wrong with it, in words, or empty.
+    pub trouble: String,
 }
 
 /// Appends `record` to `out`.
@@ -112,8 +121,10 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
         }
         Record::Closed => out.push(TAG_CLOSED),
         Record::Slot(slot) => {
-            out.push(TAG_SLOT);
+            out.push(TAG_TROUBLED_SLOT);
             put_slot(out, slot);
+            let end = slot.trouble.floor_char_boundary(LONGEST_TROUBLE);
+            put_text(out, slot.trouble[..end].as_bytes());
         }
     }
     let length = u32::try_from(out.len() - start - 8)
@@ -188,41 +199,56 @@ fn put_slot(out: &mut Vec<u8>, slot: &SlotRecord) {
 pub struct Replay {
     /// The records in order.
     pub records: Vec<Record>,
-    /// How many bytes of the file hold them; what follows is damaged or torn.
-    pub valid: usize,
+    /// How many bytes of the file are damaged or torn and were skipped.
+    pub skipped: usize,
 }
 
-/// Reads the longest valid prefix of a journal's bytes. Never fails: bytes that are not a journal
-/// are an empty one with `valid` 0.
+/// Reads every whole record of a journal's bytes. Never fails: what is damaged is skipped, byte by
+/// byte, up to the next record whose checksum is right; bytes that are not a journal are an empty one.
 pub fn replay(bytes: &[u8]) -> Replay {
     let mut out = Replay::default();
-    let Some(mut rest) = bytes.strip_prefix(MAGIC) else {
-        return out;
-    };
-    out.valid = MAGIC.len();
-    while let Some((header, after)) = rest.split_at_checked(8) {
-        let mut length_bytes = [0; 4];
-        length_bytes.copy_from_slice(&header[..4]);
-        let length = u32::from_le_bytes(length_bytes) as usize;
-        if length > LONGEST {
-            break;
+    let whole = bytes
+        .strip_prefix(MAGIC)
+        .or_else(|| bytes.strip_prefix(MAGIC_1));
+    // With a damaged magic the records behind it still are what they are.
+    let mut rest = whole.unwrap_or(bytes);
+    let mut searching = whole.is_none();
+    while !rest.is_empty() {
+        let first = first_record(rest, searching);
+        searching = first.is_none();
+        if let Some((record, length)) = first {
+            out.records.extend(record);
+            rest = &rest[length..];
+        } else {
+            out.skipped += 1;
+            rest = &rest[1..];
         }
-        let Some((payload, after)) = after.split_at_checked(length) else {
-            break;
-        };
-        if checksum(length_bytes, payload).to_le_bytes() != header[4..8] {
-            break;
-        }
-        match decode(payload) {
-            Decoded::Record(record) => out.records.push(record),
-            // A tag of a later version: whole, but not for us.
-            Decoded::Foreign => {}
-            Decoded::Damaged => break,
-        }
-        out.valid += 8 + length;
-        rest = after;
     }
     out
+}
+
+/// The record at the very beginning (`None` inside: one of a later version) and its length. While
+/// searching only the tags of this version count, which spares most of the checksums.
+fn first_record(bytes: &[u8], searching: bool) -> Option<(Option<Record>, usize)> {
+    let (length_bytes, after) = bytes.split_first_chunk::<4>()?;
+    let (crc, after) = after.split_first_chunk::<4>()?;
+    let length = u32::from_le_bytes(*length_bytes) as usize;
+    if length > LONGEST {
+        return None;
+    }
+    let payload = after.get(..length)?;
+    if searching && !(TAG_BOOT..=TAG_TROUBLED_SLOT).contains(payload.first()?) {
+        return None;
+    }
+    if checksum(*length_bytes, payload).to_le_bytes() != *crc {
+        return None;
+    }
+    match decode(payload) {
+        Decoded::Record(record) => Some((Some(record), 8 + length)),
+        // Whole, but not for us.
+        Decoded::Foreign => Some((None, 8 + length)),
+        Decoded::Damaged => None,
+    }
 }
 
 enum Decoded {
@@ -238,6 +264,10 @@ fn decode(payload: &[u8]) -> Decoded {
         Some(TAG_FORGET) => input.text().map(Record::Forget),
         Some(TAG_CLOSED) => Some(Record::Closed),
         Some(TAG_SLOT) => input.slot().map(|slot| Record::Slot(Box::new(slot))),
+        Some(TAG_TROUBLED_SLOT) => input.slot().and_then(|mut slot| {
+            slot.trouble = input.text()?;
+            Some(Record::Slot(Box::new(slot)))
+        }),
         Some(_) => return Decoded::Foreign,
         None => None,
     };
@@ -339,6 +369,7 @@ impl Input<'_> {
                     }
                 },
             },
+            trouble: String::new(),
         })
     }
 }
@@ -352,14 +383,14 @@ pub struct Inherited {
     pub closed: bool,
     /// The slots by process name.
     pub slots: BTreeMap<String, SlotRecord>,
-    /// How many bytes at the end of the file were damaged or torn and are not believed.
+    /// How many bytes of the file were damaged or torn and are not believed.
     pub damaged: usize,
 }
 
 /// Folds a replay into what it says about each slot, seen from boot `boot_id`.
-pub fn inherit(replay: Replay, total: usize, boot_id: &str) -> Inherited {
+pub fn inherit(replay: Replay, boot_id: &str) -> Inherited {
     let mut out = Inherited {
-        damaged: total - replay.valid,
+        damaged: replay.skipped,
         ..Inherited::default()
     };
     for record in replay.records {
@@ -412,7 +443,7 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        let inherited = inherit(replay(&bytes), bytes.len(), boot_id);
+        let inherited = inherit(replay(&bytes), boot_id);
         let journal = Self {
             path: path.to_owned(),
             boot_id: boot_id.to_owned(),
@@ -436,6 +467,8 @@ impl Journal {
         for slot in slots {
             encode(&Record::Slot(Box::new(slot.clone())), &mut bytes);
         }
+        // Each a second time, against damage.
+        bytes.extend_from_within(MAGIC.len()..);
         mainstay_base::fs::replace(&self.path, &bytes, 0o600)?;
         let file = OpenOptions::new()
             .append(true)
@@ -514,9 +547,9 @@ mod tests {
             any::<(u64, u64, u64, i32, u64, bool, bool)>(),
             ("/[a-z/]{0,20}", "[^\u{0}]{0,5}"),
             any::<(u32, u32, u32)>(),
-            exits(),
+            (exits(), ".{0,9}"),
         )
-            .prop_map(|(names, phase, live, numbers, logs, counters, last_exit)| {
+            .prop_map(|(names, phase, live, numbers, logs, counters, (last_exit, trouble))| {
                 SlotRecord {
                     process: names.0,
                     program: names.1,
@@ -546,6 +579,7 @@ mod tests {
                         restarts: counters.2,
                         last_exit,
                     },
+                    trouble,
                 }
             })
     }
@@ -575,7 +609,7 @@ mod tests {
         fn what_is_written_is_read(records in proptest::collection::vec(records(), 0..12)) {
             let (bytes, _) = file(&records);
             let replay = replay(&bytes);
-            prop_assert_eq!(replay.valid, bytes.len());
+            prop_assert_eq!(replay.skipped, 0);
             prop_assert_eq!(replay.records, records);
         }
 
@@ -588,25 +622,24 @@ mod tests {
             let (mut bytes, ends) = file(&records);
             let cut = cut.index(bytes.len() + 1);
             bytes.truncate(cut);
-            let whole = ends.iter().filter(|end| **end <= cut).count();
+            let whole = ends.iter().filter(|end| **end <= cut).count().saturating_sub(1);
             // Some file systems leave zeros where a write was lost.
             let torn = !ends.contains(&cut);
             bytes.extend(std::iter::repeat_n(0, zeros));
             let replay = replay(&bytes);
-            if whole == 0 {
-                prop_assert!(replay.records.is_empty());
-            } else if zeros == 0 || !torn {
-                prop_assert_eq!(replay.valid, ends[whole - 1]);
-                prop_assert_eq!(&replay.records[..], &records[..whole - 1]);
+            if zeros == 0 || !torn {
+                prop_assert_eq!(&replay.records[..], &records[..whole]);
+                let skipped = if cut < MAGIC.len() { cut } else { cut - ends[whole] };
+                prop_assert_eq!(replay.skipped, skipped + zeros);
             } else {
                 // The zeros may by chance be what was cut off.
-                prop_assert!(replay.records.len() >= whole - 1);
+                prop_assert!(replay.records.len() >= whole);
                 prop_assert!(records.starts_with(&replay.records));
             }
         }
 
         #[test]
-        fn a_flipped_byte_never_makes_a_wrong_record(
+        fn a_flipped_byte_costs_at_most_the_record_it_is_in(
             records in proptest::collection::vec(records(), 1..8),
             at in any::<proptest::sample::Index>(),
             flip in 1_u8..=255,
@@ -615,17 +648,82 @@ mod tests {
             let at = at.index(bytes.len());
             bytes[at] ^= flip;
             let replay = replay(&bytes);
-            let before = ends.iter().filter(|end| **end <= at).count().saturating_sub(1);
-            prop_assert_eq!(&replay.records[..], &records[..before]);
-            prop_assert_eq!(replay.valid, if at < MAGIC.len() { 0 } else { ends[before] });
+            let mut expected = records.clone();
+            if at >= MAGIC.len() {
+                let hit = ends.iter().filter(|end| **end <= at).count() - 1;
+                expected.remove(hit);
+                prop_assert_eq!(replay.skipped, ends[hit + 1] - ends[hit]);
+            } else {
+                // Another version's magic is no damage.
+                prop_assert!(replay.skipped == MAGIC.len() || bytes.starts_with(MAGIC_1));
+            }
+            prop_assert_eq!(replay.records, expected);
         }
 
         #[test]
-        fn noise_is_an_empty_journal_or_a_short_one(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn damage_of_any_length_never_makes_a_wrong_record(
+            records in proptest::collection::vec(records(), 1..8),
+            at in any::<proptest::sample::Index>(),
+            noise in proptest::collection::vec(any::<u8>(), 1..300),
+        ) {
+            let (mut bytes, ends) = file(&records);
+            let at = at.index(bytes.len());
+            let end = (at + noise.len()).min(bytes.len());
+            bytes[at..end].copy_from_slice(&noise[..end - at]);
+            let replay = replay(&bytes);
+            let spared: Vec<Record> = records
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| ends[i + 1] <= at || ends[*i] >= end)
+                .map(|(_, record)| record.clone())
+                .collect();
+            // The noise may by chance be what was there.
+            let mut left = records.iter();
+            prop_assert!(replay.records.iter().all(|seen| left.any(|record| record == seen)));
+            let mut seen = replay.records.iter();
+            prop_assert!(spared.iter().all(|record| seen.any(|other| other == record)));
+        }
+
+        #[test]
+        fn noise_is_no_record(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(replay(&bytes).records.is_empty());
             let mut with_magic = MAGIC.to_vec();
             with_magic.extend(bytes);
             prop_assert!(replay(&with_magic).records.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_first_version_is_read() {
+        let mut old = slot("web", 7);
+        let mut bytes = MAGIC_1.to_vec();
+        let mut payload = vec![TAG_SLOT];
+        put_slot(&mut payload, &old);
+        let length = u32::try_from(payload.len()).unwrap().to_le_bytes();
+        bytes.extend(length);
+        bytes.extend(checksum(length, &payload).to_le_bytes());
+        bytes.extend(payload);
+        let replay = replay(&bytes);
+        assert_eq!(replay.skipped, 0);
+        old.trouble = String::new();
+        assert_eq!(replay.records, [Record::Slot(Box::new(old))]);
+    }
+
+    #[test]
+    fn a_damaged_byte_in_a_new_file_costs_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("programs.journal");
+        let (mut journal, _) = Journal::open(&path, "b").unwrap();
+        let slots = [slot("web", 1), slot("db", 2)];
+        journal.rewrite(&slots).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 4;
+            let seen = inherit(super::replay(&bytes), "b");
+            assert!(seen.same_boot && seen.damaged > 0, "byte {at}");
+            assert_eq!(seen.slots["web"], slots[0], "byte {at}");
+            assert_eq!(seen.slots["db"], slots[1], "byte {at}");
         }
     }
 
@@ -651,7 +749,7 @@ mod tests {
         ];
         let of = |boot: &str, records: &[Record]| {
             let (bytes, _) = file(records);
-            inherit(replay(&bytes), bytes.len(), boot)
+            inherit(replay(&bytes), boot)
         };
         let same = of("b1", &records);
         assert!(same.same_boot && !same.closed);

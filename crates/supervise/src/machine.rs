@@ -450,13 +450,15 @@ pub enum Trouble {
     BadExit(Exit),
     /// A signal could not be sent to it: why.
     Signal(Arc<str>),
+    /// What an earlier daemon said of it.
+    Earlier(Arc<str>),
 }
 
 impl fmt::Display for Trouble {
     /// supervisord's words where it has some.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Spawn(text) | Self::Signal(text) => f.write_str(text),
+            Self::Spawn(text) | Self::Signal(text) | Self::Earlier(text) => f.write_str(text),
             Self::TooQuick => f.write_str("Exited too quickly (process log may have details)"),
             Self::BadExit(Exit::Code(code)) => write!(f, "Bad exit code {code}"),
             Self::BadExit(exit) => exit.fmt(f),

@@ -259,6 +259,11 @@ impl Slot {
             stop_group: policy.stop_group,
             kill_group: policy.kill_group,
             counters: self.state.counters(),
+            // A live process is looked at anew; one that is down goes on saying why.
+            trouble: match (&self.state.trouble, self.state.pid) {
+                (Some(trouble), None) => trouble.to_string(),
+                _ => String::new(),
+            },
         }
     }
 

@@ -105,6 +105,31 @@ fn a_job_that_is_done_is_not_done_twice() {
     });
 }
 
+#[test]
+fn what_was_given_up_still_says_why() {
+    let programs = |dir: &Path| {
+        let mut broken = program(dir, "broken", &["/no/such/program"]);
+        broken.policy.start_retries = Some(0);
+        let mut bad = script(dir, "bad", "exit 3");
+        bad.policy.start_secs = Duration::ZERO;
+        bad.policy.give_up = Some(mainstay_supervise::GiveUp {
+            count: 1,
+            window: Duration::from_mins(1),
+        });
+        vec![broken, bad]
+    };
+    let bench = Bench::new(programs);
+    let before = ["broken", "bad"].map(|name| bench.until(name, Phase::Fatal).trouble);
+    assert!(before[0].as_ref().unwrap().contains("/no/such/program"));
+    let mut dir = bench.abandon();
+    for _ in 0..2 {
+        let bench = Bench::within(Arc::clone(&dir), programs(dir.path()));
+        let after = ["broken", "bad"].map(|name| bench.until(name, Phase::Fatal).trouble);
+        assert_eq!(after, before);
+        dir = bench.abandon();
+    }
+}
+
 const ROLE: &str = "SUPERVISE_TEST_DAEMON_DIR";
 
 /// Programs that come and go all the time, each of which tells when there are two of it.
@@ -296,6 +321,32 @@ fn no_moment_to_be_killed_makes_a_process_twice() {
     let twice = std::fs::read_to_string(dir.path().join("twice")).unwrap_or_default();
     assert_eq!(twice, "");
     assert_eq!(bench.stop("all").len(), 8);
+}
+
+#[test]
+fn a_damaged_byte_in_the_journal_makes_no_process_twice() {
+    let programs = |dir: &Path| {
+        ["a", "b", "c", "d"]
+            .map(|name| program(dir, name, &["sleep", "1000"]))
+            .to_vec()
+    };
+    let bench = Bench::new(programs);
+    let pids = ["a", "b", "c", "d"].map(|name| bench.until(name, Phase::Running).pid);
+    let mut dir = bench.abandon();
+    for part in [0, 1, 10, 40] {
+        let path = dir.path().join("programs.journal");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = bytes.len() * part / 100;
+        bytes[at] ^= 0x20;
+        std::fs::write(&path, bytes).unwrap();
+        let bench = Bench::within(Arc::clone(&dir), programs(dir.path()));
+        let seen = ["a", "b", "c", "d"].map(|name| bench.status(name).pid);
+        assert_eq!(seen, pids, "damaged at {at}");
+        let told = |event: &Event| matches!(event, Event::JournalDamaged { bytes } if *bytes > 0);
+        assert!(bench.events().iter().any(told));
+        dir = bench.abandon();
+    }
+    Bench::within(Arc::clone(&dir), programs(dir.path()));
 }
 
 /// A daemon that died between the birth of a process and the note of its id.
