@@ -50,7 +50,8 @@ pub enum Command {
     },
     /// Open the log files anew, after something else moved them away.
     ReopenLogs,
-    /// Stop everything, group by group in descending priority, each before the next, and end.
+    /// Stop everything in descending priority of the groups, those of equal priority at the same
+    /// time (see [`crate::Settings::group_by_group`]), each before the next, and end.
     /// What was wanted is not changed by it. Answered when all are gone; if some could not be
     /// stopped, with [`Reply::Done`] of those.
     Shutdown,

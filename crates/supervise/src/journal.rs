@@ -549,8 +549,8 @@ mod tests {
             any::<(u32, u32, u32)>(),
             (exits(), ".{0,9}"),
         )
-            .prop_map(|(names, phase, live, numbers, logs, counters, (last_exit, trouble))| {
-                SlotRecord {
+            .prop_map(
+                |(names, phase, live, numbers, logs, counters, (last_exit, trouble))| SlotRecord {
                     process: names.0,
                     program: names.1,
                     instance: names.2,
@@ -580,8 +580,8 @@ mod tests {
                         last_exit,
                     },
                     trouble,
-                }
-            })
+                },
+            )
     }
 
     fn records() -> impl Strategy<Value = Record> {

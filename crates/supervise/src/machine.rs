@@ -249,6 +249,9 @@ pub struct Policy {
     pub stop_group: bool,
     /// Whether SIGKILL goes to the whole process group.
     pub kill_group: bool,
+    /// Whether the stop signal is followed by SIGCONT, so that a suspended process hears of it.
+    /// supervisord does not: there such a process is killed after `stop_wait`.
+    pub stop_resumes: bool,
     /// The delays between attempts.
     pub backoff: Backoff,
     /// When to stop trying however the deaths came about.
@@ -280,6 +283,7 @@ impl Default for Policy {
             stop_wait: Duration::from_secs(10),
             stop_group: false,
             kill_group: true,
+            stop_resumes: true,
             backoff: Backoff::Exponential {
                 min: Duration::from_secs(1),
                 max: Duration::from_mins(1),
@@ -299,6 +303,7 @@ impl Policy {
             start_retries: Some(3),
             autorestart: Autorestart::Unexpected,
             kill_group: false,
+            stop_resumes: false,
             backoff: Backoff::Linear {
                 step: Duration::from_secs(1),
             },

@@ -36,7 +36,7 @@ pub(crate) struct Waiting {
 
 /// Everything is being stopped.
 pub(crate) struct Shutdown {
-    /// The groups still to stop; the last one is next.
+    /// The groups still to stop, those together that are stopped together; the last one is next.
     groups: Vec<Vec<usize>>,
     /// The group that is stopping now.
     current: Vec<usize>,
@@ -229,9 +229,7 @@ impl Runtime {
         let mut groups: Vec<Vec<usize>> = Vec::new();
         for i in self.in_order((0..self.slots.len()).collect()) {
             match groups.last_mut() {
-                Some(group) if self.slots[group[0]].spec.group == self.slots[i].spec.group => {
-                    group.push(i);
-                }
+                Some(last) if self.stop_together(last[0], i) => last.push(i),
                 _ => groups.push(vec![i]),
             }
         }
@@ -240,6 +238,11 @@ impl Runtime {
             current: Vec::new(),
             answers: vec![answer],
         });
+    }
+
+    fn stop_together(&self, one: usize, other: usize) -> bool {
+        let (one, other) = (&self.slots[one].spec.group, &self.slots[other].spec.group);
+        one.priority == other.priority && (!self.group_by_group || one.name == other.name)
     }
 
     fn continue_shutdown(&mut self) {

@@ -78,6 +78,7 @@ pub(crate) struct Runtime {
     pub(crate) timers: Timers<Timer>,
     pub(crate) reserve: Reserve,
     pub(crate) child_nofile: Option<(u64, u64)>,
+    pub(crate) group_by_group: bool,
     turns: Arc<AtomicU64>,
 }
 
@@ -121,6 +122,7 @@ impl Runtime {
             timers: Timers::new(),
             reserve: Reserve::new()?,
             child_nofile: None,
+            group_by_group: false,
             turns,
         })
     }
@@ -211,7 +213,13 @@ impl Runtime {
                         self.changed(i, from, to, why, pid_before, exit);
                     }
                     Effect::Spawn => pending = Some(self.spawn(i)),
-                    Effect::Signal { number, group } => pending = self.signal(i, number, group),
+                    Effect::Signal { number, group } => {
+                        pending = self.signal(i, number, group);
+                        if pending.is_none() && spec.policy.stop_resumes {
+                            // The process has the stop signal already, and acts on it first.
+                            let _ = self.signal(i, Signal::CONT.number(), group);
+                        }
+                    }
                     Effect::Kill { group } => {
                         if let Some(pid) = self.slots[i].state.pid {
                             let process = self.slots[i].name().to_owned();
@@ -528,6 +536,9 @@ impl Runtime {
                 && let Some(signal) = Signal::new(slot.spec.policy.stop_signal)
             {
                 let _ = child.signal_group(signal);
+                if slot.spec.policy.stop_resumes {
+                    let _ = child.signal_group(Signal::CONT);
+                }
             }
             slot.departing = Some(Departing {
                 exit,

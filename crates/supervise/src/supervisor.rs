@@ -42,6 +42,9 @@ pub struct Settings {
     /// that has raised its own: what it had before, so that programs find what they always found.
     /// `None`: the daemon's.
     pub child_nofile: Option<(u64, u64)>,
+    /// Whether [`Command::Shutdown`] stops one group after the other, as supervisord does, also
+    /// those of equal priority. Otherwise these are stopped at the same time.
+    pub group_by_group: bool,
 }
 
 impl Settings {
@@ -53,6 +56,7 @@ impl Settings {
             clock: Arc::new(SystemClock::new()),
             logger: None,
             child_nofile: None,
+            group_by_group: false,
         }
     }
 }
@@ -89,6 +93,7 @@ impl Supervisor {
             clock,
             logger,
             child_nofile,
+            group_by_group,
         } = settings;
         check(&programs)?;
         let lock = LockFile::succeed(&state_dir.join("programs.lock"), BIRTH_TAKES_AT_MOST)
@@ -123,6 +128,7 @@ impl Supervisor {
         )
         .map_err(|e| Error::system("make an epoll set", e))?;
         runtime.child_nofile = child_nofile;
+        runtime.group_by_group = group_by_group;
         let thread = std::thread::Builder::new()
             .name("supervise".to_owned())
             .spawn(move || {

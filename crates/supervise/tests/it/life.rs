@@ -405,3 +405,62 @@ fn shutdown_goes_group_by_group_in_reverse() {
         ]
     );
 }
+
+#[test]
+fn groups_of_equal_priority_stop_at_the_same_time_unless_told_otherwise() {
+    for group_by_group in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let slow = "trap 'sleep 0.2; exit 0' TERM; echo ready; while :; do sleep 0.02; done";
+        let programs = ["a", "b", "c"].map(|name| script(dir.path(), name, slow));
+        let mut settings = mainstay_supervise::Settings::new(dir.path());
+        settings.group_by_group = group_by_group;
+        let seen = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+        let told = std::sync::Arc::clone(&seen);
+        let supervisor = mainstay_supervise::Supervisor::start(
+            settings,
+            programs.to_vec(),
+            mainstay_base::Resolver::default(),
+            Box::new(move |event| match event {
+                Event::Changed(change) if change.to == Phase::Stopping => {
+                    told.lock().unwrap().push('+');
+                }
+                Event::Changed(change) if change.to == Phase::Stopped => {
+                    told.lock().unwrap().push('-');
+                }
+                _ => {}
+            }),
+        )
+        .unwrap();
+        for name in ["a", "b", "c"] {
+            let log = dir.path().join(format!("log/{name}.stdout.log"));
+            wait_for("the trap", || {
+                (std::fs::read_to_string(&log).ok()? == "ready\n").then_some(())
+            });
+        }
+        supervisor.ask(Command::Shutdown).unwrap();
+        assert!(supervisor.join());
+        let expected = if group_by_group { "+-+-+-" } else { "+++---" };
+        assert_eq!(*seen.lock().unwrap(), expected);
+    }
+}
+
+#[test]
+fn a_suspended_program_is_stopped_in_order() {
+    let bench = Bench::new(|dir| {
+        let text = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.02; done";
+        vec![script(dir, "web", text)]
+    });
+    wait_for("the trap", || {
+        (bench.log("web.stdout.log") == "ready\n").then_some(())
+    });
+    let pid = bench.until("web", Phase::Running).pid.unwrap();
+    let names = vec!["web".to_owned()];
+    let signal = Signal::from_name("STOP").unwrap();
+    bench.outcomes(Command::Signal { names, signal });
+    wait_for("its suspension", || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.contains(") T ").then_some(())
+    });
+    assert_eq!(bench.stop("web"), [Did::Stopped]);
+    assert_eq!(bench.status("web").last_exit, Some(Exit::Code(9)));
+}
