@@ -28,6 +28,15 @@ pub enum Kind {
         /// The other.
         other: String,
     },
+    /// An output goes to a file that has the name which another's file gets when it rolls.
+    RolledFile {
+        /// The file.
+        path: PathBuf,
+        /// The process that logs to it.
+        one: String,
+        /// The process whose log would be rolled over it.
+        other: String,
+    },
     /// Another daemon supervises with the same state directory.
     Locked(mainstay_sys::LockError),
     /// A log file could not be opened.
@@ -79,6 +88,12 @@ impl fmt::Display for Error {
             Kind::SameFile { path, one, other } => {
                 write!(f, "`{one}` and `{other}` both log to {}", path.display())?;
             }
+            Kind::RolledFile { path, one, other } => write!(
+                f,
+                "`{one}` logs to {}, which is what a log file of `{other}` is called once it has \
+                 rolled",
+                path.display()
+            )?,
             Kind::Locked(error) => write!(f, "cannot supervise: {error}")?,
             Kind::Log { process, source } => {
                 write!(f, "cannot open a log file of `{process}`: {source}")?;
@@ -96,7 +111,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.kind {
-            Kind::SameName(_) | Kind::SameFile { .. } => None,
+            Kind::SameName(_) | Kind::SameFile { .. } | Kind::RolledFile { .. } => None,
             Kind::Locked(source) => Some(source),
             Kind::Log { source, .. } => Some(source),
             Kind::System { source, .. } => Some(source),

@@ -124,7 +124,7 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
             out.push(TAG_TROUBLED_SLOT);
             put_slot(out, slot);
             let end = slot.trouble.floor_char_boundary(LONGEST_TROUBLE);
-            put_text(out, slot.trouble[..end].as_bytes());
+            put_text(out, &slot.trouble.as_bytes()[..end]);
         }
     }
     let length = u32::try_from(out.len() - start - 8)

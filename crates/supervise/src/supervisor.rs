@@ -1,7 +1,7 @@
 //! The handle through which everyone else deals with the supervision thread.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mainstay_base::{Clock, Resolver, SystemClock};
-use mainstay_log::Logger;
+use mainstay_log::{Logger, Retention};
 use mainstay_sys::{LockFile, Wake};
 
 use crate::command::{Command, Event, Refusal, Reply};
@@ -219,10 +219,11 @@ pub fn descriptors_needed(programs: &[ProgramSpec]) -> u64 {
 }
 
 /// What [`Supervisor::start`] refuses before anything else: two processes of one name, two outputs
-/// into one file.
+/// into one file, an output into a file that another's would be rolled over. Paths are compared as
+/// they are written, `.` and `..` resolved; symbolic links are not followed.
 pub fn check(programs: &[ProgramSpec]) -> Result<(), Error> {
     let mut names = HashSet::new();
-    let mut files: HashMap<&PathBuf, &str> = HashMap::new();
+    let mut files: BTreeMap<PathBuf, (&str, bool)> = BTreeMap::new();
     for process in programs.iter().flat_map(|program| &program.processes) {
         let name = process.process.as_str();
         if !names.insert(name) {
@@ -231,14 +232,16 @@ pub fn check(programs: &[ProgramSpec]) -> Result<(), Error> {
                 "rename one of the programs, or its processes",
             ));
         }
-        for path in [process.stdout.path(), process.stderr.path()]
-            .into_iter()
-            .flatten()
-        {
-            if let Some(other) = files.insert(path, name) {
+        for output in [&process.stdout, &process.stderr] {
+            let Output::File { path, retain } = output else {
+                continue;
+            };
+            let path = plain(path);
+            let rolls = *retain != Retention::NONE;
+            if let Some((other, _)) = files.insert(path.clone(), (name, rolls)) {
                 return Err(Error::new(
                     Kind::SameFile {
-                        path: path.clone(),
+                        path,
                         one: other.to_owned(),
                         other: name.to_owned(),
                     },
@@ -247,5 +250,90 @@ pub fn check(programs: &[ProgramSpec]) -> Result<(), Error> {
             }
         }
     }
+    for (path, (name, _)) in &files {
+        if let Some((other, true)) = rolled_from(path).and_then(|from| files.get(&from)) {
+            return Err(Error::new(
+                Kind::RolledFile {
+                    path: path.clone(),
+                    one: (*name).to_owned(),
+                    other: (*other).to_owned(),
+                },
+                "give it a name that does not end in a number",
+            ));
+        }
+    }
     Ok(())
+}
+
+/// The path without `.`, `..` and doubled slashes.
+fn plain(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => match out.components().next_back() {
+                Some(Component::Normal(_)) => {
+                    out.pop();
+                }
+                // The root is its own parent.
+                Some(Component::RootDir) => {}
+                _ => out.push(part),
+            },
+            _ => out.push(part),
+        }
+    }
+    out
+}
+
+/// The file that this would be a rolled one of: `f.log` for `f.log.3`.
+fn rolled_from(path: &Path) -> Option<PathBuf> {
+    let number = path.extension()?.to_str()?;
+    let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| path.with_extension(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_that_would_meet_are_refused() {
+        let to = |path: &str, retain: Retention| Output::File {
+            path: path.into(),
+            retain,
+        };
+        let check = |one: (&str, Retention), other: (&str, Retention)| {
+            let mut programs =
+                ["web", "db"].map(|name| ProgramSpec::new(name, Vec::new(), Path::new("/log")));
+            programs[0].processes[0].stdout = to(one.0, one.1);
+            programs[1].processes[0].stderr = to(other.0, other.1);
+            check(&programs).map_err(|error| error.to_string())
+        };
+        let (rolls, never) = (Retention::default(), Retention::NONE);
+        for (one, other) in [
+            ("/log/l", "/log/l"),
+            ("/log/l", "/log/x/../l"),
+            ("/log/./l", "/log//l"),
+            ("/../log/l", "/log/l"),
+            ("log/l", "./log/l"),
+        ] {
+            let text = check((one, rolls), (other, never)).unwrap_err();
+            assert!(text.contains("`web` and `db` both log to"), "{text}");
+        }
+        let text = check(("/log/l", rolls), ("/log/x/../l.1", never)).unwrap_err();
+        assert!(
+            text.contains("`db` logs to /log/l.1") && text.contains("of `web`"),
+            "{text}"
+        );
+        assert!(check(("/log/l.12", never), ("/log/l", rolls)).is_err());
+        for (one, other) in [
+            (("/log/l", never), ("/log/l.1", rolls)),
+            (("/log/l", rolls), ("/log/l.x", rolls)),
+            (("/log/l", rolls), ("/log/l.1.log", rolls)),
+            (("/log/l", rolls), ("/log/k.1", rolls)),
+            (("../l", rolls), ("l", rolls)),
+        ] {
+            assert_eq!(check(one, other), Ok(()), "{one:?} {other:?}");
+        }
+    }
 }
