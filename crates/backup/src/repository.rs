@@ -46,6 +46,14 @@ pub trait OpenRepository: Send + Sync {
         visit: &mut dyn FnMut(Visit<'_>) -> Result<(), Error>,
     ) -> Result<(), Error>;
 
+    /// Whether all that a snapshot needs is there, and all that the index names; reads no data of
+    /// files.
+    fn check_snapshot(&self, snapshot: &Snapshot) -> Result<Vec<Finding>, Error>;
+
+    /// Takes packs that are gone, or have another size than they should, out of the index, and says
+    /// how many there were. Otherwise the next snapshot would count on the data in them.
+    fn mend(&self) -> Result<u64, Error>;
+
     /// Removes snapshots; their data stays until [`OpenRepository::prune`].
     fn forget(&self, ids: &[String]) -> Result<(), Error>;
 

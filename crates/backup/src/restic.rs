@@ -16,7 +16,7 @@
 //! * A snapshot in which something is missing carries the tag `partial`.
 //!
 //! What mainstay makes carries the tags `mainstay` and `backup=NAME`, and as label the name of the
-//! backup; nothing else is ever listed or forgotten.
+//! backup, and facts about its content as description; nothing else is ever listed or forgotten.
 //!
 //! Pruning is in two phases, the library's default: data nobody needs is first marked in the index, and
 //! removed by a later prune at least 23 hours after. So whoever began to read before (a restore, stock
@@ -26,7 +26,7 @@
 mod reading;
 mod store;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
@@ -34,10 +34,10 @@ use std::sync::{Arc, Mutex};
 
 use jiff::tz::TimeZone;
 use mainstay_base::{Resolver, Template};
-use rustic_core::repofile::{DeleteOption, MasterKey, Node, SnapshotFile};
+use rustic_core::repofile::{DeleteOption, IndexFile, MasterKey, Node, SnapshotFile};
 use rustic_core::{
-    BackupOptions, CheckOptions, ConfigOptions, Credentials, IndexedFullStatus, KeyOptions,
-    OpenStatus, ParentOptions, PruneOptions, ReadSubsetOption, RepositoryBackends,
+    BackupOptions, CheckOptions, CheckResults, ConfigOptions, Credentials, FileType, IndexedFullStatus, KeyOptions,
+    OpenStatus, ParentOptions, PruneOptions, ReadBackend, ReadSubsetOption, RepairIndexOptions, RepositoryBackends,
     RepositoryOptions, RusticError, SnapshotOptions, StringList, TreeId, WriteBackend,
 };
 
@@ -520,6 +520,51 @@ impl OpenRepository for Opened {
         }
     }
 
+    fn check_snapshot(&self, snapshot: &Snapshot) -> Result<Vec<Finding>, Error> {
+        let checked = self.run("check", |repository| {
+            let file: SnapshotFile =
+                repository.get_file(&snapshot.id.parse::<rustic_core::Id>()?.into())?;
+            repository.check_with_trees(CheckOptions::default(), vec![file.tree])
+        })?;
+        Ok(findings(checked))
+    }
+
+    fn mend(&self) -> Result<u64, Error> {
+        let packs: HashMap<rustic_core::Id, u32> = self
+            .store
+            .list_with_size(FileType::Pack)
+            .map_err(|error| translate(&self.attempt("read"), &self.store, &error))?
+            .into_iter()
+            .collect();
+        let lost = self.run("read", |repository| {
+            let mut lost = 0;
+            for index in repository.stream_files::<IndexFile>()? {
+                let (_, index) = index?;
+                lost += index
+                    .packs
+                    .iter()
+                    .filter(|pack| packs.get(&*pack.id) != Some(&pack.pack_size()))
+                    .count() as u64;
+            }
+            Ok(lost)
+        })?;
+        if lost == 0 {
+            return Ok(0);
+        }
+        if self.store.foreign_lock() {
+            return Err(Error::new(
+                ErrorKind::Locked,
+                self.attempt("write to"),
+                format!("{lost} of its packs are gone, and another program has it locked"),
+            )
+            .with_help("wait until that program is done and run the backup again; never run `restic prune` beside it"));
+        }
+        self.run("repair the index of", |repository| {
+            repository.repair_index(&RepairIndexOptions::default(), false)
+        })?;
+        Ok(lost)
+    }
+
     fn forget(&self, ids: &[String]) -> Result<(), Error> {
         if ids.is_empty() {
             return Ok(());
@@ -569,17 +614,20 @@ impl OpenRepository for Opened {
             .begin(&format!("Checking repository {}", self.name), None);
         let checked = self.run("check", |repository| repository.check(options));
         self.progress.finish();
-        let findings = checked?
-            .0
-            .into_iter()
-            .map(|(level, what)| Finding {
-                // The library does not export the type of the level.
-                damage: format!("{level:?}") != "Warn",
-                what: one_line(&what),
-            })
-            .collect();
-        Ok(findings)
+        Ok(findings(checked?))
     }
+}
+
+fn findings(results: CheckResults) -> Vec<Finding> {
+    results
+        .0
+        .into_iter()
+        .map(|(level, what)| Finding {
+            // The library does not export the type of the level.
+            damage: format!("{level:?}") != "Warn",
+            what: one_line(&what),
+        })
+        .collect()
 }
 
 /// A finding and its causes on one line.
@@ -606,11 +654,13 @@ fn ours(file: &SnapshotFile) -> Option<Snapshot> {
     if !file.tags.contains(TAG) || file.delete != DeleteOption::NotSet {
         return None;
     }
+    // Anybody can give tags; what another program writes has no facts in it. What is not known to be
+    // ours is neither restored as the latest nor forgotten.
     let facts: Facts = file
         .description
         .as_deref()
         .and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or_default();
+        .filter(|facts: &Facts| !facts.kind.is_empty())?;
     let summary = file.summary.as_ref();
     Some(Snapshot {
         id: file.id.to_hex().as_str().to_owned(),

@@ -81,6 +81,8 @@ pub struct RestorePlan {
     pub set_aside: Vec<Move>,
     /// The programs that must not run meanwhile; the caller stops and starts them.
     pub stop: Vec<String>,
+    /// When the plan was made; what is set aside is named by it.
+    pub planned: Timestamp,
     /// Things to consider before saying yes.
     pub warnings: Vec<String>,
 }
@@ -217,6 +219,7 @@ impl Backups {
             _ => Vec::new(),
         };
         let mut plan = RestorePlan {
+            planned: self.clock.now(),
             backup: request.backup.clone(),
             in_place,
             free: free_space(&target).map_err(|error| Error::io(&attempt, &target, &error))?,
@@ -233,7 +236,7 @@ impl Backups {
             if plan.only.is_empty() {
                 refuse_mount_point(&plan.target, &attempt)?;
             }
-            plan.set_aside = self.asides(&plan, database);
+            plan.set_aside = Self::asides(&plan, database);
         }
         plan.warnings = self.warnings(&plan, database);
         check_space(&plan, &attempt)?;
@@ -279,9 +282,9 @@ impl Backups {
     }
 
     /// What must go out of the way, and where to.
-    fn asides(&self, plan: &RestorePlan, database: bool) -> Vec<Move> {
+    fn asides(plan: &RestorePlan, database: bool) -> Vec<Move> {
         let mut asides = Vec::new();
-        let now = self.clock.now();
+        let now = plan.planned;
         let mut add = |from: PathBuf, to: PathBuf| {
             if fs::symlink_metadata(&from).is_ok() {
                 asides.push(Move { from, to });
@@ -316,8 +319,12 @@ impl Backups {
                     .to_owned(),
             );
         }
-        if snapshot.host != self.config.host {
-            warnings.push(format!("it was made on another host: {}", snapshot.host));
+        if !self.is_own(&plan.backup, snapshot) {
+            warnings.push(format!(
+                "CAREFUL: it was made on host {} from {}, not here",
+                snapshot.host,
+                snapshot.path.display()
+            ));
         }
         if plan.in_place && plan.stop.is_empty() && database {
             warnings.push(
@@ -443,8 +450,9 @@ impl Backups {
                 keep_owner(&plan.target, &new);
             }
             let checked = format!(
-                "{} files and {} directories, all of the size they were stored with",
-                written.files, written.directories
+                "{} and {}, all of the size they were stored with",
+                counted(written.files, "file", "files"),
+                counted(written.directories, "directory", "directories")
             );
             (written.files, written.bytes, checked, written.issues)
         };
@@ -453,7 +461,7 @@ impl Backups {
             refuse_if_in_use(&plan.target, attempt)?;
         }
         let set_aside = if plan.in_place {
-            self.asides(plan, database)
+            Self::asides(plan, database)
         } else {
             Vec::new()
         };
@@ -598,6 +606,10 @@ impl Backups {
     }
 }
 
+fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 fn put_back_by_hand(stuck: &[Move]) -> String {
     let commands: Vec<String> = stuck
         .iter()
@@ -651,7 +663,7 @@ fn count(
         };
         if let Some(chosen) = only.iter().find(|only| item.path.starts_with(only)) {
             seen.insert(chosen.clone());
-            if item.kind == ItemKind::File {
+            if item.kind != ItemKind::Directory {
                 files += 1;
                 bytes += item.meta.size;
             }

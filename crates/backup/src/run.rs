@@ -1,5 +1,6 @@
 //! The engine: runs backups, lists what there is, and looks after the repositories.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -16,7 +17,7 @@ use crate::config::{BackupConfig, Config, SourceConfig};
 use crate::error::{Error, ErrorKind};
 use crate::lock::{self, Held};
 use crate::progress::Progress;
-use crate::repository::{Draft, Item, OpenRepository, Repository, Snapshot, Visit};
+use crate::repository::{Draft, Item, OpenRepository, Repository, Snapshot, Stored, Visit};
 use crate::restic::{Keys, Restic};
 use crate::retention::{self, Candidate};
 use crate::source::files::Files;
@@ -107,9 +108,9 @@ pub struct Listing {
 /// Which snapshot is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selector {
-    /// The newest complete one.
+    /// The newest complete one that was made on this host, of the path that the config names.
     Latest,
-    /// The one whose id begins so.
+    /// The one whose id begins so; only by its id is one of another host or path ever chosen.
     Id(String),
 }
 
@@ -250,31 +251,61 @@ impl Backups {
                 },
             )
             .collect();
+        // Before anything is copied: a copy that waits for a repository would be old when it gets there,
+        // and one that is refused would be for nothing. In the order of their names, so that two
+        // runs never wait for each other.
+        let mut names: Vec<&String> = backup.to.iter().collect();
+        names.sort_unstable();
+        let mut locks: BTreeMap<&String, Result<Held, Error>> = BTreeMap::new();
+        for repository in names {
+            let attempt = format!("write to repository `{repository}`");
+            let held = self.lock(&repository_lock(repository), &attempt, progress);
+            locks.insert(repository, held);
+        }
         // Staging and reading live until the last repository has it.
-        let staged = self.staging(name).and_then(|staging| {
+        let stage = || {
+            let staging = self.staging(name)?;
             let context = Context {
                 staging: staging.path(),
                 progress,
             };
             let reading = source_of(backup).open(&context)?;
-            Ok((staging, reading))
-        });
+            Ok::<_, Error>((staging, reading))
+        };
+        let mut staged = None;
+        if locks.values().any(Result::is_ok) {
+            staged = Some(stage());
+        }
         let mut repositories = Vec::new();
         for (repository, run) in backup.to.iter().zip(runs) {
-            let mut done = match &staged {
-                Err(error) => RepositoryRun::failed(repository, error.clone()),
-                Ok((_, reading)) => {
+            // The lock is let go of when its repository is done.
+            let mut done = match (locks.remove(repository), &staged) {
+                (Some(Err(error)), _) => RepositoryRun::failed(repository, error),
+                (_, Some(Err(error))) => RepositoryRun::failed(repository, error.clone()),
+                (Some(Ok(_lock)), Some(Ok((_, reading)))) => {
                     self.run_to(backup, repository, reading.as_ref(), started, progress)
                 }
+                (_, None) | (None, _) => RepositoryRun::failed(
+                    repository,
+                    Error::new(ErrorKind::Internal, &attempt, "it is named twice in `to`"),
+                ),
             };
+            if let Some(help) = done.loss_help(name) {
+                done.notes.push(help);
+            }
             if let Some(run) = run {
                 let error = done.error.as_ref().map(ToString::to_string);
                 let error = error.or_else(|| done.first_loss());
+                let loss_help = done.loss_help(name);
                 let ending = Ending {
                     at: self.clock.now(),
                     outcome: done.outcome,
                     error: error.as_deref(),
-                    help: done.error.as_ref().and_then(Error::help),
+                    help: done
+                        .error
+                        .as_ref()
+                        .and_then(Error::help)
+                        .or(loss_help.as_deref()),
                     warnings: done.issues.len(),
                     snapshot: done.snapshot.as_ref(),
                     added: done.added,
@@ -328,15 +359,25 @@ impl Backups {
         started: Timestamp,
         progress: &Arc<dyn Progress>,
     ) -> Result<(), Error> {
-        let attempt = format!("write to repository `{}`", done.repository);
-        let _lock = self.lock(&repository_lock(&done.repository), &attempt, progress)?;
         let opened = self.repository(&done.repository)?.open(progress)?;
+        // Before the last snapshot is read: what is taken for stored already must be there.
+        let lost = opened.mend()?;
+        if lost > 0 {
+            done.notes.push(format!(
+                "{lost} pack{} of repository `{}` {} gone or cut short and {} taken out of its index, so that what is needed is stored anew; older snapshots may lack data: `mainstay backup verify` says so; nothing was forgotten or pruned",
+                if lost == 1 { "" } else { "s" },
+                done.repository,
+                if lost == 1 { "was" } else { "were" },
+                if lost == 1 { "was" } else { "were" },
+            ));
+        }
         let draft = Draft {
             backup: backup.name.clone(),
             host: self.config.host.clone(),
             time: started,
         };
         let stored = opened.backup(&draft, reading)?;
+        accept(&done.repository, &backup.name, opened.as_ref(), &stored)?;
         done.outcome = if stored.snapshot.complete {
             Outcome::Ok
         } else {
@@ -347,6 +388,10 @@ impl Backups {
         done.added = stored.added;
         let new = stored.snapshot.id.clone();
         done.snapshot = Some(stored.snapshot);
+        // What is left of a damaged repository is kept until somebody has looked at it.
+        if lost > 0 {
+            return Ok(());
+        }
         // An incomplete run removes nothing: what it lacks may be in the snapshots it would remove.
         if done.outcome == Outcome::Ok {
             done.forgotten = self.tidy(backup, opened.as_ref(), &new)?;
@@ -354,7 +399,18 @@ impl Backups {
         self.prune_if_due(done, opened.as_ref(), progress)
     }
 
-    /// Forgets what no rule keeps, among the snapshots of this backup made on this host.
+    /// Whether a snapshot is one of this backup as it is configured here: made on this host, of the
+    /// path that the config names. A repository may be shared, and names of backups repeat.
+    pub(crate) fn is_own(&self, backup: &str, snapshot: &Snapshot) -> bool {
+        snapshot.backup == backup
+            && snapshot.host == self.config.host
+            && self
+                .config
+                .backup(backup)
+                .is_none_or(|backup| snapshot.path == backup.source.path())
+    }
+
+    /// Forgets what no rule keeps, among the snapshots of this backup made on this host of this path.
     fn tidy(
         &self,
         backup: &BackupConfig,
@@ -367,7 +423,7 @@ impl Backups {
         let snapshots = opened.snapshots()?;
         let own: Vec<&Snapshot> = snapshots
             .iter()
-            .filter(|snapshot| snapshot.backup == backup.name && snapshot.host == self.config.host)
+            .filter(|snapshot| self.is_own(&backup.name, snapshot))
             .collect();
         let candidates: Vec<Candidate> = own
             .iter()
@@ -498,7 +554,7 @@ impl Backups {
     fn observe(&self, repository: &str, snapshots: &[Snapshot]) {
         let own: Vec<&Snapshot> = snapshots
             .iter()
-            .filter(|snapshot| snapshot.host == self.config.host)
+            .filter(|snapshot| self.is_own(&snapshot.backup, snapshot))
             .collect();
         if let Err(error) = self.catalog.observe(repository, &own) {
             log::warn!("{error}");
@@ -528,6 +584,9 @@ impl Backups {
     }
 
     /// Finds one snapshot of a backup; without a repository, in the first one that has it.
+    ///
+    /// [`Selector::Latest`] looks only at those made on this host of the path that the config names;
+    /// by its id one of another host or path is found as well.
     pub fn find(
         &self,
         backup: &str,
@@ -538,6 +597,7 @@ impl Backups {
         let attempt = format!("find a snapshot of `{backup}`");
         let mut failed = None;
         let mut seen = false;
+        let mut foreign: Option<Snapshot> = None;
         for name in self.repositories_of(Some(backup), repository)? {
             let snapshots = match self
                 .repository(&name)?
@@ -552,12 +612,20 @@ impl Backups {
                 }
             };
             self.observe(&name, &snapshots);
-            let own: Vec<Snapshot> = snapshots
+            let (own, others): (Vec<Snapshot>, Vec<Snapshot>) = snapshots
                 .into_iter()
                 .filter(|snapshot| snapshot.backup == backup)
-                .collect();
+                .partition(|snapshot| self.is_own(backup, snapshot));
             seen |= !own.is_empty();
-            if let Some(snapshot) = choose(&own, selector, &attempt)? {
+            let mut candidates = own;
+            if let Some(last) = others.last() {
+                foreign.get_or_insert_with(|| last.clone());
+            }
+            if matches!(selector, Selector::Id(prefix) if !prefix.is_empty()) {
+                seen |= !others.is_empty();
+                candidates.extend(others);
+            }
+            if let Some(snapshot) = choose(&candidates, selector, &attempt)? {
                 return Ok(Located {
                     repository: name,
                     snapshot: snapshot.clone(),
@@ -566,6 +634,25 @@ impl Backups {
         }
         if let Some(error) = failed {
             return Err(error);
+        }
+        if let (false, Some(other)) = (seen, &foreign) {
+            return Err(Error::new(
+                ErrorKind::UnknownSnapshot,
+                attempt,
+                match self.config.backup(backup) {
+                    Some(config) => format!(
+                        "there is none made on this host ({}) of {}",
+                        self.config.host,
+                        config.source.path().display()
+                    ),
+                    None => format!("there is none made on this host ({})", self.config.host),
+                },
+            )
+            .with_help(format!(
+                "there are some made on host {} of {}; to use one of them name it by its id: `mainstay backup list {backup}`",
+                other.host,
+                other.path.display()
+            )));
         }
         if !seen {
             self.backup_config(backup)?;
@@ -606,6 +693,41 @@ impl Backups {
         })?;
         Ok((located, items))
     }
+}
+
+/// Whether a new snapshot can be restored: its directories and data are in the index, and what the
+/// index names is there. If not, it is removed again.
+///
+/// Another program that prunes the repository without a look at locks, or with one that it took for
+/// left behind, removes packs that no snapshot it knew needed.
+fn accept(
+    repository: &str,
+    backup: &str,
+    opened: &dyn OpenRepository,
+    stored: &Stored,
+) -> Result<(), Error> {
+    let attempt = format!("write to repository `{repository}`");
+    let why = match opened.check_snapshot(&stored.snapshot) {
+        Err(error) if error.kind() == ErrorKind::Cancelled => {
+            opened.forget(std::slice::from_ref(&stored.snapshot.id))?;
+            return Err(error);
+        }
+        Err(error) => error.reason().to_owned(),
+        Ok(findings) => match findings.iter().find(|finding| finding.damage) {
+            Some(finding) => finding.what.clone(),
+            None => return Ok(()),
+        },
+    };
+    let mut reason = format!("what was just written is not all there any more: {why}");
+    if let Err(error) = opened.forget(std::slice::from_ref(&stored.snapshot.id)) {
+        reason = format!(
+            "{reason}; and the snapshot {}, which cannot be restored, could not be removed: {error}",
+            stored.snapshot.short_id()
+        );
+    }
+    Err(Error::new(ErrorKind::Damaged, attempt, reason).with_help(format!(
+        "another program pruned the repository meanwhile, or its disk fails; run `mainstay backup run {backup}` again, and never run `restic prune` beside it"
+    )))
 }
 
 /// The snapshot a selector means among those of one backup, oldest first.
@@ -678,6 +800,13 @@ impl RepositoryRun {
             forgotten: Vec::new(),
             notes: Vec::new(),
         }
+    }
+
+    /// What to do about an incomplete snapshot.
+    fn loss_help(&self, backup: &str) -> Option<String> {
+        (self.error.is_none() && self.first_loss().is_some()).then(|| {
+            format!("the snapshot is incomplete: make what is missing readable, or `exclude` it, and run `mainstay backup run {backup}` again")
+        })
     }
 
     /// The first thing that is missing from the snapshot, and how many more there are.

@@ -145,7 +145,7 @@ impl Backups {
             let newest = snapshots
                 .iter()
                 .rev()
-                .find(|snapshot| snapshot.backup == *backup && snapshot.complete);
+                .find(|snapshot| self.is_own(backup, snapshot) && snapshot.complete);
             let Some(snapshot) = newest.filter(|snapshot| snapshot.facts.database.is_some()) else {
                 continue;
             };

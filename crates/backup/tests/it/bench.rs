@@ -47,29 +47,38 @@ impl Bench {
     }
 
     pub(crate) fn backups_with(&self, config: &str, password: &str) -> Backups {
-        self.backups_in(config, password, self.directory.path())
+        self.backups_in(config, password, self.directory.path(), "shop1")
     }
 
     /// The backups of another scratch directory.
     pub(crate) fn backups_at(&self, config: &str, directory: &Path) -> Backups {
-        self.backups_in(config, PASSWORD, directory)
+        self.backups_in(config, PASSWORD, directory, "shop1")
     }
 
-    fn backups_in(&self, config: &str, password: &str, directory: &Path) -> Backups {
+    /// The backups of another host that uses the same repository.
+    pub(crate) fn backups_on(&self, host: &str, config: &str) -> Backups {
+        self.backups_in(config, PASSWORD, self.directory.path(), host)
+    }
+
+    fn backups_in(&self, config: &str, password: &str, directory: &Path, host: &str) -> Backups {
         let text = format!(
             "[repository.local]\npath = \"@/repo\"\npassword = \"${{env.PASSWORD}}\"\n{config}"
         )
         .replace('@', directory.to_str().unwrap());
         let document = Document::parse("mainstay.toml", text).unwrap();
         let mut root = document.root();
-        let config = Config::read(&mut root, "shop1", &TimeZone::UTC);
+        let config = Config::read(&mut root, host, &TimeZone::UTC);
         root.finish();
         let said = document.take_diagnostics();
         assert!(!said.has_errors(), "{said}");
         let environment = BTreeMap::from([("PASSWORD".to_owned(), password.to_owned())]);
         Backups::new(
             config,
-            directory.join("state"),
+            directory.join(if host == "shop1" {
+                "state".to_owned()
+            } else {
+                format!("state-{host}")
+            }),
             Resolver::new(Secrets::default(), environment),
             Arc::clone(&self.clock) as Arc<dyn mainstay_base::Clock>,
         )

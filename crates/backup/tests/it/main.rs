@@ -8,6 +8,7 @@ mod databases;
 mod engine;
 mod faults;
 mod restores;
+mod shared;
 mod stock;
 mod streams;
 mod trees;

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
-use mainstay_backup::{Backups, ErrorKind, RestoreRequest, Target};
+use mainstay_backup::{Backups, ErrorKind, RestoreRequest, Selector, Target};
 use rusqlite::Connection;
 
 use crate::bench::{Bench, DATABASE, FILES, look, quiet, request, restore, run, run_ok};
@@ -41,8 +41,15 @@ fn a_directory_is_set_aside_and_replaced() {
     assert!(said.contains(&aside.display().to_string()), "{said}");
     assert!(said.contains("writes  3 files"), "{said}");
     assert_eq!(look(&bench.path("data")), spoiled, "a plan changes nothing");
+    // However long a person thinks about it, the names stay those of the plan.
+    bench.advance(1);
     let report = backups.restore(&plan, &quiet()).unwrap();
-    assert_eq!(report.set_aside.len(), 1);
+    assert_eq!(report.set_aside, plan.set_aside);
+    assert!(
+        report.checked.starts_with("3 files and 3 directories,"),
+        "{}",
+        report.checked
+    );
     assert_eq!(look(&aside), spoiled);
     let after = look(&bench.path("data"));
     for (path, seen) in &before {
@@ -57,8 +64,8 @@ fn a_directory_is_set_aside_and_replaced() {
     let removal = report.removal().unwrap();
     assert!(removal.starts_with("rm -r -- /") && removal.contains("before-restore"));
     bench.assert_clean();
-    // Again at the same moment: the name is taken.
-    let report = restore(&backups, &in_place("files")).unwrap();
+    // Again by a plan of the same moment: the name is taken.
+    let report = backups.restore(&plan, &quiet()).unwrap();
     assert!(report.set_aside[0].to.to_str().unwrap().ends_with("Z-2"));
 }
 
@@ -288,11 +295,16 @@ fn crash_between_the_renames(by_hand: bool) {
 fn another_host_can_restore_without_the_catalog() {
     let bench = Bench::new();
     small_tree(&bench);
-    run_ok(&bench.ready(FILES), "files");
+    let id = run_ok(&bench.ready(FILES), "files");
     let text = "[backup.files]\nfiles = { path = \"@/elsewhere/data\" }\nto = [\"local\"]\n";
     fs::remove_dir_all(bench.path("state")).unwrap();
-    let backups = bench.backups(text);
-    restore(&backups, &in_place("files")).unwrap();
+    let backups = bench.backups_on("shop2", text);
+    let mut wanted = in_place("files");
+    let error = restore(&backups, &wanted).unwrap_err();
+    assert!(error.to_string().contains("none made on this host (shop2)"), "{error}");
+    assert!(error.help().unwrap().contains("host shop1"), "{error:?}");
+    wanted.snapshot = Selector::Id(id[..8].to_owned());
+    restore(&backups, &wanted).unwrap();
     assert_eq!(
         fs::read_to_string(bench.path("elsewhere/data/b/three")).unwrap(),
         "data/b/three"

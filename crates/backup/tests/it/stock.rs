@@ -11,7 +11,7 @@ use crate::bench::{
 use crate::databases::bank;
 use crate::trees::odd_tree;
 
-fn restic(bench: &Bench, arguments: &[&str]) -> Option<Output> {
+pub(crate) fn restic(bench: &Bench, arguments: &[&str]) -> Option<Output> {
     match Command::new("restic")
         .args(["--no-cache", "-r"])
         .arg(bench.path("repo"))
