@@ -68,6 +68,9 @@ impl Error {
             io::ErrorKind::PermissionDenied => {
                 "check the owner and the mode of the directory, and which user mainstay runs as"
             }
+            _ if crate::reserve::is_exhausted(&source) => {
+                "raise the limit of open files: `ulimit -n`, LimitNOFILE= in the unit of systemd"
+            }
             io::ErrorKind::StorageFull => "free some space on that disk",
             _ => "check that the directory exists and is writable",
         };

@@ -294,6 +294,57 @@ fn rows() -> Vec<Row> {
             ],
         ),
         row(
+            "alive, but not taken over yet: nothing is started beside it",
+            legacy(),
+            &[
+                (
+                    100,
+                    Event::Unreachable {
+                        pid: 7,
+                        started: secs(5),
+                        why: "no descriptors".into(),
+                    },
+                    "UNKNOWN",
+                ),
+                (101, Start, ""),
+                (101, Autostart, ""),
+                (110, Tick, ""),
+                (
+                    111,
+                    Event::Adopted {
+                        pid: 7,
+                        started: secs(5),
+                    },
+                    "RUNNING",
+                ),
+                (
+                    112,
+                    Event::Adopted {
+                        pid: 8,
+                        started: secs(5),
+                    },
+                    "",
+                ),
+            ],
+        ),
+        row(
+            "alive, not taken over yet, restarted",
+            legacy(),
+            &[
+                (
+                    100,
+                    Event::Unreachable {
+                        pid: 7,
+                        started: secs(5),
+                        why: "no descriptors".into(),
+                    },
+                    "UNKNOWN",
+                ),
+                (101, Restart, "STOPPING sig15"),
+                (102, Event::Exited(Exit::Unknown), "STOPPED STARTING spawn"),
+            ],
+        ),
+        row(
             "adopted young",
             legacy(),
             &[

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
+use mainstay_sys::Errno;
+
 /// As many as looking a process up takes: a pidfd and files of `/proc`.
 const KEPT: usize = 4;
 
@@ -39,11 +41,48 @@ impl Reserve {
     }
 }
 
-/// Whether this error says that there are no descriptors (or no memory for one) left, so that the
-/// same may work later.
+/// Whether this error says that there are no descriptors left.
+pub(crate) fn is_exhausted(error: &io::Error) -> bool {
+    is_one_of(error, &[Errno::MFILE, Errno::NFILE])
+}
+
+/// Whether this error says that something is used up that a descriptor takes, so that the same may
+/// work later.
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
-    use mainstay_sys::Errno;
-    [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOSPC]
+    is_exhausted(error) || is_one_of(error, &[Errno::NOMEM, Errno::NOSPC])
+}
+
+fn is_one_of(error: &io::Error, errnos: &[Errno]) -> bool {
+    errnos
         .iter()
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shortages() {
+        for (errno, exhausted, shortage) in [
+            (Errno::MFILE, true, true),
+            (Errno::NFILE, true, true),
+            (Errno::NOMEM, false, true),
+            (Errno::PERM, false, false),
+        ] {
+            let error = io::Error::from(errno);
+            assert_eq!(
+                (is_exhausted(&error), is_shortage(&error)),
+                (exhausted, shortage),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_lent_is_taken_back() {
+        let mut reserve = Reserve::new().unwrap();
+        assert_eq!(reserve.lend(|| 7), 7);
+        assert_eq!(reserve.kept.len(), KEPT);
+    }
 }
