@@ -1,7 +1,8 @@
 //! A daemon that has not descriptors enough for what an earlier one left.
 
+use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Command as Process, Stdio};
+use std::process::{Command as Process, Output, Stdio};
 use std::sync::Arc;
 
 use mainstay_base::Resolver;
@@ -12,7 +13,7 @@ use mainstay_supervise::{
 use mainstay_sys::Signal;
 use mainstay_sys::limits::{self, Resource};
 
-use crate::bench::{Bench, alive, did, program, script, wait_for};
+use crate::bench::{Bench, alive, did, program, script, supervise, wait_for};
 
 const ROLE: &str = "SUPERVISE_TEST_STARVED";
 const COUNT: usize = 10;
@@ -46,20 +47,51 @@ fn pids(bench: &Bench) -> Vec<u32> {
     bench.all().iter().map(|s| s.pid.unwrap()).collect()
 }
 
+fn myself(role: &OsStr) -> Output {
+    Process::new(std::env::current_exe().unwrap())
+        .args(["--exact", "starved::starved", "--ignored", "--nocapture"])
+        .env(ROLE, role)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// The daemon before: its programs are not the children of the next one.
+fn begin_and_die(dir: &Path) {
+    let supervisor = supervise(dir, programs(dir), &Arc::default());
+    let all = wait_for("all to run", || {
+        let Ok(Reply::Status(all)) = supervisor.ask(Command::Status { names: vec![] }) else {
+            return None;
+        };
+        all.iter()
+            .all(|status| status.phase == Phase::Running)
+            .then_some(all)
+    });
+    for status in all {
+        println!("pid {}", status.pid.unwrap());
+    }
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
+        .unwrap();
+}
+
 /// Not a test by itself: it changes the limit of its whole process.
 #[test]
 #[ignore = "part of a_daemon_without_descriptors_loses_nobody"]
 fn starved() {
-    if std::env::var_os(ROLE).is_none() {
+    let Some(role) = std::env::var_os(ROLE) else {
         return;
-    }
+    };
     limit(1000);
-    let bench = Bench::new(programs);
-    for i in 0..COUNT {
-        bench.until(&format!("web-{i}"), Phase::Running);
+    if !role.is_empty() {
+        return begin_and_die(Path::new(&role));
     }
-    let before = pids(&bench);
-    let dir = bench.abandon();
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let begun = myself(dir.path().as_os_str());
+    let before: Vec<u32> = String::from_utf8_lossy(&begun.stdout)
+        .lines()
+        .filter_map(|line| line.strip_prefix("pid ")?.parse().ok())
+        .collect();
+    assert_eq!(before.len(), COUNT, "{begun:?}");
 
     let bench = starve(&dir);
     assert_eq!(pids(&bench), before);
@@ -106,12 +138,7 @@ fn starved() {
 
 #[test]
 fn a_daemon_without_descriptors_loses_nobody() {
-    let done = Process::new(std::env::current_exe().unwrap())
-        .args(["--exact", "starved::starved", "--ignored", "--nocapture"])
-        .env(ROLE, "")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let done = myself(OsStr::new(""));
     let said = String::from_utf8_lossy(&done.stdout);
     assert!(
         done.status.success() && said.contains("all went well"),
