@@ -2,6 +2,7 @@
 //!
 //! [`crate::restic`] is the one implementation; the engine knows only these traits.
 
+use std::any::Any;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,6 +46,10 @@ pub trait OpenRepository: Send + Sync {
         root: &Path,
         visit: &mut dyn FnMut(Visit<'_>) -> Result<(), Error>,
     ) -> Result<(), Error>;
+
+    /// Tells other programs and hosts that the repository is being written to, until what is returned
+    /// is dropped. Fails with [`crate::ErrorKind::Locked`] if one of them has it for itself alone.
+    fn announce(&self, host: &str) -> Result<Box<dyn Any>, Error>;
 
     /// Whether all that a snapshot needs is there, and all that the index names; reads no data of
     /// files.

@@ -15,6 +15,9 @@
 //!   snapshot. The library treats an error on one file as "skip this file", whatever the cause.
 //! * A snapshot in which something is missing carries the tag `partial`.
 //!
+//! * While a run writes, a lock file of restic's kind is in the repository (`lockfile.rs`): stock restic
+//!   refuses to prune then. A run that finds its data pruned all the same fails; see `run.rs`.
+//!
 //! What mainstay makes carries the tags `mainstay` and `backup=NAME`, and as label the name of the
 //! backup, and facts about its content as description; nothing else is ever listed or forgotten.
 //!
@@ -23,9 +26,11 @@
 //! restic on another machine) still finds its data, without any lock between them. The price is that
 //! space is free a day later. The first prune runs at most once a day; see `run.rs`.
 
+mod lockfile;
 mod reading;
 mod store;
 
+use std::any::Any;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs;
 use std::io::{self, Write};
@@ -36,9 +41,10 @@ use jiff::tz::TimeZone;
 use mainstay_base::{Resolver, Template};
 use rustic_core::repofile::{DeleteOption, IndexFile, MasterKey, Node, SnapshotFile};
 use rustic_core::{
-    BackupOptions, CheckOptions, CheckResults, ConfigOptions, Credentials, FileType, IndexedFullStatus, KeyOptions,
-    OpenStatus, ParentOptions, PruneOptions, ReadBackend, ReadSubsetOption, RepairIndexOptions, RepositoryBackends,
-    RepositoryOptions, RusticError, SnapshotOptions, StringList, TreeId, WriteBackend,
+    BackupOptions, CheckOptions, CheckResults, ConfigOptions, Credentials, FileType,
+    IndexedFullStatus, KeyOptions, OpenStatus, ParentOptions, PruneOptions, ReadBackend,
+    ReadSubsetOption, RepairIndexOptions, RepositoryBackends, RepositoryOptions, RusticError,
+    SnapshotOptions, StringList, TreeId, WriteBackend,
 };
 
 use crate::error::{Error, ErrorKind};
@@ -157,8 +163,8 @@ impl Restic {
         progress: &Arc<dyn Progress>,
     ) -> Result<(Arc<Store>, rustic_core::Repository<()>), Error> {
         let store = Arc::new(Store::new(self.path.clone(), Arc::clone(progress)));
-        let repository =
-            raw(&store, progress).map_err(|error| self.translate("open", &store, &error))?;
+        let repository = raw(Arc::clone(&store) as Arc<dyn WriteBackend>, progress)
+            .map_err(|error| self.translate("open", &store, &error))?;
         Ok((store, repository))
     }
 
@@ -193,12 +199,11 @@ fn files_below(path: &Path) -> Option<usize> {
 }
 
 fn raw(
-    store: &Arc<Store>,
+    backend: Arc<dyn WriteBackend>,
     progress: &Arc<dyn Progress>,
 ) -> Result<rustic_core::Repository<()>, Box<RusticError>> {
     let mut options = RepositoryOptions::default();
     options.no_cache = true;
-    let backend: Arc<dyn WriteBackend> = Arc::clone(store) as Arc<dyn WriteBackend>;
     rustic_core::Repository::new_with_progress(
         &options,
         &RepositoryBackends::new(backend, None),
@@ -335,7 +340,7 @@ impl Repository for Restic {
         };
         // A key that does not fit any more is that of a repository that was there before.
         if let Some(key) = known
-            && raw(&store, progress)
+            && raw(Arc::clone(&store) as Arc<dyn WriteBackend>, progress)
                 .and_then(|repository| repository.open(&Credentials::Masterkey(key.clone())))
                 .is_ok()
         {
@@ -372,9 +377,12 @@ impl Opened {
         work: impl FnOnce(rustic_core::Repository<OpenStatus>) -> Outcome<T>,
     ) -> Result<T, Error> {
         let whole = || {
-            raw(&self.store, &self.progress)
-                .and_then(|repository| repository.open(&Credentials::Masterkey(self.key.clone())))
-                .and_then(work)
+            raw(
+                Arc::clone(&self.store) as Arc<dyn WriteBackend>,
+                &self.progress,
+            )
+            .and_then(|repository| repository.open(&Credentials::Masterkey(self.key.clone())))
+            .and_then(work)
         };
         // What the library panics on (a worker thread that is gone, an index it did not expect) is an
         // error of this one operation, not the end of the process.
@@ -518,6 +526,11 @@ impl OpenRepository for Opened {
             Some(error) => Err(error),
             None => walked,
         }
+    }
+
+    fn announce(&self, host: &str) -> Result<Box<dyn Any>, Error> {
+        let held = lockfile::announce(&self.store, &self.key, host, &self.attempt("write to"))?;
+        Ok(Box::new(held))
     }
 
     fn check_snapshot(&self, snapshot: &Snapshot) -> Result<Vec<Finding>, Error> {

@@ -360,6 +360,7 @@ impl Backups {
         progress: &Arc<dyn Progress>,
     ) -> Result<(), Error> {
         let opened = self.repository(&done.repository)?.open(progress)?;
+        let _announced = opened.announce(&self.config.host)?;
         // Before the last snapshot is read: what is taken for stored already must be there.
         let lost = opened.mend()?;
         if lost > 0 {
@@ -478,7 +479,7 @@ impl Backups {
         let pruned = pruned?;
         if pruned.skipped {
             notes.push(format!(
-                "repository `{repository}` was not pruned: stock restic has it locked"
+                "repository `{repository}` was not pruned: another program or host has it locked"
             ));
             return self.catalog.set_upkeep(repository, None, true);
         }

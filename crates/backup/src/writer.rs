@@ -94,6 +94,8 @@ impl<'a> Writer<'a> {
             Visit::Item(item, content) => match &item.kind {
                 ItemKind::File => return self.file(&path, item, content),
                 ItemKind::Symlink(target) => symlink(target, &path).map(|()| {
+                    // Counted as the format counts when it stores.
+                    self.done.files += 1;
                     self.dress(&path, item);
                 }),
                 ItemKind::Other(what) => {
@@ -187,7 +189,7 @@ impl<'a> Writer<'a> {
                 let kind = entry.file_type().map_err(|error| fail(&error))?;
                 if kind.is_dir() {
                     stack.push(entry.path());
-                } else if kind.is_file() {
+                } else {
                     files += 1;
                 }
             }

@@ -26,6 +26,8 @@ pub(super) struct Store {
     removed: AtomicU64,
     /// The snapshot file written last.
     snapshot: Mutex<Option<Id>>,
+    /// The locks of ours.
+    held: Mutex<Vec<Id>>,
 }
 
 struct Failure {
@@ -69,6 +71,7 @@ impl Store {
             written: AtomicU64::new(0),
             removed: AtomicU64::new(0),
             snapshot: Mutex::new(None),
+            held: Mutex::default(),
         }
     }
 
@@ -97,17 +100,62 @@ impl Store {
         *lock(&self.snapshot)
     }
 
-    /// Whether stock restic holds a lock on the repository. Its locks are files; the format says that
+    /// The locks in the repository, and whether each is fresh.
+    pub(super) fn locks(&self) -> Vec<(Id, bool)> {
+        let entries = fs::read_dir(self.path.join("locks")).into_iter().flatten();
+        entries
+            .flatten()
+            .filter_map(|entry| {
+                let id = id_of(&entry.file_name().to_string_lossy())?;
+                Some((id, is_fresh(&entry)))
+            })
+            .collect()
+    }
+
+    fn lock_path(&self, id: &Id) -> PathBuf {
+        self.path.join("locks").join(id.to_hex().as_str())
+    }
+
+    pub(super) fn read_lock(&self, id: &Id) -> RusticResult<Bytes> {
+        let path = self.lock_path(id);
+        fs::read(&path)
+            .map(Bytes::from)
+            .map_err(|error| backend_error("read a lock", &path, error))
+    }
+
+    /// Writes a lock, which is ours from then on.
+    pub(super) fn write_lock(&self, id: &Id, content: BytesList) -> RusticResult<()> {
+        let path = self.lock_path(id);
+        Self::write(&self.path.join("locks"), &path, content)
+            .map_err(|error| backend_error("lock the repository", &path, error))?;
+        lock(&self.held).push(*id);
+        Ok(())
+    }
+
+    /// The locks that are ours.
+    pub(super) fn held(&self) -> Vec<Id> {
+        lock(&self.held).clone()
+    }
+
+    /// Removes locks.
+    pub(super) fn drop_locks(&self, ids: &[Id]) {
+        for id in ids {
+            let _ = fs::remove_file(self.lock_path(id));
+        }
+        lock(&self.held).retain(|id| !ids.contains(id));
+    }
+
+    /// Whether another program or host holds a lock on the repository. Its locks are files; the format says that
     /// one older than half an hour was left behind by a process that died.
     pub(super) fn foreign_lock(&self) -> bool {
         let Ok(entries) = fs::read_dir(self.path.join("locks")) else {
             return false;
         };
+        let held = self.held();
         entries.flatten().any(|entry| {
-            entry
-                .metadata()
-                .and_then(|metadata| metadata.modified())
-                .is_ok_and(|time| time.elapsed().is_ok_and(|age| age.as_secs() < 30 * 60))
+            let ours =
+                id_of(&entry.file_name().to_string_lossy()).is_some_and(|id| held.contains(&id));
+            !ours && is_fresh(&entry)
         })
     }
 
@@ -204,6 +252,13 @@ impl Store {
 /// Creates a directory and those above it, 0700, unless it exists.
 fn private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn is_fresh(entry: &fs::DirEntry) -> bool {
+    entry
+        .metadata()
+        .and_then(|metadata| metadata.modified())
+        .is_ok_and(|time| time.elapsed().is_ok_and(|age| age.as_secs() < 30 * 60))
 }
 
 fn id_of(name: &str) -> Option<Id> {

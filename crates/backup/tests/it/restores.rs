@@ -301,7 +301,10 @@ fn another_host_can_restore_without_the_catalog() {
     let backups = bench.backups_on("shop2", text);
     let mut wanted = in_place("files");
     let error = restore(&backups, &wanted).unwrap_err();
-    assert!(error.to_string().contains("none made on this host (shop2)"), "{error}");
+    assert!(
+        error.to_string().contains("none made on this host (shop2)"),
+        "{error}"
+    );
     assert!(error.help().unwrap().contains("host shop1"), "{error:?}");
     wanted.snapshot = Selector::Id(id[..8].to_owned());
     restore(&backups, &wanted).unwrap();

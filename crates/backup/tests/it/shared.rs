@@ -153,6 +153,38 @@ fn a_run_whose_packs_are_pruned_meanwhile_fails_and_the_next_one_stores_anew() {
 }
 
 #[test]
+fn stock_restic_does_not_prune_beside_a_run() {
+    let bench = Arc::new(Bench::new());
+    tree(&bench, "data");
+    let backups = bench.ready(FILES);
+    if restic(&bench, &["list", "locks"]).is_none() {
+        return;
+    }
+    let inner = Arc::clone(&bench);
+    let said = Arc::new(Mutex::new(None));
+    let heard = Arc::clone(&said);
+    let report = backups
+        .run(
+            "files",
+            &meddler(move || *heard.lock().unwrap() = restic(&inner, &["prune"])),
+        )
+        .unwrap();
+    assert_eq!(report.outcome, Outcome::Ok, "{report:#?}");
+    let pruned = said.lock().unwrap().take().unwrap();
+    let text = String::from_utf8_lossy(&pruned.stderr).into_owned();
+    assert!(
+        !pruned.status.success() && text.contains("locked"),
+        "{text}"
+    );
+    assert!(text.contains("shop1 (mainstay)"), "{text}");
+    let locks = || fs::read_dir(bench.path("repo/locks")).unwrap().count();
+    assert_eq!(locks(), 0);
+    let pruned = restic(&bench, &["prune"]).unwrap();
+    assert!(pruned.status.success(), "{pruned:?}");
+    assert_eq!(locks(), 0);
+}
+
+#[test]
 fn packs_lost_between_runs_are_not_counted_on() {
     let bench = Bench::new();
     tree(&bench, "data");
