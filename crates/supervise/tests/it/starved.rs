@@ -67,9 +67,11 @@ fn begin_and_die(dir: &Path) {
             .all(|status| status.phase == Phase::Running)
             .then_some(all)
     });
-    for status in all {
-        println!("pid {}", status.pid.unwrap());
-    }
+    let pids: String = all
+        .iter()
+        .map(|status| status.pid.unwrap().to_string() + "\n")
+        .collect();
+    std::fs::write(dir.join("pids"), pids).unwrap();
     rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
         .unwrap();
 }
@@ -87,9 +89,10 @@ fn starved() {
     }
     let dir = Arc::new(tempfile::tempdir().unwrap());
     let begun = myself(dir.path().as_os_str());
-    let before: Vec<u32> = String::from_utf8_lossy(&begun.stdout)
+    let before: Vec<u32> = std::fs::read_to_string(dir.path().join("pids"))
+        .unwrap()
         .lines()
-        .filter_map(|line| line.strip_prefix("pid ")?.parse().ok())
+        .map(|line| line.parse().unwrap())
         .collect();
     assert_eq!(before.len(), COUNT, "{begun:?}");
 
