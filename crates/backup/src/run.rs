@@ -501,12 +501,11 @@ impl Backups {
         let attempt = format!("prune repository `{repository}`");
         let _lock = self.lock(&repository_lock(repository), &attempt, progress)?;
         let mut notes = Vec::new();
-        self.prune_now(
-            repository,
-            target.open(progress)?.as_ref(),
-            progress,
-            &mut notes,
-        )?;
+        let opened = target.open(progress)?;
+        // Without one it goes on all the same: a full disk must not stop what frees it, and a lock of
+        // another is respected by the prune itself.
+        let _announced = opened.announce(&self.config.host).ok();
+        self.prune_now(repository, opened.as_ref(), progress, &mut notes)?;
         Ok(notes)
     }
 

@@ -155,7 +155,10 @@ fn a_killed_run_breaks_nothing_and_shows() {
             .unwrap()
             .is_sound()
     );
+    let locks = || fs::read_dir(inner.join("repo/locks")).unwrap().count();
+    assert_eq!(locks(), 1, "that of the killed run");
     assert_eq!(run(&backups, "files").outcome, Outcome::Ok);
+    assert_eq!(locks(), 0);
     assert!(backups.status().unwrap()[0].is_well());
     assert!(
         backups
