@@ -13,7 +13,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::Zoned;
+use jiff::tz::TimeZone;
+use mainstay_base::{Clock, SystemClock};
 use rustic_core::repofile::{MasterKey, SnapshotFile};
 use rustic_core::{
     BytesList, Credentials, FileType, Id, ReadBackend, RusticResult, SnapshotOptions, WriteBackend,
@@ -127,7 +128,8 @@ impl Writer {
     fn write(&self) -> RusticResult<()> {
         let options = SnapshotOptions::default()
             .host(self.name.clone())
-            .time(Zoned::now())
+            // Others judge by their own clocks whether it is fresh: this is the system's, always.
+            .time(SystemClock::new().now().to_zoned(TimeZone::UTC))
             .command("lock".to_owned());
         let mut file = SnapshotFile::from_options(&options)?;
         file.username = format!("process {}", std::process::id());
