@@ -67,6 +67,7 @@ mod reserve;
 mod runtime;
 mod slot;
 mod supervisor;
+pub mod supervisord;
 mod timers;
 
 pub use command::{Change, Command, Did, Event, Outcome, Refusal, Reply, Status};

@@ -1,0 +1,108 @@
+//! The config of supervisord, read: its INI dialect, its values, its expansions.
+//!
+//! This module is pure: texts in, values out. It hides how a `supervisord.conf` is understood,
+//! faults of the original included where configs rely on them.
+//!
+//! Messages keep the original's wording, because people and scripts look for it; the place of the
+//! fault comes beside the message, not inside it.
+
+use std::fmt;
+use std::sync::Arc;
+
+pub mod expand;
+pub mod ini;
+pub mod values;
+
+/// A place in a config file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file, as it was named.
+    pub file: Arc<str>,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// Why a config cannot be used. `Display` is the original's wording, without `Error: `.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// What is wrong, in the original's words where it has some.
+    pub message: String,
+    /// Where, if it is in one place.
+    pub place: Option<Place>,
+}
+
+impl ConfigError {
+    /// A fault that is in no single place.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            place: None,
+        }
+    }
+
+    /// Adds the place, unless a nearer one is known already.
+    #[must_use]
+    pub fn at(mut self, place: Place) -> Self {
+        self.place.get_or_insert(place);
+        self
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A text in quotes as Python's `repr` writes it, which is how the original's messages show values.
+pub fn quote(text: &str) -> String {
+    use fmt::Write as _;
+    let mark = if text.contains('\'') && !text.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push(mark);
+    for c in text.chars() {
+        let code = u32::from(c);
+        // Writing to a String cannot fail.
+        let _ = match c {
+            '\\' => out.write_str("\\\\"),
+            '\n' => out.write_str("\\n"),
+            '\r' => out.write_str("\\r"),
+            '\t' => out.write_str("\\t"),
+            c if c == mark => write!(out, "\\{c}"),
+            c if is_printable(c) => out.write_char(c),
+            _ if code < 0x100 => write!(out, "\\x{code:02x}"),
+            _ if code < 0x1_0000 => write!(out, "\\u{code:04x}"),
+            _ => write!(out, "\\U{code:08x}"),
+        };
+    }
+    out.push(mark);
+    out
+}
+
+fn is_printable(c: char) -> bool {
+    let invisible = matches!(
+        c,
+        '\u{ad}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{e000}'..='\u{f8ff}'
+            | '\u{feff}'
+            | '\u{fff0}'..='\u{fffb}'
+    );
+    c == ' ' || !(c.is_control() || c.is_whitespace() || invisible)
+}
