@@ -1,4 +1,4 @@
-//! The config of supervisord, read: its INI dialect, its values, its expansions.
+//! The config of supervisord, read: its INI dialect, its values, its expansions, its programs.
 //!
 //! This module is pure: texts in, values out. It hides how a `supervisord.conf` is understood,
 //! faults of the original included where configs rely on them.
@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 pub mod expand;
 pub mod ini;
+pub mod options;
 pub mod values;
 
 /// A place in a config file.
