@@ -9,6 +9,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+pub mod daemon;
 pub mod expand;
 pub mod ini;
 pub mod options;
