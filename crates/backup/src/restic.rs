@@ -39,7 +39,7 @@ use std::sync::{Arc, Mutex};
 
 use jiff::tz::TimeZone;
 use mainstay_base::{Resolver, Template};
-use rustic_core::repofile::{DeleteOption, IndexFile, MasterKey, Node, SnapshotFile};
+use rustic_core::repofile::{DeleteOption, IndexFile, IndexPack, MasterKey, Node, SnapshotFile};
 use rustic_core::{
     BackupOptions, CheckOptions, CheckResults, ConfigOptions, Credentials, FileType,
     IndexedFullStatus, KeyOptions, OpenStatus, ParentOptions, PruneOptions, ReadBackend,
@@ -549,19 +549,19 @@ impl OpenRepository for Opened {
             .map_err(|error| translate(&self.attempt("read"), &self.store, &error))?
             .into_iter()
             .collect();
-        let lost = self.run("read", |repository| {
-            let mut lost = 0;
+        // Packs that were marked to be removed are no loss when stock restic, which does not know the
+        // marks, has removed them first; but the index must not go on naming them.
+        let (lost, stale) = self.run("read", |repository| {
+            let (mut lost, mut stale) = (0, 0);
+            let gone = |pack: &&IndexPack| packs.get(&*pack.id) != Some(&pack.pack_size());
             for index in repository.stream_files::<IndexFile>()? {
                 let (_, index) = index?;
-                lost += index
-                    .packs
-                    .iter()
-                    .filter(|pack| packs.get(&*pack.id) != Some(&pack.pack_size()))
-                    .count() as u64;
+                lost += index.packs.iter().filter(gone).count() as u64;
+                stale += index.packs_to_delete.iter().filter(gone).count() as u64;
             }
-            Ok(lost)
+            Ok((lost, stale))
         })?;
-        if lost == 0 {
+        if lost + stale == 0 || lost == 0 && self.store.foreign_lock() {
             return Ok(0);
         }
         if self.store.foreign_lock() {
@@ -631,13 +631,16 @@ impl OpenRepository for Opened {
     }
 }
 
+/// How the library speaks of a pack that nothing needs any more; that it is gone is no damage.
+const MARKED: &str = "marked to-delete: true";
+
 fn findings(results: CheckResults) -> Vec<Finding> {
     results
         .0
         .into_iter()
         .map(|(level, what)| Finding {
             // The library does not export the type of the level.
-            damage: format!("{level:?}") != "Warn",
+            damage: format!("{level:?}") != "Warn" && !what.to_string().contains(MARKED),
             what: one_line(&what),
         })
         .collect()

@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, Notice};
@@ -78,6 +79,8 @@ pub enum StandardStream {
     Stdout(io::Stdout),
     /// Standard error.
     Stderr(io::Stderr),
+    /// The terminal that one of them is, opened once more for ourselves.
+    Terminal(OwnedFd),
 }
 
 impl AsFd for StandardStream {
@@ -85,6 +88,7 @@ impl AsFd for StandardStream {
         match self {
             Self::Stdout(stdout) => stdout.as_fd(),
             Self::Stderr(stderr) => stderr.as_fd(),
+            Self::Terminal(terminal) => terminal.as_fd(),
         }
     }
 }
@@ -92,11 +96,29 @@ impl AsFd for StandardStream {
 impl Console {
     /// This stream of the process.
     pub fn standard(stream: Stream) -> Self {
-        Self::new(match stream {
+        let standard = match stream {
             Stream::Stdout => StandardStream::Stdout(io::stdout()),
             Stream::Stderr => StandardStream::Stderr(io::stderr()),
+        };
+        Self::new(match terminal(standard.as_fd()) {
+            Some(terminal) => StandardStream::Terminal(terminal),
+            None => standard,
         })
     }
+}
+
+/// The terminal behind a descriptor, so that writing to it never waits.
+///
+/// A terminal that takes one byte is writable for poll(2), and a write of more then waits for the
+/// rest. Only a description of our own can be told not to: the one we were given is shared with the
+/// shell that started us.
+fn terminal(stream: BorrowedFd<'_>) -> Option<OwnedFd> {
+    if !rustix::termios::isatty(stream) {
+        return None;
+    }
+    let path = format!("/proc/self/fd/{}", stream.as_raw_fd());
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).ok()
 }
 
 impl<F: AsFd + Send> Console<F> {

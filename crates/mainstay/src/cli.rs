@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 /// Keeps a web app alive on your own servers: runs it, logs it, backs it up.
@@ -212,7 +213,7 @@ pub(crate) enum Backup {
         /// A backup of the config
         name: String,
         /// `latest` or the beginning of a snapshot's id
-        #[arg(default_value = "latest")]
+        #[arg(default_value = "latest", value_parser = NonEmptyStringValueParser::new())]
         snapshot: String,
         /// The repository to read [default: the backup's first]
         #[arg(long, value_name = "NAME")]
@@ -227,7 +228,7 @@ pub(crate) enum Backup {
         /// A backup of the config
         name: String,
         /// `latest` or the beginning of a snapshot's id
-        #[arg(default_value = "latest")]
+        #[arg(default_value = "latest", value_parser = NonEmptyStringValueParser::new())]
         snapshot: String,
         /// Restore into this new directory instead of in place
         #[arg(long, value_name = "DIR")]

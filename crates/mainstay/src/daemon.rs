@@ -234,6 +234,7 @@ impl Daemon {
                 all_down
             });
             check_descriptors(&config, &facade);
+            tokio::spawn(reap(Arc::clone(&facade)));
             let signals = tokio::spawn(signals.watch(Arc::clone(&facade), stop));
             let timetable = tokio::spawn(jobs::keep(
                 Arc::clone(&config),
@@ -317,8 +318,9 @@ fn group_id(name: &str) -> Result<u32, Failure> {
 fn own_log(config: &mut Config, terminal: Option<&Output>) -> Result<Logger, Failure> {
     let mut surroundings = Surroundings::new(Arc::new(SystemClock::new()));
     if let Some(output) = terminal {
-        surroundings.last_resort = Some(Box::new(std::io::stderr()));
-        if !output.quiet {
+        if output.quiet {
+            surroundings.last_resort = Some(Box::new(std::io::stderr()));
+        } else {
             let console = SinkConfig::Console {
                 stream: Stream::Stderr,
                 colours: output.color_err(),
@@ -423,6 +425,23 @@ impl Signals {
             log::warn!("{name}: stopping every program, then ending");
             let _ = stop.send(true);
         }
+    }
+}
+
+/// As the first process of a container every orphan is ours to reap; else somebody else does it.
+async fn reap(facade: Arc<Facade>) {
+    if std::process::id() != 1 {
+        return;
+    }
+    match signal(SignalKind::child()) {
+        Ok(mut ended) => {
+            while ended.recv().await.is_some() {
+                if let Err(error) = mainstay_sys::reap_strangers(|pid| facade.knows(pid)) {
+                    log::warn!("could not reap orphans: {error}");
+                }
+            }
+        }
+        Err(error) => log::error!("orphans are not reaped: {error}"),
     }
 }
 

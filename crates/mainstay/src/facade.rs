@@ -50,8 +50,8 @@ struct Told {
     journal: Option<String>,
     /// What was wrong from the start.
     standing: Vec<String>,
-    /// Backups that run in this moment.
-    backups: Vec<String>,
+    /// Backups that run in this moment, and their processes.
+    backups: Vec<(String, Option<u32>)>,
 }
 
 impl Facade {
@@ -107,13 +107,35 @@ impl Facade {
         self.told().standing.push(text);
     }
 
-    /// Says that a scheduled backup begins or has ended.
-    pub(crate) fn backup_runs(&self, name: &str, runs: bool) {
-        let mut told = self.told();
-        told.backups.retain(|other| other != name);
-        if runs {
-            told.backups.push(name.to_owned());
+    /// Says that a scheduled backup begins.
+    pub(crate) fn backup_begins(&self, name: &str) {
+        self.told().backups.push((name.to_owned(), None));
+    }
+
+    /// Says which process a scheduled backup is.
+    pub(crate) fn backup_is(&self, name: &str, pid: Option<u32>) {
+        for running in self
+            .told()
+            .backups
+            .iter_mut()
+            .filter(|(other, _)| other == name)
+        {
+            running.1 = pid;
         }
+    }
+
+    /// Says that a scheduled backup has ended.
+    pub(crate) fn backup_ends(&self, name: &str) {
+        self.told().backups.retain(|(other, _)| other != name);
+    }
+
+    /// Whether this is a process that somebody here waits for.
+    pub(crate) fn knows(&self, pid: i32) -> bool {
+        let pid = u32::try_from(pid).ok();
+        self.told()
+            .backups
+            .iter()
+            .any(|(_, backup)| backup.is_none() || *backup == pid)
     }
 
     /// Opens all log files anew.
@@ -203,7 +225,7 @@ impl Facade {
         };
         warnings.extend(catalog);
         for backup in &mut backups {
-            backup.running |= told.backups.contains(&backup.name);
+            backup.running |= told.backups.iter().any(|(name, _)| *name == backup.name);
         }
         for disk in &disks {
             if disk.free < disk.total / 100 * TIGHT {
@@ -398,7 +420,13 @@ fn result(verb: Verb, outcome: mainstay_supervise::Outcome) -> ActionResult {
         Did::Stopped => (wire::Outcome::Stopped, None),
         Did::NotRunning => (wire::Outcome::NotRunning, None),
         Did::Signalled => (wire::Outcome::Signalled, None),
-        Did::Failed(why) => (wire::Outcome::Failed, Some(why)),
+        Did::Failed(why) => (
+            wire::Outcome::Failed,
+            Some(format!(
+                "{why}; what it said: mainstay logs {}",
+                outcome.process
+            )),
+        ),
     };
     let mut result = ActionResult::new(outcome.process, word);
     result.state = Some(state(outcome.phase));

@@ -68,10 +68,11 @@ pub(crate) async fn keep(
     loop {
         let now = Timestamp::now();
         for name in timetable.due(now) {
-            facade.backup_runs(&name, true);
+            facade.backup_begins(&name);
             let (config, stop, ended) = (Arc::clone(&config), stop.clone(), ended.clone());
+            let facade = Arc::clone(&facade);
             runs.spawn(async move {
-                run(&config, &name, stop).await;
+                run(&config, &facade, &name, stop).await;
                 let _ = ended.send(name);
             });
         }
@@ -82,7 +83,7 @@ pub(crate) async fn keep(
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
             Some(name) = endings.recv() => {
-                facade.backup_runs(&name, false);
+                facade.backup_ends(&name);
                 timetable.ended(&name);
             }
             () = sleep(wait) => {}
@@ -100,7 +101,7 @@ async fn sleep(wait: Option<Duration>) {
 }
 
 /// One run, from its start to its last word.
-async fn run(config: &Config, name: &str, mut stop: watch::Receiver<bool>) {
+async fn run(config: &Config, facade: &Facade, name: &str, mut stop: watch::Receiver<bool>) {
     log::info!(target: TARGET, "{name}: begins");
     let spawned = std::env::current_exe().and_then(|binary| {
         Command::new(binary)
@@ -120,6 +121,7 @@ async fn run(config: &Config, name: &str, mut stop: watch::Receiver<bool>) {
             return;
         }
     };
+    facade.backup_is(name, child.id());
     let mut words = Vec::new();
     let stderr = child.stderr.take();
     let listen = async {
@@ -142,7 +144,9 @@ async fn run(config: &Config, name: &str, mut stop: watch::Receiver<bool>) {
     }
     let said = String::from_utf8_lossy(&words).trim().replace('\n', "; ");
     match child.wait().await {
-        Ok(status) if status.success() => log::info!(target: TARGET, "{name}: done {said}"),
+        Ok(status) if status.success() => {
+            log::info!(target: TARGET, "{name}: done{}{said}", if said.is_empty() { "" } else { ": " });
+        }
         Ok(_) if asked => log::warn!(target: TARGET, "{name}: stopped"),
         // Somebody runs it by hand, or it was begun by a daemon that was killed.
         Ok(status) if status.code() == Some(Exit::Locked as i32) => {

@@ -55,9 +55,6 @@ impl Shown {
     /// Progress in this style; it asks the work to stop once `cancelled` is set.
     pub(crate) fn new(style: Style, cancelled: &'static AtomicBool) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        if style == Style::Bar {
-            bar.set_draw_target(ProgressDrawTarget::stderr());
-        }
         let step = Step {
             what: String::new(),
             total: None,
@@ -125,17 +122,18 @@ impl Progress for Shown {
             Style::Silent => {}
             Style::Bar => {
                 let template = if total.is_some() {
-                    "{msg:30} [{bar:30}] {bytes}/{total_bytes} {eta}"
+                    "{wide_msg} [{bar:20}] {decimal_bytes}/{decimal_total_bytes} {eta}"
                 } else {
-                    "{msg:30} {spinner} {bytes}"
+                    "{wide_msg} {spinner} {decimal_bytes}"
                 };
                 let style = ProgressStyle::with_template(template)
                     .unwrap_or_else(|_| ProgressStyle::default_bar())
                     .progress_chars("=> ");
-                self.bar.reset();
                 self.bar.set_style(style);
                 self.bar.set_length(total.unwrap_or(0));
                 self.bar.set_message(what.to_owned());
+                self.bar.reset();
+                self.bar.set_draw_target(ProgressDrawTarget::stderr());
                 self.bar.enable_steady_tick(Duration::from_millis(200));
             }
             Style::Lines | Style::Json => self.say("begin", &step, None),
@@ -170,7 +168,10 @@ impl Progress for Shown {
     fn finish(&self) {
         match self.style {
             Style::Silent => {}
-            Style::Bar => self.bar.finish_and_clear(),
+            Style::Bar => {
+                self.bar.finish_and_clear();
+                self.bar.set_draw_target(ProgressDrawTarget::hidden());
+            }
             Style::Lines | Style::Json => self.say("finish", &self.step(), None),
         }
     }

@@ -4,6 +4,7 @@
 mod report;
 mod restore;
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,6 +28,9 @@ use crate::render::{self, Tone, ago, plain};
 
 /// Set by SIGINT and SIGTERM: the work under way ends at the next good moment.
 static CANCELLED: AtomicBool = AtomicBool::new(false);
+
+/// Set while a person is asked: then a signal is the answer no.
+static ASKING: AtomicBool = AtomicBool::new(false);
 
 /// What the engine refused, as the end of a command.
 impl From<Error> for Failure {
@@ -195,6 +199,11 @@ fn watch_signals() {
             );
             tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
             CANCELLED.store(true, Ordering::Relaxed);
+            if ASKING.load(Ordering::Relaxed) {
+                // Nothing was begun; the thread that reads the answer can't be woken.
+                let _ = writeln!(std::io::stderr(), "\nnothing was restored");
+                std::process::exit(Exit::Failed as i32);
+            }
             // The second time nobody wants to wait any more.
             tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
             std::process::exit(Exit::Failed as i32);
@@ -353,6 +362,7 @@ impl Session<'_> {
                     "FILES",
                     "SIZE",
                     "REPOSITORY",
+                    "HOST",
                 ]
                 .iter()
                 .map(|head| ((*head).to_owned(), Some(Tone::Faint)))
@@ -376,6 +386,10 @@ impl Session<'_> {
                             format!("{} (incomplete)", located.repository)
                         },
                         (!snapshot.complete).then_some(Tone::Bad),
+                    ),
+                    (
+                        plain(&snapshot.host),
+                        (snapshot.host != self.config.host.name).then_some(Tone::Busy),
                     ),
                 ]);
             }

@@ -73,6 +73,16 @@ pub(crate) fn shutdown(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
         client.shutdown().await?;
         Ok(client.gone(SHUTDOWN).await?)
     })?;
+    // A daemon that ends in order takes its socket with it.
+    if client.path().exists() {
+        return Err(Failure::new(
+            Exit::Unreachable,
+            "the daemon is gone before it had stopped everything: programs may go on",
+        )
+        .help(
+            "start it again (mainstay run --daemon): it takes over what runs; then shut it down",
+        ));
+    }
     done(
         output,
         &DoneDocument::with("every program has ended, and the daemon with them"),

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use mainstay_backup::{RestoreReport, RestoreRequest, Selector, Target};
 use mainstay_base::Size;
@@ -239,7 +240,9 @@ fn ask(name: &str) -> Result<(), Failure> {
     let mut stderr = std::io::stderr().lock();
     let _ = write!(stderr, "Restore now? [y/N] ").and_then(|()| stderr.flush());
     let mut answer = String::new();
+    super::ASKING.store(true, Ordering::Relaxed);
     let _ = std::io::stdin().lock().read_line(&mut answer);
+    super::ASKING.store(false, Ordering::Relaxed);
     if matches!(answer.trim(), "y" | "Y" | "yes") {
         Ok(())
     } else {
