@@ -198,8 +198,8 @@ fn watch_signals() {
                 signal(SignalKind::terminate())?,
             );
             tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
-            CANCELLED.store(true, Ordering::Relaxed);
-            if ASKING.load(Ordering::Relaxed) {
+            CANCELLED.store(true, Ordering::SeqCst);
+            if ASKING.load(Ordering::SeqCst) {
                 // Nothing was begun; the thread that reads the answer can't be woken.
                 let _ = writeln!(std::io::stderr(), "\nnothing was restored");
                 std::process::exit(Exit::Failed as i32);

@@ -237,12 +237,15 @@ fn ask(name: &str) -> Result<(), Failure> {
             "a restore in place asks first, and there is no terminal to ask",
         ));
     }
-    let mut stderr = std::io::stderr().lock();
+    super::ASKING.store(true, Ordering::SeqCst);
+    if super::CANCELLED.load(Ordering::SeqCst) {
+        return Err(no("nothing was restored"));
+    }
+    let mut stderr = std::io::stderr();
     let _ = write!(stderr, "Restore now? [y/N] ").and_then(|()| stderr.flush());
     let mut answer = String::new();
-    super::ASKING.store(true, Ordering::Relaxed);
     let _ = std::io::stdin().lock().read_line(&mut answer);
-    super::ASKING.store(false, Ordering::Relaxed);
+    super::ASKING.store(false, Ordering::SeqCst);
     if matches!(answer.trim(), "y" | "Y" | "yes") {
         Ok(())
     } else {
