@@ -66,12 +66,7 @@ pub(crate) fn run(config: Config, output: &Output, background: bool) -> Result<E
                 Some((message, help)) => (message.to_owned(), Some(help.to_owned())),
                 None => (text, None),
             };
-            Err(Failure {
-                exit: Exit::from_code(code),
-                message,
-                help,
-                diagnostics: Vec::new(),
-            })
+            Err(Failure::new(Exit::from_code(code), message).help_if(help))
         }
         Daemonized::Parent(Verdict::Died(status)) => Err(Failure::new(
             Exit::Failed,

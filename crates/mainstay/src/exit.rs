@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use mainstay_base::Diagnostic;
+use mainstay_base::{Diagnostic, nearest};
 
 /// How a command ended. The numbers are part of the interface: scripts test them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +104,23 @@ impl Failure {
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
+    }
+
+    /// As [`Failure::help`], for guidance that is not always there.
+    #[must_use]
+    pub(crate) fn help_if(mut self, help: Option<impl Into<String>>) -> Self {
+        self.help = help.map(Into::into);
+        self
+    }
+
+    /// A name that nobody has: the nearest one, or all there are.
+    pub(crate) fn unknown_name(what: &str, name: &str, known: &[&str], more: &str) -> Self {
+        Self::new(Exit::UnknownName, format!("there is no {what} `{name}`")).help(
+            match nearest(name, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("there are: {}{more}", known.join(", ")),
+            },
+        )
     }
 }
 

@@ -43,12 +43,7 @@ impl From<Error> for Failure {
             ErrorKind::Internal => Exit::Bug,
             _ => Exit::Failed,
         };
-        Self {
-            exit,
-            message: error.to_string(),
-            help: error.help().map(str::to_owned),
-            diagnostics: Vec::new(),
-        }
+        Self::new(exit, error.to_string()).help_if(error.help())
     }
 }
 
@@ -270,15 +265,7 @@ impl Session<'_> {
             .collect();
         for name in names {
             if !known.contains(&name.as_str()) {
-                let near = mainstay_base::nearest(name, known.iter().copied());
-                return Err(Failure::new(
-                    Exit::UnknownName,
-                    format!("there is no backup `{name}`"),
-                )
-                .help(near.map_or_else(
-                    || format!("there are: {}", known.join(", ")),
-                    |near| format!("did you mean `{near}`?"),
-                )));
+                return Err(Failure::unknown_name("backup", name, &known, ""));
             }
         }
         if !names.is_empty() {
@@ -396,12 +383,9 @@ impl Session<'_> {
             self.output.print(&render::table(&rows, &paint));
         }
         for (repository, error) in &listing.failed {
-            self.output.failure_text(&Failure {
-                exit: Exit::Failed,
-                message: format!("{repository}: {error}"),
-                help: error.help().map(str::to_owned),
-                diagnostics: Vec::new(),
-            });
+            let message = format!("{repository}: {error}");
+            self.output
+                .failure_text(&Failure::new(Exit::Failed, message).help_if(error.help()));
         }
         Ok(
             match (listing.failed.is_empty(), listing.snapshots.is_empty()) {

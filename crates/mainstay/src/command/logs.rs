@@ -57,20 +57,8 @@ pub(crate) fn run(cli: &Cli, output: &Output, wanted: &Wanted<'_>) -> Result<Exi
             }
             if !status.programs.iter().any(|p| is_meant(wanted.name, p)) {
                 let names: Vec<&str> = status.programs.iter().map(|p| p.name.as_str()).collect();
-                let near = mainstay_base::nearest(wanted.name, names.iter().copied());
-                return Err(Failure::new(
-                    Exit::UnknownName,
-                    format!("there is no program `{}`", wanted.name),
-                )
-                .help(near.map_or_else(
-                    || {
-                        format!(
-                            "there are: {}, and `{OWN}` for the daemon's own log",
-                            names.join(", ")
-                        )
-                    },
-                    |near| format!("did you mean `{near}`?"),
-                )));
+                let more = format!(", and `{OWN}` for the daemon's own log");
+                return Err(Failure::unknown_name("program", wanted.name, &names, &more));
             }
         }
         let several = queries.iter().any(|q| q.name != queries[0].name);

@@ -59,12 +59,7 @@ pub(crate) fn client(cli: &Cli) -> Result<Client, Failure> {
 impl From<mainstay_control::Error> for Failure {
     fn from(error: mainstay_control::Error) -> Self {
         let exit = Exit::from_code(error.exit_code());
-        Self {
-            exit,
-            message: error.message,
-            help: error.help,
-            diagnostics: Vec::new(),
-        }
+        Self::new(exit, error.message).help_if(error.help)
     }
 }
 

@@ -14,20 +14,12 @@ pub(crate) fn run(cli: &Cli, output: &Output, names: &[String]) -> Result<Exit, 
     let client = command::client(cli)?;
     let mut document = command::ask(async { Ok(client.status().await?) })?;
     if !names.is_empty() {
-        let known: Vec<String> = document.programs.iter().map(|p| p.name.clone()).collect();
+        let known: Vec<&str> = document.programs.iter().map(|p| p.name.as_str()).collect();
         if let Some(unknown) = names
             .iter()
             .find(|n| !document.programs.iter().any(|p| is_meant(n, p)))
         {
-            let failure = Failure::new(
-                Exit::UnknownName,
-                format!("there is no program `{unknown}`"),
-            );
-            let near = mainstay_base::nearest(unknown, known.iter().map(String::as_str));
-            return Err(failure.help(match near {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("there are: {}", known.join(", ")),
-            }));
+            return Err(Failure::unknown_name("program", unknown, &known, ""));
         }
         document
             .programs

@@ -41,12 +41,9 @@ impl Session<'_> {
                 self.output.warn(note);
             }
             if let Some(error) = &run.error {
-                self.output.failure_text(&Failure {
-                    exit: Exit::Failed,
-                    message: format!("{} → {}: {error}", report.backup, run.repository),
-                    help: error.help().map(str::to_owned),
-                    diagnostics: Vec::new(),
-                });
+                let message = format!("{} → {}: {error}", report.backup, run.repository);
+                self.output
+                    .failure_text(&Failure::new(Exit::Failed, message).help_if(error.help()));
             }
         }
     }
@@ -54,12 +51,8 @@ impl Session<'_> {
     pub(super) fn tell_verified(&self, repository: &RepositoryVerify, depth: Depth) {
         let name = &repository.repository;
         let failed = |message: String, help: Option<&str>| {
-            self.output.failure_text(&Failure {
-                exit: Exit::Failed,
-                message,
-                help: help.map(str::to_owned),
-                diagnostics: Vec::new(),
-            });
+            self.output
+                .failure_text(&Failure::new(Exit::Failed, message).help_if(help));
         };
         if let Some(error) = &repository.error {
             failed(format!("{name}: {error}"), error.help());
