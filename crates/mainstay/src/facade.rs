@@ -304,6 +304,9 @@ fn refusal(refusal: Refusal) -> Error {
                 },
             )
         }
+        Refusal::AlreadyThere | Refusal::StillRunning => {
+            Error::new(Kind::Failed, refusal.to_string())
+        }
         Refusal::ShuttingDown | Refusal::Gone => Error::new(Kind::TryLater, refusal.to_string()),
     }
 }
@@ -420,7 +423,9 @@ fn result(verb: Verb, outcome: mainstay_supervise::Outcome) -> ActionResult {
         Did::Stopped => (wire::Outcome::Stopped, None),
         Did::NotRunning => (wire::Outcome::NotRunning, None),
         Did::Signalled => (wire::Outcome::Signalled, None),
-        Did::Failed(why) => (
+        // Their own commands answer with these; they have no verb here.
+        Did::Cleared | Did::Sent => (wire::Outcome::Signalled, None),
+        Did::Failed(why) | Did::SpawnFailed(why) | Did::NoFile(why) | Did::NotExecutable(why) => (
             wire::Outcome::Failed,
             Some(format!(
                 "{why}; what it said: mainstay logs {}",
@@ -531,6 +536,7 @@ impl Daemon for Facade {
             Command::Start {
                 names: request.names,
                 wait: request.wait,
+                strict: false,
             },
         ))
     }

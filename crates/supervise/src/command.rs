@@ -25,6 +25,9 @@ pub enum Command {
         /// Whether to answer only when each has settled: RUNNING, or failed. A program that
         /// waits in BACKOFF has failed, although it will be tried again.
         wait: bool,
+        /// Whether one that waits in BACKOFF counts as running, and one whose program cannot be
+        /// found is refused without a try, as supervisord's `startProcess` does.
+        strict: bool,
     },
     /// Stop those that run, and remember that it was wanted: they stay stopped when the daemon
     /// is started again.
@@ -50,6 +53,33 @@ pub enum Command {
     },
     /// Open the log files anew, after something else moved them away.
     ReopenLogs,
+    /// Empty the log files of processes and delete those that were rolled.
+    ClearLogs {
+        /// Which ones.
+        names: Vec<String>,
+    },
+    /// Write to the standard input of a process.
+    Send {
+        /// Which.
+        name: String,
+        /// What. All of it is written, or nothing.
+        data: Vec<u8>,
+    },
+    /// Send a notification of type REMOTE_COMMUNICATION to the event listeners.
+    Announce {
+        /// The type that the sender gives it.
+        kind: String,
+        /// The rest.
+        data: String,
+    },
+    /// Forget a group whose processes are all down.
+    RemoveGroup {
+        /// Its name.
+        name: String,
+    },
+    /// End the supervision and leave every process as it is, for the binary that follows in this
+    /// process. Answered with [`Reply::Handover`].
+    Handover,
     /// Stop everything in descending priority of the groups, those of equal priority at the same
     /// time (see [`crate::Settings::group_by_group`]), each before the next, and end.
     /// What was wanted is not changed by it. Answered when all are gone; if some could not be
@@ -66,6 +96,19 @@ pub enum Reply {
     Done(Vec<Outcome>),
     /// Done; there is nothing more to say.
     Ok,
+    /// To [`Command::Handover`]: the descriptors that must stay open until the next supervisor of
+    /// this process has them, see [`crate::Settings::inherited`].
+    Handover(Inheritance),
+}
+
+/// Descriptors on their way from one supervisor to the next. Equal to nothing but itself.
+#[derive(Debug, Clone)]
+pub struct Inheritance(pub std::sync::Arc<Vec<std::os::fd::OwnedFd>>);
+
+impl PartialEq for Inheritance {
+    fn eq(&self, other: &Self) -> bool {
+        std::sync::Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// Why a request was refused. Nothing was done.
@@ -78,6 +121,10 @@ pub enum Refusal {
         /// The known name closest to it.
         nearest: Option<String>,
     },
+    /// The group is there already.
+    AlreadyThere,
+    /// The group has processes that are not down.
+    StillRunning,
     /// Everything is being stopped.
     ShuttingDown,
     /// The supervisor has ended.
@@ -102,6 +149,8 @@ impl fmt::Display for Refusal {
                     "there is no program `{name}`; `mainstay status` lists them"
                 )
             }
+            Self::AlreadyThere => f.write_str("the group is there already"),
+            Self::StillRunning => f.write_str("the group has processes that run; stop them first"),
             Self::ShuttingDown => f.write_str("mainstay is shutting down; start it again first"),
             Self::Gone => f.write_str("the supervisor has ended; start mainstay again"),
         }
@@ -144,6 +193,16 @@ pub enum Did {
     NotRunning,
     /// The signal was sent.
     Signalled,
+    /// Its log files were emptied.
+    Cleared,
+    /// All was written to its standard input.
+    Sent,
+    /// A strict start was refused: its program cannot be found. Why.
+    NoFile(String),
+    /// A strict start was refused: its program cannot be executed. Why.
+    NotExecutable(String),
+    /// It could not be spawned: why.
+    SpawnFailed(String),
     /// It did not work: why.
     Failed(String),
 }
@@ -151,7 +210,10 @@ pub enum Did {
 impl Did {
     /// Whether the process now is as it was asked to be.
     pub fn is_ok(&self) -> bool {
-        !matches!(self, Self::Failed(_))
+        !matches!(
+            self,
+            Self::Failed(_) | Self::SpawnFailed(_) | Self::NoFile(_) | Self::NotExecutable(_)
+        )
     }
 }
 
@@ -174,6 +236,10 @@ pub struct Status {
     pub pid: Option<u32>,
     /// How long the process has been up.
     pub uptime: Option<Duration>,
+    /// When the present or last process was started.
+    pub started: Option<Timestamp>,
+    /// When the last process ended.
+    pub ended: Option<Timestamp>,
     /// How often it was started again by itself since it was last started by hand or by the
     /// daemon.
     pub restarts: u32,

@@ -11,7 +11,7 @@ use mainstay_sys::Signal;
 use mainstay_sys::limits::{Resource, UNLIMITED};
 
 use crate::machine::{Autorestart, Backoff, GIVE_UP_MAX, GiveUp, Policy};
-use crate::program::{Group, Output, ProcessSpec, ProgramSpec};
+use crate::program::{Group, Output, ProcessSpec, ProgramSpec, Stdin, Tap};
 
 /// What a program gets when its section does not say otherwise.
 #[derive(Debug, Clone)]
@@ -79,6 +79,8 @@ pub fn read(mut section: Section<'_>, name: &str, defaults: &Defaults) -> Option
             command: command.clone(),
             env: env.clone(),
             stdout: logs.output(logs.stdout.as_ref(), instance),
+            stdout_tap: Tap::default(),
+            stderr_tap: Tap::default(),
             stderr: if logs.merge {
                 Output::Merge
             } else {
@@ -101,6 +103,9 @@ pub fn read(mut section: Section<'_>, name: &str, defaults: &Defaults) -> Option
         umask,
         limits,
         no_new_privs,
+        stdin: Stdin::Null,
+        login_variables: true,
+        listener: None,
         processes,
     })
 }

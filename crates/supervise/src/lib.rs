@@ -54,6 +54,7 @@ mod adopt;
 mod command;
 mod config;
 mod error;
+pub mod events;
 mod group;
 mod held;
 pub mod journal;
@@ -67,14 +68,15 @@ mod reserve;
 mod runtime;
 mod slot;
 mod supervisor;
-pub mod supervisord;
 mod timers;
 
-pub use command::{Change, Command, Did, Event, Outcome, Refusal, Reply, Status};
+pub use command::{Change, Command, Did, Event, Inheritance, Outcome, Refusal, Reply, Status};
 pub use config::{Defaults, read, read_all};
 pub use error::{Error, Kind};
 pub use launch::preflight;
 pub use machine::{Autorestart, Backoff, Exit, GiveUp, Phase, Policy, Why};
 pub use names::{Names, select, suggest};
-pub use program::{Group, Output, ProcessSpec, ProgramSpec};
+pub use program::{
+    Group, ListenerSpec, Output, ProcessSpec, ProgramSpec, SocketAddress, SocketSpec, Stdin, Tap,
+};
 pub use supervisor::{Settings, Supervisor, check, descriptors_needed};

@@ -48,6 +48,12 @@ pub struct ProgramSpec {
     pub limits: Vec<(Resource, u64, u64)>,
     /// Whether the kernel forbids them to gain rights by set-user-id files.
     pub no_new_privs: bool,
+    /// What they read from.
+    pub stdin: Stdin,
+    /// Whether HOME, LOGNAME and USER are those of `user`, as a login would set them.
+    pub login_variables: bool,
+    /// The notifications they get, if they are event listeners.
+    pub listener: Option<ListenerSpec>,
     /// The processes, at least one.
     pub processes: Vec<ProcessSpec>,
 }
@@ -67,6 +73,80 @@ pub struct ProcessSpec {
     pub stdout: Output,
     /// What happens to its standard error.
     pub stderr: Output,
+    /// Who else looks at its standard output.
+    pub stdout_tap: Tap,
+    /// Who else looks at its standard error. Nobody, if that is merged into the output.
+    pub stderr_tap: Tap,
+}
+
+/// What the standard input of a program's processes is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Stdin {
+    /// `/dev/null`.
+    #[default]
+    Null,
+    /// A pipe that [`crate::Command::Send`] writes to. It never ends while the process lives, also
+    /// when the daemon is killed.
+    Pipe,
+    /// A listening socket that all processes of the program share, as FastCGI wants it.
+    Socket(SocketSpec),
+}
+
+/// A socket that is opened for a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketSpec {
+    /// Where it listens.
+    pub address: SocketAddress,
+    /// How many connections may wait; `None`: the most that the system allows.
+    pub backlog: Option<u32>,
+    /// Who owns the file of a unix socket: a user and a group, by name or number.
+    pub owner: Option<(String, Option<String>)>,
+    /// The mode of the file of a unix socket.
+    pub mode: u32,
+}
+
+/// Where a socket listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SocketAddress {
+    /// TCP.
+    Tcp {
+        /// A name or an address; empty: all addresses of this host.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// The file of a unix socket.
+    Unix(PathBuf),
+}
+
+/// What an event listener wants to hear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerSpec {
+    /// The notifications that its processes share: each goes to one of them.
+    pub events: crate::events::Mask,
+    /// How many may wait; then the oldest is dropped. At least 1.
+    pub buffer: usize,
+}
+
+/// What is done with a stream besides writing it to its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tap {
+    /// Terminal control sequences do not get into the file.
+    pub strip_ansi: bool,
+    /// What stands between supervisord's capture tokens is a notification and no output; so many
+    /// bytes of it are kept, the last ones. 0: no tokens.
+    pub capture: u64,
+    /// Output is sent as notifications too.
+    pub events: bool,
+    /// Output is sent to syslog too.
+    pub syslog: bool,
+}
+
+impl Tap {
+    /// Whether anybody looks.
+    pub fn is_active(&self) -> bool {
+        *self != Self::default()
+    }
 }
 
 /// Where a stream of a process goes.
@@ -118,6 +198,9 @@ impl ProgramSpec {
             umask: None,
             limits: Vec::new(),
             no_new_privs: false,
+            stdin: Stdin::Null,
+            login_variables: true,
+            listener: None,
             processes: vec![ProcessSpec {
                 process: name.to_owned(),
                 instance: 0,
@@ -125,6 +208,8 @@ impl ProgramSpec {
                 env: BTreeMap::new(),
                 stdout: output("stdout"),
                 stderr: output("stderr"),
+                stdout_tap: Tap::default(),
+                stderr_tap: Tap::default(),
             }],
         }
     }

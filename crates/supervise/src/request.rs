@@ -62,7 +62,11 @@ impl Runtime {
         }
         match command {
             Command::Status { names } => self.status(&names, answer),
-            Command::Start { names, wait } => {
+            Command::Start {
+                names,
+                wait,
+                strict: _,
+            } => {
                 self.act(&names, answer, Goal::Up, wait, |runtime, i| {
                     let phase = runtime.slots[i].state.phase;
                     if matches!(phase, Phase::Running | Phase::Starting) {
@@ -119,6 +123,11 @@ impl Runtime {
                 }
                 answer(Ok(Reply::Ok));
             }
+            Command::ClearLogs { .. }
+            | Command::Send { .. }
+            | Command::Announce { .. }
+            | Command::RemoveGroup { .. }
+            | Command::Handover => answer(Err(Refusal::Gone)),
             Command::Shutdown => self.begin_shutdown(answer),
         }
     }
@@ -142,12 +151,12 @@ impl Runtime {
     fn status(&self, names: &[String], answer: Answer) {
         let all = ["all".to_owned()];
         let chosen = self.select(if names.is_empty() { &all } else { names });
-        let now = self.now();
+        let (now, wall) = (self.now(), self.clock.now());
         answer(chosen.map(|chosen| {
             Reply::Status(
                 chosen
                     .into_iter()
-                    .map(|i| self.slots[i].status(now))
+                    .map(|i| self.slots[i].status(now, wall))
                     .collect(),
             )
         }));

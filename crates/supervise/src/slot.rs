@@ -18,7 +18,7 @@ use crate::launch::RunAs;
 use crate::machine::{Autorestart, Exit, Phase, Policy, State};
 use crate::names::Names;
 use crate::output::Channel;
-use crate::program::{Group, Output, ProcessSpec, ProgramSpec};
+use crate::program::{Group, Output, ProcessSpec, ProgramSpec, Tap};
 
 /// A process whose leader has ended while it was stopping, and whose group has not yet.
 #[derive(Debug)]
@@ -152,6 +152,8 @@ impl Slot {
             instance: record.instance,
             command: Vec::new(),
             env: BTreeMap::new(),
+            stdout_tap: Tap::default(),
+            stderr_tap: Tap::default(),
             stdout: output(&record.stdout_log),
             stderr: if record.stderr_log == record.stdout_log {
                 Output::Merge
@@ -267,7 +269,8 @@ impl Slot {
         }
     }
 
-    pub(crate) fn status(&self, now: Duration) -> Status {
+    pub(crate) fn status(&self, now: Duration, wall: Timestamp) -> Status {
+        let wall_of = |at: Duration| wall.checked_sub(now.saturating_sub(at)).unwrap_or(wall);
         let [stdout_log, stderr_log] = self.log_paths();
         let s = &self.state;
         Status {
@@ -279,6 +282,8 @@ impl Slot {
             since: self.since,
             pid: s.pid,
             uptime: s.uptime(now),
+            started: s.started.map(wall_of),
+            ended: s.ended.map(wall_of),
             restarts: s.restarts,
             failures: s.failures,
             retry_in: retry_in(s, now),

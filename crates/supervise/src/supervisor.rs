@@ -45,6 +45,11 @@ pub struct Settings {
     /// Whether [`Command::Shutdown`] stops one group after the other, as supervisord does, also
     /// those of equal priority. Otherwise these are stopped at the same time.
     pub group_by_group: bool,
+    /// Whether to speak and act as supervisord where mainstay would do better: the words of failed
+    /// starts, no memory of what a person stopped beyond an orderly shutdown.
+    pub as_supervisord: bool,
+    /// What an earlier supervisor of this same process left open, see [`Command::Handover`].
+    pub inherited: Vec<std::os::fd::OwnedFd>,
 }
 
 impl Settings {
@@ -57,6 +62,8 @@ impl Settings {
             logger: None,
             child_nofile: None,
             group_by_group: false,
+            as_supervisord: false,
+            inherited: Vec::new(),
         }
     }
 }
@@ -94,6 +101,8 @@ impl Supervisor {
             logger,
             child_nofile,
             group_by_group,
+            as_supervisord: _,
+            inherited: _,
         } = settings;
         check(&programs)?;
         let lock = LockFile::succeed(&state_dir.join("programs.lock"), BIRTH_TAKES_AT_MOST)

@@ -23,6 +23,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("backup", 2),
     ("front", 2),
     ("deploy", 3),
+    ("supervisord", 3),
     ("mainstay", 4),
 ];
 

@@ -138,7 +138,11 @@ impl Bench {
 
     pub(crate) fn start(&self, name: &str) -> Vec<Did> {
         let names = vec![name.to_owned()];
-        did(self.outcomes(Command::Start { names, wait: true }))
+        did(self.outcomes(Command::Start {
+            names,
+            wait: true,
+            strict: false,
+        }))
     }
 
     pub(crate) fn stop(&self, name: &str) -> Vec<Did> {

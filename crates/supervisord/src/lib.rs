@@ -1,0 +1,8 @@
+//! Everything that makes mainstay look like supervisord: its config, its XML-RPC, its web pages,
+//! the words of its log, and `supervisorctl`.
+//!
+//! It is a front end and decides nothing about the life of a process: what it reads becomes
+//! [`mainstay_supervise::ProgramSpec`]s, what it is asked becomes [`mainstay_supervise::Command`]s.
+
+pub mod conf;
+pub mod xmlrpc;

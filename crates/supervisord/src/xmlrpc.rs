@@ -1,0 +1,1 @@
+//! XML-RPC as supervisord and Python's `xmlrpc.client` speak it.
