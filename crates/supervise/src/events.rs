@@ -25,6 +25,8 @@
 mod kind;
 mod listener;
 mod notification;
+#[cfg(test)]
+mod oracle;
 mod pool;
 mod record;
 mod ticks;

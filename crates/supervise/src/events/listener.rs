@@ -61,7 +61,7 @@ pub enum Step {
     /// It answered with something else than `OK`; these are the first [`RESULT_KEPT`] bytes of
     /// it. BUSY → ACKNOWLEDGED. What it was busy with goes back into its pool.
     Rejected(Vec<u8>),
-    /// It said what it may not say: → UNKNOWN. What it was busy with, if anything, goes back
+    /// It said what it may not say: → UNKNOWN. If it was busy, what it was busy with goes back
     /// into its pool.
     Violation {
         /// The state before.
@@ -79,6 +79,18 @@ impl Step {
             Self::Accepted | Self::Rejected(_) => State::Acknowledged,
             Self::Violation { .. } => State::Unknown,
         }
+    }
+
+    /// Whether what the listener was busy with goes back into its pool.
+    pub fn gives_back(&self) -> bool {
+        matches!(
+            self,
+            Self::Rejected(_)
+                | Self::Violation {
+                    from: State::Busy,
+                    ..
+                }
+        )
     }
 
     /// supervisord's log lines about it, for the listener `process`.

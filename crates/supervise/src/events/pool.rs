@@ -232,3 +232,123 @@ impl fmt::Display for Discarded {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::Kind;
+    use super::*;
+
+    fn tick(serial: u64) -> Notification {
+        Notification::tick(serial, Kind::Tick5, serial)
+    }
+
+    #[test]
+    fn only_what_is_subscribed_to_is_kept() {
+        let mut pool = Pool::new("p", Mask::PROCESS_STATE, 1);
+        assert_eq!(pool.offer(&tick(0)), None);
+        assert!(pool.is_empty() && pool.take().is_none());
+        assert_eq!(pool.serials().peek(), 0);
+    }
+
+    #[test]
+    fn the_oldest_makes_room() {
+        let mut pool = Pool::new("p", Mask::TICK, 2);
+        assert_eq!(pool.offer(&tick(10)), None);
+        assert_eq!(pool.offer(&tick(11)), None);
+        let lost = pool.offer(&tick(12)).unwrap();
+        assert_eq!(
+            lost.to_string(),
+            "pool p event buffer overflowed, discarding event 10"
+        );
+        // What comes back stays, and the oldest of the others goes.
+        let taken = pool.take().unwrap();
+        assert_eq!((taken.serial(), taken.pool_serial()), (11, 1));
+        assert_eq!(pool.offer(&tick(13)), None);
+        assert_eq!(pool.give_back(taken).map(|lost| lost.serial), Some(12));
+        let order: Vec<_> = std::iter::from_fn(|| pool.take())
+            .map(|delivery| (delivery.serial(), delivery.pool_serial()))
+            .collect();
+        assert_eq!(order, [(11, 1), (13, 3)]);
+        // A pool without room for one has it all the same.
+        assert_eq!(Pool::new("p", Mask::TICK, 0).capacity(), 1);
+    }
+
+    #[test]
+    fn the_header_counts_bytes() {
+        let mut pool = Pool::new("pool", Mask::ALL, 2);
+        assert_eq!(pool.offer(&Notification::remote(3, "t", "é")), None);
+        let delivery = pool.take().unwrap();
+        let expected = "ver:3.0 server:id serial:3 pool:pool poolserial:0 \
+                        eventname:REMOTE_COMMUNICATION len:9\ntype:t\né";
+        assert_eq!(
+            String::from_utf8(delivery.envelope("id")).unwrap(),
+            expected
+        );
+    }
+
+    #[test]
+    fn clones_share_the_payload() {
+        let note = tick(0);
+        let mut pools = ["a", "b"].map(|name| Pool::new(name, Mask::ALL, 1));
+        for pool in &mut pools {
+            assert_eq!(pool.offer(&note), None);
+        }
+        assert_eq!(Arc::strong_count(&note.payload), 3);
+    }
+
+    proptest! {
+        /// 0 offers, 1 takes, 2 gives back the last that was taken, 3 finishes it.
+        #[test]
+        fn nothing_comes_twice_or_out_of_order(
+            capacity in 1_usize..5,
+            todo in proptest::collection::vec(0_u8..4, 0..100),
+        ) {
+            let mut pool = Pool::new("p", Mask::ALL, capacity);
+            let mut taken: Vec<Delivery> = Vec::new();
+            let mut gone = std::collections::BTreeSet::new();
+            let mut offered = 0;
+            for what in todo {
+                let discarded = match what {
+                    0 => {
+                        offered += 1;
+                        pool.offer(&tick(offered - 1))
+                    }
+                    1 => {
+                        taken.extend(pool.take());
+                        None
+                    }
+                    2 => taken.pop().and_then(|delivery| {
+                        let serial = delivery.serial();
+                        let discarded = pool.give_back(delivery);
+                        assert_ne!(discarded.as_ref().map(|lost| lost.serial), Some(serial));
+                        discarded
+                    }),
+                    _ => {
+                        if let Some(delivery) = taken.pop() {
+                            prop_assert!(gone.insert(delivery.serial()));
+                        }
+                        None
+                    }
+                };
+                if let Some(lost) = discarded {
+                    prop_assert!(gone.insert(lost.serial));
+                }
+                prop_assert!(pool.len() <= capacity);
+                let waiting: Vec<u64> =
+                    pool.waiting.iter().map(|waiting| waiting.notification.serial).collect();
+                prop_assert!(waiting.is_sorted(), "{:?}", waiting);
+                // Each is in one place, and none is lost without a word.
+                let mut places: Vec<u64> = waiting;
+                places.extend(taken.iter().map(Delivery::serial));
+                places.extend(&gone);
+                places.sort_unstable();
+                prop_assert_eq!(places, (0..offered).collect::<Vec<_>>());
+                // The pool's own numbers stay with what they were given to.
+                let kept = pool.waiting.iter().all(|w| w.serial == w.notification.serial);
+                prop_assert!(kept);
+            }
+        }
+    }
+}
