@@ -25,8 +25,6 @@
 mod kind;
 mod listener;
 mod notification;
-#[cfg(test)]
-mod oracle;
 mod pool;
 mod record;
 mod ticks;
@@ -37,3 +35,7 @@ pub use notification::{Channel, Notification, PhaseChange, Serials, Who, as_text
 pub use pool::{Delivery, Discarded, Pool};
 pub use record::{InFlight, LONGEST_PAYLOAD, ListenerRecord};
 pub use ticks::Ticks;
+
+#[cfg(test)]
+#[path = "events/tests/oracle.rs"]
+mod oracle;

@@ -298,5 +298,5 @@ fn length(line: &[u8]) -> Option<usize> {
 }
 
 #[cfg(test)]
-#[path = "listener_tests.rs"]
+#[path = "tests/listener.rs"]
 mod tests;

@@ -1,6 +1,5 @@
 //! What a journal keeps about a listener.
 
-use std::fmt;
 use std::sync::Arc;
 
 use super::kind::Kind;
@@ -30,7 +29,7 @@ pub struct ListenerRecord {
 }
 
 /// A [`Delivery`] as it is kept.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InFlight {
     /// What is delivered; of its payload the first [`LONGEST_PAYLOAD`] bytes at most.
     pub notification: Notification,
@@ -67,17 +66,6 @@ impl InFlight {
     /// The delivery again; `pool` is the pool that it came from.
     pub fn into_delivery(self, pool: &Pool) -> Delivery {
         pool.redelivery(self.pool_serial, self.notification)
-    }
-}
-
-impl fmt::Debug for InFlight {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InFlight")
-            .field("notification", &self.notification)
-            .field("pool_serial", &self.pool_serial)
-            .field("cut", &self.cut)
-            .field("written", &self.written)
-            .finish()
     }
 }
 
