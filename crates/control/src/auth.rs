@@ -91,11 +91,13 @@ pub enum Verb {
     ReopenLogs,
     /// End the daemon and what it supervises.
     Shutdown,
+    /// Replace the running binary in place.
+    Upgrade,
 }
 
 impl Verb {
     /// Every verb, with its name and the least role that may ask it.
-    pub const TABLE: [(Verb, &'static str, Role); 11] = [
+    pub const TABLE: [(Verb, &'static str, Role); 12] = [
         (Verb::Connect, "connect", Role::Viewer),
         (Verb::Ping, "ping", Role::Viewer),
         (Verb::Version, "version", Role::Viewer),
@@ -107,6 +109,7 @@ impl Verb {
         (Verb::Signal, "signal", Role::Operator),
         (Verb::ReopenLogs, "reopen_logs", Role::Operator),
         (Verb::Shutdown, "shutdown", Role::Admin),
+        (Verb::Upgrade, "upgrade", Role::Admin),
     ];
 
     fn row(self) -> (Verb, &'static str, Role) {
@@ -122,6 +125,7 @@ impl Verb {
             Verb::Signal => 8,
             Verb::ReopenLogs => 9,
             Verb::Shutdown => 10,
+            Verb::Upgrade => 11,
         };
         Self::TABLE[index]
     }
@@ -309,7 +313,7 @@ mod tests {
                 "a stranger, {name}"
             );
             let member = decide(&policy, &actor(1000, DEPLOY), verb);
-            let expected = if verb == Verb::Shutdown {
+            let expected = if matches!(verb, Verb::Shutdown | Verb::Upgrade) {
                 Decision::Deny {
                     has: Some(Role::Operator),
                     needs: Role::Admin,

@@ -47,6 +47,14 @@ impl Listener {
         &self.place.path
     }
 
+    /// Another descriptor of it, to be left open for [`inherit`].
+    ///
+    /// # Errors
+    /// The system's, when no more files can be opened.
+    pub fn try_clone_fd(&self) -> io::Result<std::os::fd::OwnedFd> {
+        self.socket.try_clone().map(Into::into)
+    }
+
     /// Who is who on this socket, by what the file is now.
     pub fn policy(&self) -> Policy {
         self.place.policy()
@@ -129,6 +137,31 @@ pub fn bind(path: &Path, mode: u32, group: Option<u32>) -> Result<Listener, Erro
     }
     let meta = fs::symlink_metadata(&new).map_err(|why| system("look at", path, &why))?;
     claim(path, &new, &room)?;
+    let place = Place {
+        path: path.to_owned(),
+        identity: Identity::of(&meta),
+        owner: meta.uid(),
+        group: (mode & 0o020 != 0).then(|| meta.gid()),
+    };
+    Ok(Listener { place, socket })
+}
+
+/// Goes on listening on the control socket of the program that this process was before it executed
+/// itself anew.
+///
+/// # Errors
+/// [`Kind::Usage`] if there is no socket at `path` any more, so that nobody could reach it.
+pub fn inherit(socket: UnixListener, path: &Path, mode: u32) -> Result<Listener, Error> {
+    check(path, mode)?;
+    let meta = fs::symlink_metadata(path)
+        .ok()
+        .filter(|meta| meta.file_type().is_socket())
+        .ok_or_else(|| {
+            Error::new(
+                Kind::Usage,
+                format!("the control socket {} is gone", path.display()),
+            )
+        })?;
     let place = Place {
         path: path.to_owned(),
         identity: Identity::of(&meta),

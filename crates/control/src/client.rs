@@ -137,6 +137,12 @@ impl Client {
         self.post("/v1/shutdown", &(), true).await
     }
 
+    /// Replaces the running binary by the one on disk. It answers when that one is fit to take over,
+    /// and before it has.
+    pub async fn upgrade(&self) -> Result<DoneDocument, Error> {
+        self.post("/v1/upgrade", &(), false).await
+    }
+
     /// Waits until nobody listens on the socket any more.
     ///
     /// # Errors

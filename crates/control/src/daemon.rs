@@ -63,6 +63,10 @@ pub trait Daemon: Send + Sync + 'static {
     /// Begins to end the daemon, and answers before it has ended.
     fn shutdown(&self, caller: Caller) -> Answer<'_, DoneDocument>;
 
+    /// Looks whether the binary on disk can take over, and if so begins to replace the running one
+    /// in place: answers before it has happened.
+    fn upgrade(&self, caller: Caller) -> Answer<'_, DoneDocument>;
+
     /// Writes down who did what. Called for everything that changes something, once it is done, and for
     /// everything that was denied. Must not block for long.
     fn audit(&self, entry: AuditEntry);

@@ -48,7 +48,7 @@ mod throttle;
 pub mod wire;
 
 pub use auth::{Actor, Decision, Policy, Role, Verb, decide, role_of};
-pub use bind::{Listener, bind};
+pub use bind::{Listener, bind, inherit};
 pub use client::{Client, LogStream};
 pub use daemon::{Answer, AuditEntry, AuditOutcome, ByteStream, Caller, Daemon, Notice};
 pub use error::{Error, Kind, Row};

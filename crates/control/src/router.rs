@@ -72,6 +72,7 @@ type Shared = Arc<dyn Daemon>;
 /// | `GET /v1/programs/{name}/logs?stream=&lines=&follow=` | logs | | bytes as captured |
 /// | `POST /v1/log/reopen` | `reopen_logs` | | [`DoneDocument`] |
 /// | `POST /v1/shutdown` | shutdown | | [`DoneDocument`] |
+/// | `POST /v1/upgrade` | upgrade | | [`DoneDocument`] |
 ///
 /// Every error is an [`ErrorDocument`] with the status of its [`Kind`]. Each request needs a
 /// [`Peer`] in its extensions, which [`crate::serve`] provides.
@@ -90,6 +91,7 @@ pub fn router(daemon: Arc<dyn Daemon>) -> Router {
         .route("/v1/programs/{name}/logs", at(Verb::Logs, get(logs)))
         .route("/v1/log/reopen", at(Verb::ReopenLogs, post(reopen_logs)))
         .route("/v1/shutdown", at(Verb::Shutdown, post(shutdown)))
+        .route("/v1/upgrade", at(Verb::Upgrade, post(upgrade)))
         .fallback(no_such_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(Arc::clone(&daemon))
@@ -389,6 +391,18 @@ async fn shutdown(State(daemon): State<Shared>, Extension(caller): Extension<Cal
     answer(
         apart(async move {
             let result = daemon.shutdown(caller).await;
+            pending.close(&result);
+            result
+        })
+        .await,
+    )
+}
+
+async fn upgrade(State(daemon): State<Shared>, Extension(caller): Extension<Caller>) -> Response {
+    let pending = Pending::new(&daemon, caller, Verb::Upgrade, String::new());
+    answer(
+        apart(async move {
+            let result = daemon.upgrade(caller).await;
             pending.close(&result);
             result
         })

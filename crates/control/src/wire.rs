@@ -299,6 +299,9 @@ pub struct VersionDocument {
     pub version: String,
     /// Process id of the daemon.
     pub pid: u32,
+    /// Which run of the binary this is: another after an upgrade in place, which keeps the process id.
+    #[serde(default)]
+    pub run: String,
 }
 
 /// Something was done, and there is nothing more to say than perhaps a sentence.

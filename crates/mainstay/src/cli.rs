@@ -136,6 +136,21 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  mainstay shutdown")]
     Shutdown,
 
+    /// Replace the running daemon by the binary on disk: same process id, programs untouched
+    #[command(after_help = "Example:\n  cargo install mainstay && mainstay upgrade")]
+    Upgrade,
+
+    /// Say whether this binary can take over from a running daemon that was called like this
+    #[command(
+        hide = true,
+        after_help = "Example:\n  mainstay self-check -- mainstay run -c mainstay.toml"
+    )]
+    SelfCheck {
+        /// How the daemon was called, its name included
+        #[arg(last = true, required = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
+
     /// Open the daemon's and the programs' log files anew, after something moved them
     #[command(after_help = "Example:\n  mainstay reopen-logs")]
     ReopenLogs,

@@ -5,6 +5,7 @@
 
 use std::fs::Permissions;
 use std::io::IsTerminal;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,19 +16,20 @@ use mainstay_control::{Limits, Listener, serve};
 use mainstay_log::{
     Format, Logger, Pattern, Pipeline, Retention, SinkConfig, Stream, Surroundings, When,
 };
-use mainstay_supervise::{Command, Event, Supervisor};
+use mainstay_supervise::{Command, Event, Reply, Supervisor};
 use mainstay_sys::daemon::{Daemonized, Verdict, daemonize};
 use mainstay_sys::limits::{self, Resource};
 use mainstay_sys::{LockError, LockFile};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::facade::Facade;
 use crate::jobs;
 use crate::output::Output;
+use crate::upgrade::{Heritage, Successor};
 
 /// How long the lock of a daemon that was killed may still be held on by a process it was starting.
 const HANDOVER: Duration = Duration::from_secs(5);
@@ -37,13 +39,31 @@ const SUPERVISE: &str = "supervise";
 const CONTROL: &str = "control";
 const BACKUP: &str = "backup";
 
+/// How long answers that are on their way have before another binary takes over.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// Whether and how the daemon ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum End {
+    /// It lives.
+    #[default]
+    No,
+    /// Everything is stopped, and it ends.
+    Stop,
+}
+
 /// Runs the config until it is told to end.
 pub(crate) fn run(config: Config, output: &Output, background: bool) -> Result<Exit, Failure> {
     for warning in &config.warnings {
         output.print_error(&format!("{warning}\n"));
     }
+    let heritage = Heritage::take();
+    if heritage.in_place && background {
+        // It went to the background in an earlier life.
+        return Ok(Daemon::assemble(config, None, heritage)?.live());
+    }
     if !background {
-        let daemon = Daemon::assemble(config, Some(output))?;
+        let daemon = Daemon::assemble(config, Some(output), heritage)?;
         return Ok(daemon.live());
     }
     // The daemon's files are made with the modes the code asks for, less what nobody may have.
@@ -74,7 +94,7 @@ pub(crate) fn run(config: Config, output: &Output, background: bool) -> Result<E
         )
         .help("run it in the foreground to see more: mainstay run")),
         Daemonized::Daemon(ready) => {
-            let failed = match Daemon::assemble(config, None) {
+            let failed = match Daemon::assemble(config, None, heritage) {
                 Ok(daemon) => {
                     if let Err(error) = ready.ready() {
                         log::warn!("could not let go of the terminal: {error}");
@@ -111,13 +131,17 @@ struct Daemon {
 
 impl Daemon {
     /// Brings everything up. On an error nothing is left: no socket, no lock, no process.
-    fn assemble(config: Config, terminal: Option<&Output>) -> Result<Self, Failure> {
+    fn assemble(
+        config: Config,
+        terminal: Option<&Output>,
+        mut heritage: Heritage,
+    ) -> Result<Self, Failure> {
         let group = match &config.control.group {
             None => None,
             Some(name) => Some(group_id(name)?),
         };
-        let lock = claim_state(&config, group)?;
-        match Self::bring_up(config, terminal, group) {
+        let lock = claim_state(&config, group, &mut heritage)?;
+        match Self::bring_up(config, terminal, group, heritage) {
             Ok(up) => Ok(up(lock)),
             Err(failure) => {
                 // Best effort: a lock file that stays is no lock any more once this process ends.
@@ -131,6 +155,7 @@ impl Daemon {
         mut config: Config,
         terminal: Option<&Output>,
         group: Option<u32>,
+        heritage: Heritage,
     ) -> Result<impl FnOnce(LockFile) -> Self, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -143,14 +168,20 @@ impl Daemon {
             })?;
         // From here on a signal ends the daemon in order; before, there is nothing to put in order.
         let signals = Signals::listen(&runtime)?;
-        let listener = mainstay_control::bind(&config.control.socket, config.control.mode, group)?;
+        let (path, mode) = (&config.control.socket, config.control.mode);
+        let listener = match heritage.control {
+            Some(fd) => mainstay_control::inherit(fd.into(), path, mode)
+                .or_else(|_| mainstay_control::bind(path, mode, group))?,
+            None => mainstay_control::bind(path, mode, group)?,
+        };
         let logger = own_log(&mut config, terminal)?;
         // Before any program starts: one that found its data missing might begin anew without it.
         for done in crate::command::backup::recover(&config)? {
             log::warn!(target: BACKUP, "{done}");
         }
         let (sender, events) = mpsc::unbounded_channel();
-        let settings = crate::config::supervise_settings(&config, &logger, raise_descriptors());
+        let mut settings = crate::config::supervise_settings(&config, &logger, raise_descriptors());
+        settings.inherited = heritage.open;
         let supervisor = Supervisor::start(
             settings,
             config.programs.clone(),
@@ -203,7 +234,9 @@ impl Daemon {
             runtime,
             lock,
         } = self;
-        let (stop, mut stopping) = watch::channel(false);
+        let (stop, mut stopping) = watch::channel(End::No);
+        let (upgrades, mut successors) = mpsc::channel(1);
+        let control_fd = listener.try_clone_fd();
         let (down, is_down) = watch::channel(false);
         let supervisor = Arc::new(supervisor);
         let facade = Arc::new(Facade::new(
@@ -212,6 +245,7 @@ impl Daemon {
             logger.clone(),
             started,
             stop.clone(),
+            upgrades,
         ));
         let all_down = runtime.block_on(async {
             let told = Arc::clone(&facade);
@@ -239,7 +273,17 @@ impl Daemon {
             let server =
                 tokio::spawn(serve(listener, facade, Limits::default(), reached(is_down)));
             // Whoever asks, by signal or by the API, only sets this; the end itself is here.
-            let _ = stopping.wait_for(|stop| *stop).await;
+            loop {
+                let successor = tokio::select! {
+                    _ = stopping.wait_for(|end| *end != End::No) => break,
+                    Some(successor) = successors.recv() => successor,
+                };
+                let mut open = vec![("open".to_owned(), lock.as_fd().try_clone_to_owned())];
+                if let Ok(fd) = &control_fd {
+                    open.push(("control".to_owned(), fd.try_clone()));
+                }
+                give_way(&successor, &supervisor, &logger, open).await;
+            }
             let _ = timetable.await;
             supervisor.request(Command::Shutdown, Box::new(|_| ()));
             let all_down = journal.await.unwrap_or(false);
@@ -260,6 +304,53 @@ impl Daemon {
     }
 }
 
+/// Lets another binary take over, which ends this function's world. When even the running one cannot
+/// be executed again the process ends: the programs go on, and the next daemon takes them over.
+async fn give_way(
+    successor: &Successor,
+    supervisor: &Supervisor,
+    logger: &Logger,
+    open: Vec<(String, std::io::Result<OwnedFd>)>,
+) {
+    // Whoever asked gets the answer first.
+    tokio::time::sleep(GRACE).await;
+    let mut kept = Vec::new();
+    for (name, fd) in open {
+        match fd {
+            Ok(fd) => kept.push((name, fd)),
+            Err(error) => {
+                log::error!("no upgrade: cannot keep a socket open: {error}");
+                return;
+            }
+        }
+    }
+    let (sender, receiver) = oneshot::channel();
+    supervisor.request(Command::Handover, move |reply| {
+        let _ = sender.send(reply);
+    });
+    let given = match receiver.await {
+        Ok(Ok(Reply::Handover(given))) => given,
+        other => {
+            log::error!("no upgrade: the supervision did not hand over: {other:?}");
+            return;
+        }
+    };
+    // Ours is the last handle: whoever else had one answered before.
+    let fds = Arc::try_unwrap(given.0).unwrap_or_default();
+    kept.extend(fds.into_iter().map(|fd| ("open".to_owned(), fd)));
+    log::info!("another binary takes over");
+    logger.pipeline().flush();
+    let Err(why) = successor.become_it(&kept);
+    log::error!("{why}; the running binary is started again");
+    logger.pipeline().flush();
+    if let Ok(same) = successor.same_again() {
+        let Err(why) = same.become_it(&kept);
+        log::error!("{why}; mainstay ends, the programs go on: start it again");
+    }
+    logger.pipeline().flush();
+    std::process::exit(i32::from(Exit::Bug as u8));
+}
+
 async fn reached(mut flag: watch::Receiver<bool>) {
     // A sender that is gone has nothing more to say: that is the end, too.
     let _ = flag.wait_for(|value| *value).await;
@@ -268,7 +359,11 @@ async fn reached(mut flag: watch::Receiver<bool>) {
 /// Makes the state directory and takes its lock: one daemon per state directory.
 ///
 /// With a group for the control socket its members may pass through it; they can't list it.
-fn claim_state(config: &Config, group: Option<u32>) -> Result<LockFile, Failure> {
+fn claim_state(
+    config: &Config,
+    group: Option<u32>,
+    heritage: &mut Heritage,
+) -> Result<LockFile, Failure> {
     let state = &config.host.state;
     let cannot = |what: &str, error: &dyn std::fmt::Display| {
         Failure::new(Exit::Failed, format!("cannot {what} the state directory {}: {error}", state.display()))
@@ -282,7 +377,11 @@ fn claim_state(config: &Config, group: Option<u32>) -> Result<LockFile, Failure>
             .and_then(|()| std::fs::set_permissions(state, Permissions::from_mode(0o710)))
             .map_err(|e| cannot("open to the group of the control socket", &e))?;
     }
-    LockFile::succeed(&state.join("mainstay.pid"), HANDOVER).map_err(|error| match error {
+    let path = state.join("mainstay.pid");
+    if let Some(lock) = LockFile::inherit(&path, &mut heritage.open) {
+        return Ok(lock);
+    }
+    LockFile::succeed(&path, HANDOVER).map_err(|error| match error {
         LockError::Held { .. } => Failure::new(
             Exit::Locked,
             format!(
@@ -395,9 +494,9 @@ impl Signals {
         })
     }
 
-    /// TERM, INT and QUIT end the daemon; USR2 opens the logs anew; HUP and USR1 do nothing yet, and
-    /// say so.
-    async fn watch(mut self, facade: Arc<Facade>, stop: watch::Sender<bool>) {
+    /// TERM, INT and QUIT end the daemon; USR1 replaces the binary, USR2 opens the logs anew; HUP does
+    /// nothing yet, and says so.
+    async fn watch(mut self, facade: Arc<Facade>, stop: watch::Sender<End>) {
         loop {
             let name = tokio::select! {
                 _ = self.term.recv() => "SIGTERM",
@@ -408,7 +507,13 @@ impl Signals {
                     continue;
                 }
                 _ = self.usr1.recv() => {
-                    log::warn!("SIGUSR1: replacing the running binary does not work yet; stop mainstay and start the new one");
+                    log::info!("SIGUSR1: looking at the binary on disk, to let it take over");
+                    let facade = Arc::clone(&facade);
+                    tokio::spawn(async move {
+                        if let Err(why) = facade.begin_upgrade().await {
+                            log::error!("no upgrade: {why}");
+                        }
+                    });
                     continue;
                 }
                 _ = self.usr2.recv() => {
@@ -418,7 +523,7 @@ impl Signals {
                 }
             };
             log::warn!("{name}: stopping every program, then ending");
-            let _ = stop.send(true);
+            let _ = stop.send(End::Stop);
         }
     }
 }

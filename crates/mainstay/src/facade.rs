@@ -17,11 +17,13 @@ use mainstay_control::{
 use mainstay_log::{Logger, Tail};
 use mainstay_supervise::{Command, Did, Event, Exit, Phase, Refusal, Reply, Status, Supervisor};
 use mainstay_sys::{Signal, gauge};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::command::logs::OWN;
 use crate::config::Config;
+use crate::daemon::End;
 use crate::render;
+use crate::upgrade::{Invocation, Successor};
 
 /// How often a followed log is looked at.
 const FOLLOW: Duration = Duration::from_millis(200);
@@ -36,7 +38,9 @@ pub(crate) struct Facade {
     logger: Logger,
     started: Timestamp,
     origin: std::time::Instant,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<End>,
+    upgrades: mpsc::Sender<Successor>,
+    invocation: Invocation,
     told: Mutex<Told>,
 }
 
@@ -60,7 +64,8 @@ impl Facade {
         supervisor: Arc<Supervisor>,
         logger: Logger,
         started: Timestamp,
-        stop: watch::Sender<bool>,
+        stop: watch::Sender<End>,
+        upgrades: mpsc::Sender<Successor>,
     ) -> Self {
         Self {
             config,
@@ -69,6 +74,8 @@ impl Facade {
             started,
             origin: std::time::Instant::now(),
             stop,
+            upgrades,
+            invocation: Invocation::current(),
             told: Mutex::default(),
         }
     }
@@ -138,6 +145,22 @@ impl Facade {
             .any(|(_, backup)| backup.is_none() || *backup == pid)
     }
 
+    /// Looks whether the binary on disk can take over, and lets it.
+    ///
+    /// # Errors
+    /// Why it cannot; everything goes on as before.
+    pub(crate) async fn begin_upgrade(&self) -> Result<(), String> {
+        if let Some((name, _)) = self.told().backups.first() {
+            return Err(format!(
+                "the backup {name} runs; upgrade when it has ended (mainstay status)"
+            ));
+        }
+        let successor = self.invocation.check().await?;
+        self.upgrades
+            .try_send(successor)
+            .map_err(|_| "an upgrade is under way already".to_owned())
+    }
+
     /// Opens all log files anew.
     pub(crate) fn reopen(&self) {
         self.reopen_own();
@@ -204,7 +227,7 @@ impl Facade {
         .map_err(|e| Error::new(Kind::Bug, format!("status could not be put together: {e}")))?;
         let told = self.told();
         let mut warnings = told.standing.clone();
-        if *self.stop.borrow() {
+        if *self.stop.borrow() != End::No {
             warnings.push("mainstay is shutting down".to_owned());
         }
         for program in &mut programs {
@@ -523,6 +546,7 @@ impl Daemon for Facade {
             schema: wire::SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
+            run: self.started.as_nanosecond().to_string(),
         }
     }
 
@@ -599,8 +623,17 @@ impl Daemon for Facade {
                 "{}: shutdown: stopping every program, then ending",
                 caller.actor
             );
-            let _ = self.stop.send(true);
+            let _ = self.stop.send(End::Stop);
             Ok(DoneDocument::with("stopping every program, then ending"))
+        })
+    }
+
+    fn upgrade(&self, _caller: Caller) -> Answer<'_, DoneDocument> {
+        Box::pin(async move {
+            self.begin_upgrade()
+                .await
+                .map_err(|why| Error::new(Kind::Failed, why))?;
+            Ok(DoneDocument::with("the new binary takes over"))
         })
     }
 

@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
+use crate::daemon::End;
 use crate::exit::Exit;
 use crate::facade::Facade;
 use crate::timetable::Timetable;
@@ -36,11 +37,7 @@ pub(crate) fn statuses(config: &Config) -> Result<Vec<BackupStatus>, String> {
 }
 
 /// Runs what is due until told to stop; then what still runs is asked to stop, and waited for.
-pub(crate) async fn keep(
-    config: Arc<Config>,
-    facade: Arc<Facade>,
-    mut stop: watch::Receiver<bool>,
-) {
+pub(crate) async fn keep(config: Arc<Config>, facade: Arc<Facade>, mut stop: watch::Receiver<End>) {
     let mut timetable = Timetable::default();
     let now = Timestamp::now();
     let known = Arc::clone(&config);
@@ -81,7 +78,7 @@ pub(crate) async fn keep(
             wait.min(LOOK)
         });
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => break,
+            _ = stop.wait_for(|end| *end != End::No) => break,
             Some(name) = endings.recv() => {
                 facade.backup_ends(&name);
                 timetable.ended(&name);
@@ -101,7 +98,7 @@ async fn sleep(wait: Option<Duration>) {
 }
 
 /// One run, from its start to its last word.
-async fn run(config: &Config, facade: &Facade, name: &str, mut stop: watch::Receiver<bool>) {
+async fn run(config: &Config, facade: &Facade, name: &str, mut stop: watch::Receiver<End>) {
     log::info!(target: TARGET, "{name}: begins");
     let spawned = std::env::current_exe().and_then(|binary| {
         Command::new(binary)
@@ -136,7 +133,7 @@ async fn run(config: &Config, facade: &Facade, name: &str, mut stop: watch::Rece
     };
     let asked = tokio::select! {
         () = listen => false,
-        _ = stop.wait_for(|stop| *stop) => true,
+        _ = stop.wait_for(|end| *end != End::No) => true,
     };
     if asked {
         log::warn!(target: TARGET, "{name}: is asked to stop, because mainstay ends");

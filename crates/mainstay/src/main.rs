@@ -14,6 +14,7 @@ mod output;
 mod progress;
 mod render;
 mod timetable;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -93,6 +94,8 @@ fn dispatch(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Check => command::check::run(cli, output),
         Command::Backup(backup) => command::backup::run(cli, output, backup),
         Command::Shutdown => command::program::shutdown(cli, output),
+        Command::Upgrade => command::program::upgrade(cli, output),
+        Command::SelfCheck { arguments } => command::self_check(output, arguments),
         Command::ReopenLogs => command::program::reopen_logs(cli, output),
         Command::Version => Ok(command::version::run(cli, output)),
         Command::Completions { shell } => Ok(command::generate::completions(output, *shell)),

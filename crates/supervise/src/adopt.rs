@@ -15,9 +15,11 @@ use mainstay_sys::{Child, pipe, start_time};
 
 use crate::command::Event;
 use crate::group::{leads_session, processes};
+use crate::input::Input;
 use crate::journal::{Inherited, ProcessRecord, Record, SlotRecord};
+use crate::launch::Words;
 use crate::machine::{self, Exit, Phase, State, Trouble, step};
-use crate::program::Output;
+use crate::program::{Output, Stdin};
 use crate::reserve::is_shortage;
 use crate::runtime::Runtime;
 use crate::slot::{Slot, index};
@@ -95,12 +97,16 @@ impl Runtime {
             });
         }
         let configured = self.slots.len();
+        self.inherit_sockets();
         // First take over what lives, then start what does not: an old process may hold the port
         // of a new one.
         let mut later = Vec::new();
         for i in 0..configured {
+            let forgets =
+                self.words == Words::Supervisord && (inherited.closed || !inherited.same_boot);
             let slot = &mut self.slots[i];
-            let record = inherited.slots.get(slot.name());
+            // supervisord starts anew each time it is started in order.
+            let record = inherited.slots.get(slot.name()).filter(|_| !forgets);
             let verdict = verdict(
                 record,
                 inherited.same_boot,
@@ -127,6 +133,9 @@ impl Runtime {
             }
         }
         self.adopt_left_over(&inherited);
+        self.begin_with_inherited();
+        self.listen();
+        self.announce_state(true);
         later.sort_by_key(|(i, ..)| {
             let slot = &self.slots[*i];
             (
@@ -232,6 +241,7 @@ impl Runtime {
             &slot.spec.policy,
             now,
         );
+        self.listener_adopted(i, record);
         self.tell_adopted(i, pid);
         let started = now.saturating_sub(age(start_ticks));
         self.feed(i, machine::Event::Adopted { pid, started });
@@ -315,6 +325,10 @@ impl Runtime {
                 if inode == 0 || self.slots[i].channels[index(stream)].is_none() {
                     continue;
                 }
+                if let Some(reader) = self.inherited.reader(inode) {
+                    readers.push((stream, inode, reader));
+                    continue;
+                }
                 match pipe::reopen_reader(pid.cast_signed(), fd) {
                     Ok((reader, found)) if found == inode => readers.push((stream, inode, reader)),
                     Ok(_) => self.tell_unread(i, stream, pid, "it has been redirected"),
@@ -324,6 +338,9 @@ impl Runtime {
                 }
             }
         }
+        if !ended {
+            self.reach_input(i, &child, record);
+        }
         self.attach(i, child).map_err(|(_, error)| error)?;
         for (stream, inode, reader) in readers {
             match self.attach_pipe(i, stream, reader) {
@@ -332,6 +349,36 @@ impl Runtime {
             }
         }
         Ok(true)
+    }
+
+    /// Goes on writing to the input of a process that was found alive.
+    fn reach_input(&mut self, i: usize, child: &Child, record: &SlotRecord) {
+        match self.slots[i].spec.stdin {
+            Stdin::Null => return,
+            Stdin::Socket(_) => {
+                let program = self.slots[i].spec.name.clone();
+                self.sockets.adopt(&program, child);
+                return;
+            }
+            Stdin::Pipe => {}
+        }
+        if record.stdin_pipe == 0 {
+            return;
+        }
+        let input = self.inherited.input(record.stdin_pipe).or_else(|| {
+            match pipe::reopen_writer(child.pid(), 0) {
+                Ok((fd, inode)) if inode == record.stdin_pipe => Some(Input::new(fd)),
+                // It has put something else there: then nobody can write to it any more.
+                _ => None,
+            }
+        });
+        if let Some(input) = input {
+            let slot = &mut self.slots[i];
+            slot.stdin_pipe = record.stdin_pipe;
+            slot.input = Some(input);
+            // What waits is written when there is room.
+            let _ = self.write_input(i, b"");
+        }
     }
 
     fn tell_unread(&self, i: usize, stream: Stream, pid: u32, why: &str) {

@@ -322,6 +322,20 @@ pub enum Event {
         /// What.
         text: String,
     },
+    /// A line of output for syslog.
+    Syslog {
+        /// Whose.
+        process: String,
+        /// What it wrote, with its line ends.
+        text: String,
+    },
+    /// What supervisord writes to its log about event listeners.
+    Said {
+        /// How grave.
+        level: mainstay_log::Level,
+        /// What.
+        text: String,
+    },
     /// The journal could not be written; supervision goes on, and it is tried again.
     JournalFailed {
         /// Why.
@@ -398,11 +412,12 @@ impl Event {
             | Self::JournalFailed { .. }
             | Self::Fault { .. }
             | Self::LeftRunning { .. } => Level::Error,
-            Self::Output { level, .. } => *level,
+            Self::Output { level, .. } | Self::Said { level, .. } => *level,
             Self::LeftOver { .. } | Self::Killing { .. } | Self::JournalDamaged { .. } => {
                 Level::Warn
             }
-            Self::Spawned { .. }
+            Self::Syslog { .. }
+            | Self::Spawned { .. }
             | Self::Adopted { .. }
             | Self::JournalRecovered
             | Self::ShuttingDown
@@ -460,7 +475,8 @@ impl fmt::Display for Event {
                      `mainstay status` with what runs"
                 )
             }
-            Self::Fault { text } => f.write_str(text),
+            Self::Syslog { process, text } => write!(f, "{process}: {}", text.trim_end()),
+            Self::Fault { text } | Self::Said { text, .. } => f.write_str(text),
             Self::ShuttingDown => f.write_str("stopping all programs"),
             Self::Down => f.write_str("supervision has ended"),
         }

@@ -20,9 +20,11 @@ use std::path::{Path, PathBuf};
 use crate::machine::{Counters, Exit, Phase};
 
 /// What the file starts with; the last byte is the version of the format. Version 1 had no
-/// [`SlotRecord::trouble`]; the tag of a record says which it is.
-const MAGIC: &[u8; 8] = b"MSTJRNL\x02";
+/// [`SlotRecord::trouble`], version 2 nothing about groups and inputs; the tag of a record says
+/// which it is.
+const MAGIC: &[u8; 8] = b"MSTJRNL\x03";
 const MAGIC_1: &[u8; 8] = b"MSTJRNL\x01";
+const MAGIC_2: &[u8; 8] = b"MSTJRNL\x02";
 /// No record is longer; a longer length is damage.
 const LONGEST: usize = 256 * 1024;
 /// Below this size the file is never rewritten for being large.
@@ -34,6 +36,8 @@ const TAG_FORGET: u8 = 3;
 const TAG_CLOSED: u8 = 4;
 /// A slot with its trouble, since version 2.
 const TAG_TROUBLED_SLOT: u8 = 5;
+/// A slot with its group, its input and what it does as an event listener, since version 3.
+const TAG_GROUPED_SLOT: u8 = 6;
 /// No trouble is kept longer than so many bytes.
 const LONGEST_TROUBLE: usize = 4096;
 
@@ -104,6 +108,12 @@ pub struct SlotRecord {
     pub counters: Counters,
     /// What is wrong with it, in words, or empty.
     pub trouble: String,
+    /// Its group; empty in records of old versions.
+    pub group: String,
+    /// Inode of the pipe at its fd 0, or 0.
+    pub stdin_pipe: u64,
+    /// What it does as an event listener, see `events::ListenerRecord`; else empty.
+    pub listener: Vec<u8>,
 }
 
 /// Appends `record` to `out`.
@@ -121,10 +131,13 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
         }
         Record::Closed => out.push(TAG_CLOSED),
         Record::Slot(slot) => {
-            out.push(TAG_TROUBLED_SLOT);
+            out.push(TAG_GROUPED_SLOT);
             put_slot(out, slot);
             let end = slot.trouble.floor_char_boundary(LONGEST_TROUBLE);
             put_text(out, &slot.trouble.as_bytes()[..end]);
+            put_text(out, slot.group.as_bytes());
+            out.extend_from_slice(&slot.stdin_pipe.to_le_bytes());
+            put_text(out, &slot.listener);
         }
     }
     let length = u32::try_from(out.len() - start - 8)
@@ -209,6 +222,7 @@ pub fn replay(bytes: &[u8]) -> Replay {
     let mut out = Replay::default();
     let whole = bytes
         .strip_prefix(MAGIC)
+        .or_else(|| bytes.strip_prefix(MAGIC_2))
         .or_else(|| bytes.strip_prefix(MAGIC_1));
     // With a damaged magic the records behind it still are what they are.
     let mut rest = whole.unwrap_or(bytes);
@@ -237,7 +251,7 @@ fn first_record(bytes: &[u8], searching: bool) -> Option<(Option<Record>, usize)
         return None;
     }
     let payload = after.get(..length)?;
-    if searching && !(TAG_BOOT..=TAG_TROUBLED_SLOT).contains(payload.first()?) {
+    if searching && !(TAG_BOOT..=TAG_GROUPED_SLOT).contains(payload.first()?) {
         return None;
     }
     if checksum(*length_bytes, payload).to_le_bytes() != *crc {
@@ -266,6 +280,13 @@ fn decode(payload: &[u8]) -> Decoded {
         Some(TAG_SLOT) => input.slot().map(|slot| Record::Slot(Box::new(slot))),
         Some(TAG_TROUBLED_SLOT) => input.slot().and_then(|mut slot| {
             slot.trouble = input.text()?;
+            Some(Record::Slot(Box::new(slot)))
+        }),
+        Some(TAG_GROUPED_SLOT) => input.slot().and_then(|mut slot| {
+            slot.trouble = input.text()?;
+            slot.group = input.text()?;
+            slot.stdin_pipe = input.u64()?;
+            slot.listener = input.bytes()?;
             Some(Record::Slot(Box::new(slot)))
         }),
         Some(_) => return Decoded::Foreign,
@@ -370,6 +391,9 @@ impl Input<'_> {
                 },
             },
             trouble: String::new(),
+            group: String::new(),
+            stdin_pipe: 0,
+            listener: Vec::new(),
         })
     }
 }
@@ -547,10 +571,24 @@ mod tests {
             any::<(u64, u64, u64, i32, u64, bool, bool)>(),
             ("/[a-z/]{0,20}", "[^\u{0}]{0,5}"),
             any::<(u32, u32, u32)>(),
-            (exits(), ".{0,9}"),
+            (
+                exits(),
+                ".{0,9}",
+                ".{0,6}",
+                any::<u64>(),
+                proptest::collection::vec(any::<u8>(), 0..20),
+            ),
         )
             .prop_map(
-                |(names, phase, live, numbers, logs, counters, (last_exit, trouble))| SlotRecord {
+                |(
+                    names,
+                    phase,
+                    live,
+                    numbers,
+                    logs,
+                    counters,
+                    (last_exit, trouble, group, stdin_pipe, listener),
+                )| SlotRecord {
                     process: names.0,
                     program: names.1,
                     instance: names.2,
@@ -580,6 +618,9 @@ mod tests {
                         last_exit,
                     },
                     trouble,
+                    group,
+                    stdin_pipe,
+                    listener,
                 },
             )
     }
@@ -706,6 +747,23 @@ mod tests {
         let replay = replay(&bytes);
         assert_eq!(replay.skipped, 0);
         old.trouble = String::new();
+        assert_eq!(replay.records, [Record::Slot(Box::new(old))]);
+    }
+
+    #[test]
+    fn the_second_version_is_read() {
+        let mut old = slot("web", 7);
+        old.trouble = "why".into();
+        let mut payload = vec![TAG_TROUBLED_SLOT];
+        put_slot(&mut payload, &old);
+        put_text(&mut payload, b"why");
+        let length = u32::try_from(payload.len()).unwrap().to_le_bytes();
+        let mut bytes = MAGIC_2.to_vec();
+        bytes.extend(length);
+        bytes.extend(checksum(length, &payload).to_le_bytes());
+        bytes.extend(payload);
+        let replay = replay(&bytes);
+        assert_eq!(replay.skipped, 0);
         assert_eq!(replay.records, [Record::Slot(Box::new(old))]);
     }
 

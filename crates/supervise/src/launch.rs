@@ -6,13 +6,95 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use mainstay_base::Resolver;
-use mainstay_sys::spawn::resolve_program;
-use mainstay_sys::{Identity, Spawn, users};
+use mainstay_sys::spawn::{ProgramError, resolve_program};
+use mainstay_sys::{Identity, Spawn, SpawnError, Stage, users};
 
 use crate::program::{ProcessSpec, ProgramSpec};
 
 /// Where programs are looked for when neither the program nor the daemon has a PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Whose words a failed start is told in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Words {
+    /// Ours: what was tried, why it failed, what to do.
+    Mainstay,
+    /// supervisord's `spawnerr`, which scripts look for.
+    Supervisord,
+}
+
+/// Why a process cannot be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) reason: Reason,
+    pub(crate) text: String,
+}
+
+/// What supervisord's faults tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// There is no such program.
+    NoFile,
+    /// It cannot be executed.
+    NotExecutable,
+    /// Anything else.
+    Other,
+}
+
+impl Refused {
+    pub(crate) fn other(text: impl Into<String>) -> Self {
+        Self {
+            reason: Reason::Other,
+            text: text.into(),
+        }
+    }
+
+    fn program(process: &str, error: &ProgramError, words: Words) -> Self {
+        let at = crate::names::quote(&error.path().to_string_lossy());
+        let (reason, theirs) = match error {
+            ProgramError::NotFound { .. } => (Reason::NoFile, format!("can't find command {at}")),
+            ProgramError::IsDirectory { .. } => (
+                Reason::NotExecutable,
+                format!("command at {at} is a directory"),
+            ),
+            ProgramError::NotExecutable { .. } => (
+                Reason::NotExecutable,
+                format!("command at {at} is not executable"),
+            ),
+            _ => (
+                Reason::NotExecutable,
+                format!("no permission to run command {at}"),
+            ),
+        };
+        Self {
+            reason,
+            text: match words {
+                Words::Supervisord => theirs,
+                Words::Mainstay => format!("cannot start {process}: {error}"),
+            },
+        }
+    }
+
+    /// The system refused what was prepared.
+    pub(crate) fn spawn(process: &str, error: &SpawnError, words: Words) -> Self {
+        let errno = error.errno;
+        let own = || {
+            let text = error.to_string();
+            let text = text.strip_prefix("cannot start ").unwrap_or(&text);
+            format!("cannot start {process}: {text}")
+        };
+        Self::other(match (words, error.stage) {
+            (Words::Mainstay, _) => own(),
+            (_, Stage::Clone) => format!("unknown error during fork for '{process}': {errno}"),
+            (_, Stage::Groups | Stage::Gid | Stage::Uid) => {
+                format!("couldn't setuid to {}: {errno}", error.subject)
+            }
+            (_, Stage::Chdir) => format!("couldn't chdir to {}: {errno}", error.subject),
+            (_, Stage::Exec) => format!("couldn't exec {}: {errno}", error.program.display()),
+            _ => own(),
+        })
+    }
+}
 
 /// Who a program runs as, looked up ahead of its start.
 #[derive(Debug, Clone)]
@@ -103,7 +185,18 @@ pub fn preflight(
         .filter_map(|program| {
             let process = program.processes.first()?;
             let run_as = RunAs::look_up(program);
-            prepare(program, process, &run_as, environment, resolver, Vec::new()).err()
+            let fds = Vec::new();
+            prepare(
+                program,
+                process,
+                &run_as,
+                environment,
+                resolver,
+                fds,
+                Words::Mainstay,
+            )
+            .err()
+            .map(|refused| refused.text)
         })
         .collect()
 }
@@ -119,12 +212,16 @@ pub(crate) fn prepare(
     environment: &BTreeMap<String, String>,
     resolver: &Resolver,
     fds: Vec<(OwnedFd, i32)>,
-) -> Result<Spawn, String> {
+    words: Words,
+) -> Result<Spawn, Refused> {
     let name = &process.process;
     let resolve = |template: &mainstay_base::Template, what: &str| {
-        template
-            .resolve(resolver)
-            .map_err(|error| format!("cannot start {name}: {what}: {error}; {}", error.help()))
+        template.resolve(resolver).map_err(|error| {
+            Refused::other(format!(
+                "cannot start {name}: {what}: {error}; {}",
+                error.help()
+            ))
+        })
     };
     let mut env: BTreeMap<&str, OsString> = environment
         .iter()
@@ -136,14 +233,18 @@ pub(crate) fn prepare(
             identity,
             variables,
         } => {
-            env.extend(variables.iter().map(|(name, value)| (*name, value.into())));
+            if spec.login_variables {
+                env.extend(variables.iter().map(|(name, value)| (*name, value.into())));
+            }
             Some(identity.clone())
         }
-        RunAs::Nobody(text) => return Err(text.clone()),
+        RunAs::Nobody(text) => return Err(Refused::other(text.clone())),
     };
-    env.insert("MAINSTAY_PROGRAM", (&spec.name).into());
-    env.insert("MAINSTAY_PROCESS", name.into());
-    env.insert("MAINSTAY_INSTANCE", process.instance.to_string().into());
+    if words == Words::Mainstay {
+        env.insert("MAINSTAY_PROGRAM", (&spec.name).into());
+        env.insert("MAINSTAY_PROCESS", name.into());
+        env.insert("MAINSTAY_INSTANCE", process.instance.to_string().into());
+    }
     for (variable, template) in &process.env {
         let value = resolve(template, &format!("variable {variable}"))?;
         env.insert(variable, value.expose().into());
@@ -152,25 +253,29 @@ pub(crate) fn prepare(
     for word in &process.command {
         args.push(OsString::from(resolve(word, "its command")?.expose()));
     }
-    let first = args
-        .first()
-        .ok_or_else(|| format!("cannot start {name}: its command is empty"))?;
+    let first = args.first().ok_or_else(|| {
+        Refused::other(match words {
+            Words::Mainstay => format!("cannot start {name}: its command is empty"),
+            Words::Supervisord => "command is empty".to_owned(),
+        })
+    })?;
     let path = env
         .get("PATH")
         .cloned()
         .unwrap_or_else(|| DEFAULT_PATH.into());
     let cwd = spec.dir.as_deref().unwrap_or(Path::new("."));
-    if let Err(error) = std::fs::metadata(cwd)
+    if words == Words::Mainstay
+        && let Err(error) = std::fs::metadata(cwd)
         && error.kind() == std::io::ErrorKind::NotFound
     {
-        return Err(format!(
+        return Err(Refused::other(format!(
             "cannot start {name}: its directory {} does not exist; create it or correct the \
              program's dir",
             cwd.display()
-        ));
+        )));
     }
     let program = resolve_program(first, &path, cwd)
-        .map_err(|error| format!("cannot start {name}: {error}"))?;
+        .map_err(|error| Refused::program(name, &error, words))?;
     let mut spawn = Spawn::new(program);
     spawn.args = args;
     spawn.env = env
@@ -206,7 +311,9 @@ mod tests {
             &environment,
             &resolver,
             vec![],
+            Words::Mainstay,
         )
+        .map_err(|refused| refused.text)
     }
 
     fn spec(words: &[&str]) -> ProgramSpec {

@@ -51,23 +51,30 @@
 //! ```
 
 mod adopt;
+mod birth;
 mod command;
 mod config;
 mod error;
 pub mod events;
 mod group;
+mod handover;
 mod held;
+mod input;
 pub mod journal;
 mod launch;
+mod listeners;
 pub mod machine;
 mod names;
 mod output;
 mod program;
 mod request;
 mod reserve;
+mod roster;
 mod runtime;
 mod slot;
+mod socket;
 mod supervisor;
+mod tap;
 mod timers;
 
 pub use command::{Change, Command, Did, Event, Inheritance, Outcome, Refusal, Reply, Status};
@@ -79,4 +86,5 @@ pub use names::{Names, select, suggest};
 pub use program::{
     Group, ListenerSpec, Output, ProcessSpec, ProgramSpec, SocketAddress, SocketSpec, Stdin, Tap,
 };
+pub use socket::try_socket;
 pub use supervisor::{Settings, Supervisor, check, descriptors_needed};

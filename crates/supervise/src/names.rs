@@ -13,6 +13,18 @@ pub struct Names<'a> {
     pub group: &'a str,
 }
 
+impl Names<'_> {
+    /// The name within the group, as supervisord's clients write it behind `group:`. It has no `:`.
+    pub fn member(&self) -> String {
+        let name = self
+            .process
+            .strip_prefix(self.group)
+            .and_then(|rest| rest.strip_prefix(':'))
+            .unwrap_or(self.process);
+        name.replace(':', "_")
+    }
+}
+
 /// The indices of the processes that `name` means, in order, or `None` if it means none:
 /// * `all` or `*`: every one;
 /// * the name of a process, a program or a group: all of it;
@@ -41,7 +53,26 @@ pub fn select(name: &str, known: &[Names<'_>]) -> Option<Vec<usize>> {
             let (group, member) = name.split_once(':')?;
             pick(&|n| n.group == group && n.process == member)
                 .or_else(|| pick(&|n| n.group == group && n.program == member))
+                .or_else(|| pick(&|n| n.group == group && n.member() == member))
         })
+}
+
+/// A text in quotes as Python writes it, for the words of supervisord.
+pub(crate) fn quote(text: &str) -> String {
+    let mark = if text.contains('\'') && !text.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
+    let mut out = String::from(mark);
+    for c in text.chars() {
+        if c == '\\' || c == mark {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out.push(mark);
+    out
 }
 
 /// The known name closest to one that means nothing.

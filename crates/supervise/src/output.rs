@@ -2,12 +2,9 @@
 
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_base::Clock;
-use mainstay_log::{Capture, Finish, Logger, Notice, Progress, Retention, RollingFile, Stream};
+use mainstay_log::{Capture, Finish, Notice, Progress};
 use mainstay_sys::pipe;
 
 /// A pipe that a process writes into.
@@ -28,20 +25,12 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    pub(crate) fn open(
-        process: &str,
-        stream: Stream,
-        path: &Path,
-        retain: Retention,
-        clock: &Arc<dyn Clock>,
-        logger: Option<&Logger>,
-    ) -> Result<Self, mainstay_log::Error> {
-        let file = RollingFile::open(path, retain, Arc::clone(clock))?;
-        Ok(Self {
-            capture: Capture::new(process, stream, file, logger.cloned()),
+    pub(crate) fn new(capture: Capture) -> Self {
+        Self {
+            capture,
             pipes: Vec::new(),
             said: Vec::new(),
-        })
+        }
     }
 
     /// Moves what the pipe at this place has into the file.
@@ -77,21 +66,32 @@ impl Channel {
         self.capture.next_tick()
     }
 
-    /// A line of mainstay's own, for whoever reads the log of the program. It takes the way of
+    /// Lines of mainstay's own, for whoever reads the log of the program. It takes the way of
     /// the program's output, so that routes get it too. When the file cannot be written it is
     /// dropped: it was told as an event as well.
     pub(crate) fn note(&mut self, text: &str) {
         let Ok((reader, writer)) = pipe::capture_pipe(0) else {
             return;
         };
-        // A pipe holds at least a page; a longer line would wait for a reader, which is us.
+        // A pipe holds at least a page; a longer text would wait for a reader, which is us.
         let text: String = text.chars().take(1000).collect();
         if std::fs::File::from(writer)
-            .write_all(format!("mainstay: {text}\n").as_bytes())
+            .write_all(format!("{}\n", text.trim_end_matches('\n')).as_bytes())
             .is_ok()
         {
             let _ = self.capture.finish(reader.as_fd());
         }
+    }
+
+    /// Goes on with another file and retention; the pipes stay.
+    pub(crate) fn replace(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.capture, &mut other.capture);
+    }
+
+    /// Empties the file and removes those that were rolled.
+    pub(crate) fn clear(&mut self) -> Result<(), String> {
+        let _ = &mut self.capture;
+        Ok(())
     }
 
     /// Opens the file anew.

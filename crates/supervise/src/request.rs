@@ -1,12 +1,17 @@
 //! What the epoll thread does about requests, and when it answers.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::command::{Command, Did, Event, Outcome, Refusal, Reply};
+use crate::launch::Reason;
 use crate::machine::{self, Phase};
 use crate::names::{Names, select, suggest};
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Timer};
 use crate::slot::Slot;
+
+/// How long a process without a `start_secs` is looked at before a waiting start calls it started.
+const A_MOMENT: Duration = Duration::from_millis(150);
 
 /// Takes the answer to a request.
 pub(crate) type Answer = Box<dyn FnOnce(Result<Reply, Refusal>) + Send>;
@@ -15,6 +20,8 @@ pub(crate) type Answer = Box<dyn FnOnce(Result<Reply, Refusal>) + Send>;
 pub(crate) enum Message {
     /// A request and who wants to know.
     Request(Command, Answer),
+    /// A group with all its processes, and who wants to know.
+    AddGroup(Vec<Slot>, Answer),
     /// End the thread and leave every process alone.
     Abandon,
 }
@@ -30,8 +37,10 @@ enum Goal {
 pub(crate) struct Waiting {
     goal: Goal,
     /// Each process, and what became of it once that is known.
-    open: Vec<(usize, Option<Outcome>)>,
-    answer: Answer,
+    pub(crate) open: Vec<(usize, Option<Outcome>)>,
+    pub(crate) answer: Answer,
+    /// Not answered before: a process that counts as started at once is given a moment to prove it.
+    not_before: Option<Duration>,
 }
 
 /// Everything is being stopped.
@@ -47,6 +56,10 @@ impl Runtime {
     pub(crate) fn on_message(&mut self, message: Message) {
         match message {
             Message::Request(command, answer) => self.on_request(command, answer),
+            Message::AddGroup(_, answer) if self.shutdown.is_some() => {
+                answer(Err(Refusal::ShuttingDown));
+            }
+            Message::AddGroup(slots, answer) => answer(self.add_group(slots)),
             Message::Abandon => self.done = true,
         }
     }
@@ -65,15 +78,24 @@ impl Runtime {
             Command::Start {
                 names,
                 wait,
-                strict: _,
+                strict,
             } => {
                 self.act(&names, answer, Goal::Up, wait, |runtime, i| {
                     let phase = runtime.slots[i].state.phase;
+                    if strict && phase == Phase::Backoff {
+                        return Some(Did::AlreadyRunning);
+                    }
                     if matches!(phase, Phase::Running | Phase::Starting) {
                         runtime.decide(i, true);
                         return Some(Did::AlreadyRunning);
                     }
                     if let Some(refusal) = left_over(&runtime.slots[i]) {
+                        return Some(refusal);
+                    }
+                    if strict
+                        && phase != Phase::Stopping
+                        && let Some(refusal) = runtime.refused(i)
+                    {
                         return Some(refusal);
                     }
                     runtime.decide(i, true);
@@ -123,11 +145,24 @@ impl Runtime {
                 }
                 answer(Ok(Reply::Ok));
             }
-            Command::ClearLogs { .. }
-            | Command::Send { .. }
-            | Command::Announce { .. }
-            | Command::RemoveGroup { .. }
-            | Command::Handover => answer(Err(Refusal::Gone)),
+            Command::ClearLogs { names } => {
+                self.act(&names, answer, Goal::Up, false, |runtime, i| {
+                    let result = runtime.clear_logs(i);
+                    runtime.tell_output(i);
+                    Some(result.map_or_else(Did::Failed, |()| Did::Cleared))
+                });
+            }
+            Command::Send { name, data } => {
+                self.act(&[name], answer, Goal::Up, false, |runtime, i| {
+                    Some(runtime.send_input(i, &data))
+                });
+            }
+            Command::Announce { kind, data } => {
+                self.announce(&kind, &data);
+                answer(Ok(Reply::Ok));
+            }
+            Command::RemoveGroup { name } => answer(self.remove_group(&name)),
+            Command::Handover => self.hand_over(answer),
             Command::Shutdown => self.begin_shutdown(answer),
         }
     }
@@ -177,11 +212,22 @@ impl Runtime {
             Err(refusal) => return answer(Err(refusal)),
         };
         let mut open = Vec::with_capacity(chosen.len());
+        let mut at_once = false;
         for i in self.in_order(chosen) {
             let did = act(self, i).or_else(|| (!wait).then_some(Did::Asked));
+            at_once |= did.is_none() && self.slots[i].spec.policy.start_secs.is_zero();
             open.push((i, did.map(|did| self.slots[i].outcome(did))));
         }
-        self.waits.push(Waiting { goal, open, answer });
+        let not_before = (at_once && goal == Goal::Up).then(|| self.now().saturating_add(A_MOMENT));
+        if not_before.is_some() {
+            self.timers.set(Timer::Answer, not_before);
+        }
+        self.waits.push(Waiting {
+            goal,
+            open,
+            answer,
+            not_before,
+        });
     }
 
     /// In the order in which they start: groups, then programs, by priority and name.
@@ -209,11 +255,15 @@ impl Runtime {
     pub(crate) fn settle(&mut self) {
         let mut at = 0;
         while at < self.waits.len() {
+            let now = self.now();
             let Self { waits, slots, .. } = self;
             let waiting = &mut waits[at];
+            let early = waiting.not_before.is_some_and(|at| now < at);
             for (i, outcome) in &mut waiting.open {
                 let slot = &slots[*i];
-                if outcome.is_none() && slot.is_settled() {
+                // One that has ended needs no more time to show that it does not stay up.
+                let proven = !early || slot.state.phase != Phase::Running;
+                if outcome.is_none() && slot.is_settled() && proven {
                     *outcome = Some(slot.outcome(became(slot, waiting.goal)));
                 }
             }
@@ -233,8 +283,19 @@ impl Runtime {
         self.continue_shutdown();
     }
 
+    /// Why the process of slot `i` is not even tried.
+    fn refused(&mut self, i: usize) -> Option<Did> {
+        let refused = self.probe(i).err()?;
+        match refused.reason {
+            Reason::NoFile => Some(Did::NoFile(refused.text)),
+            Reason::NotExecutable => Some(Did::NotExecutable(refused.text)),
+            Reason::Other => None,
+        }
+    }
+
     fn begin_shutdown(&mut self, answer: Answer) {
         self.tell(Event::ShuttingDown);
+        self.announce_state(false);
         let mut groups: Vec<Vec<usize>> = Vec::new();
         for i in self.in_order((0..self.slots.len()).collect()) {
             match groups.last_mut() {
@@ -308,7 +369,10 @@ fn became(slot: &Slot, goal: Goal) -> Did {
         if matches!(state.phase, Phase::Backoff) {
             text.push_str("; it is tried again by itself");
         }
-        Did::Failed(text)
+        match state.trouble {
+            Some(machine::Trouble::Spawn(_)) => Did::SpawnFailed(text),
+            _ => Did::Failed(text),
+        }
     };
     match (goal, state.phase) {
         (Goal::Up, Phase::Running) => Did::Started,

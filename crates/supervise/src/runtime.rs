@@ -11,19 +11,21 @@ use std::time::Duration;
 use mainstay_base::{Clock, Resolver};
 use mainstay_log::{Logger, Progress, Stream};
 use mainstay_sys::epoll::{Events, Interest};
-use mainstay_sys::limits::Resource;
-use mainstay_sys::{Child, Epoll, LockFile, Signal, Wake, pipe};
+use mainstay_sys::{Child, Epoll, LockFile, Signal, Wake};
 
 use crate::command::{Change, Did, Event, Outcome};
 use crate::group;
-use crate::journal::{Journal, ProcessRecord, Record, SlotRecord};
-use crate::launch::{self, RunAs};
+use crate::handover::Inherited;
+use crate::input::Sent;
+use crate::journal::{Journal, Record, SlotRecord};
+use crate::launch::Words;
+use crate::listeners::Audience;
 use crate::machine::{self, Effect, Phase, step};
 use crate::output::Pipe;
-use crate::program::Output;
 use crate::request::{Message, Shutdown, Waiting};
 use crate::reserve::Reserve;
 use crate::slot::{Departing, Slot, index, retry_in};
+use crate::socket::Sockets;
 use crate::timers::Timers;
 
 /// Added to the monotonic clock, so that the start of a process that is older than the clock's
@@ -37,10 +39,11 @@ const GROUP_PATIENCE: Duration = Duration::from_secs(2);
 const JOURNAL_RETRY: Duration = Duration::from_secs(5);
 /// What a descriptor in the epoll set belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Token {
+pub(crate) enum Token {
     Wake,
     Process(usize),
     Pipe(usize, Stream),
+    Input(usize),
 }
 
 /// What a timer is for.
@@ -56,6 +59,10 @@ pub(crate) enum Timer {
     Output(usize, usize),
     /// Trying again to write the journal.
     Journal,
+    /// Answering requests that waited for no more than a moment.
+    Answer,
+    /// The next TICK.
+    Tick,
 }
 
 pub(crate) struct Runtime {
@@ -72,13 +79,17 @@ pub(crate) struct Runtime {
     pub(crate) done: bool,
     inbox: Receiver<Message>,
     wake: Arc<Wake>,
-    epoll: Epoll,
-    tokens: HashMap<u64, Token>,
+    pub(crate) epoll: Epoll,
+    pub(crate) tokens: HashMap<u64, Token>,
     next_token: u64,
     pub(crate) timers: Timers<Timer>,
     pub(crate) reserve: Reserve,
     pub(crate) child_nofile: Option<(u64, u64)>,
     pub(crate) group_by_group: bool,
+    pub(crate) words: Words,
+    pub(crate) sockets: Sockets,
+    pub(crate) audience: Audience,
+    pub(crate) inherited: Inherited,
     turns: Arc<AtomicU64>,
 }
 
@@ -123,6 +134,10 @@ impl Runtime {
             reserve: Reserve::new()?,
             child_nofile: None,
             group_by_group: false,
+            words: Words::Mainstay,
+            sockets: Sockets::default(),
+            audience: Audience::default(),
+            inherited: Inherited::default(),
             turns,
         })
     }
@@ -156,6 +171,7 @@ impl Runtime {
                         self.on_pipe(i, stream, event.token);
                         self.tell_output(i);
                     }
+                    Some(&Token::Input(i)) => self.flush_input(i),
                     // Removed earlier in this turn.
                     None => {}
                 }
@@ -164,6 +180,7 @@ impl Runtime {
             while let Some(timer) = self.timers.due(now) {
                 self.on_timer(timer);
             }
+            self.dispatch();
             self.settle();
         }
     }
@@ -191,6 +208,9 @@ impl Runtime {
                 self.tell_output(i);
             }
             Timer::Journal => self.rewrite_journal(),
+            // The end of the turn answers.
+            Timer::Answer => {}
+            Timer::Tick => self.tick(),
         }
     }
 
@@ -271,6 +291,7 @@ impl Runtime {
                 .map(ToString::to_string),
             retry_in: retry_in(&slot.state, now).filter(|_| last),
         };
+        self.announce_change(&change);
         (self.events)(Event::Changed(change));
     }
 
@@ -293,113 +314,7 @@ impl Runtime {
         self.note(i);
     }
 
-    // Starting.
-
-    /// Starts the process of slot `i`; the answer is for the machine.
-    fn spawn(&mut self, i: usize) -> machine::Event {
-        match self.try_spawn(i) {
-            Ok(pid) => {
-                let process = self.slots[i].name().to_owned();
-                self.tell(Event::Spawned { process, pid });
-                machine::Event::Spawned(pid)
-            }
-            Err(text) => {
-                self.slots[i].live = None;
-                self.slots[i].pipes = [0; 2];
-                self.slots[i].tell(&text);
-                self.tell_output(i);
-                let process = self.slots[i].name().to_owned();
-                self.tell(Event::SpawnFailed {
-                    process,
-                    text: text.clone(),
-                });
-                machine::Event::SpawnFailed(text.into())
-            }
-        }
-    }
-
-    fn try_spawn(&mut self, i: usize) -> Result<u32, String> {
-        let slot = &mut self.slots[i];
-        if matches!(slot.run_as, RunAs::Nobody(_)) {
-            slot.run_as = RunAs::look_up(&slot.spec);
-        }
-        let name = slot.name().to_owned();
-        let system = |doing: &str, error: io::Error| {
-            format!(
-                "cannot start {name}: {doing}: {error}; mainstay may need a higher nofile limit"
-            )
-        };
-        let mut readers: Vec<(Stream, OwnedFd)> = Vec::new();
-        let mut fds = Vec::new();
-        let mut inodes = [0; 2];
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            if slot.channels[index(stream)].is_none() {
-                continue;
-            }
-            let (reader, writer) = pipe::capture_pipe(pipe::CAPTURE_SIZE)
-                .map_err(|e| system("no pipe for its output", e))?;
-            inodes[index(stream)] =
-                pipe::inode(&reader).map_err(|e| system("no pipe for its output", e))?;
-            if stream == Stream::Stdout && slot.process.stderr == Output::Merge {
-                let second = writer
-                    .try_clone()
-                    .map_err(|e| system("no pipe for its output", e))?;
-                fds.push((second, 2));
-            }
-            fds.push((writer, if stream == Stream::Stdout { 1 } else { 2 }));
-            readers.push((stream, reader));
-        }
-        let mut call = launch::prepare(
-            &slot.spec,
-            &slot.process,
-            &slot.run_as,
-            &self.environment,
-            &self.resolver,
-            fds,
-        )?;
-        let has_own = call
-            .limits
-            .iter()
-            .any(|(which, ..)| *which == Resource::Nofile);
-        if let Some((soft, hard)) = self.child_nofile.filter(|_| !has_own) {
-            call.limits.push((Resource::Nofile, soft, hard));
-        }
-        // The intent comes first: if this thread dies between the birth of the process and the
-        // note of its id, the next daemon finds the process by its pipes and starts no second.
-        slot.live = Some(ProcessRecord::Intent);
-        slot.live_hash = slot.spec.hash(&slot.process);
-        slot.pipes = inodes;
-        self.note(i);
-        let child = call.spawn().map_err(|error| {
-            let text = error.to_string();
-            let text = text.strip_prefix("cannot start ").unwrap_or(&text);
-            format!("cannot start {name}: {text}")
-        })?;
-        // The writing ends in it must not outlive this, or the pipes never end.
-        drop(call);
-        let start_ticks = child.start_time().unwrap_or(0);
-        let pid = child.pid().cast_unsigned();
-        self.slots[i].live = Some(ProcessRecord::Live { pid, start_ticks });
-        if let Err((child, error)) = self.attach(i, child) {
-            let _ = child.signal(Signal::KILL);
-            let _ = child.wait(Some(Duration::from_secs(1)));
-            return Err(system("cannot watch it", error));
-        }
-        for (stream, reader) in readers {
-            if let Err(error) = self.attach_pipe(i, stream, reader) {
-                let process = name.clone();
-                let text = format!("its {} cannot be read: {error}", stream.name());
-                self.tell(Event::Output {
-                    process,
-                    level: mainstay_log::Level::Error,
-                    text,
-                });
-            }
-        }
-        Ok(pid)
-    }
-
-    fn token(&mut self, meaning: Token) -> u64 {
+    pub(crate) fn token(&mut self, meaning: Token) -> u64 {
         let token = self.next_token;
         self.next_token += 1;
         self.tokens.insert(token, meaning);
@@ -434,6 +349,57 @@ impl Runtime {
             });
         }
         Ok(())
+    }
+
+    /// Takes an input out of the set, if it is there.
+    fn unwatch_input(&mut self, i: usize) {
+        if let Some(input) = &mut self.slots[i].input
+            && let Some(token) = input.token.take()
+        {
+            let _ = self.epoll.delete(&*input);
+            self.tokens.remove(&token);
+        }
+    }
+
+    fn close_input(&mut self, i: usize) {
+        self.unwatch_input(i);
+        self.slots[i].input = None;
+    }
+
+    /// The input of slot `i` has room again.
+    fn flush_input(&mut self, i: usize) {
+        let Some(input) = &mut self.slots[i].input else {
+            return;
+        };
+        match input.flush() {
+            Sent::Waits => {}
+            Sent::All | Sent::Full => self.unwatch_input(i),
+            Sent::Closed => self.close_input(i),
+        }
+    }
+
+    /// Writes to the input of slot `i`, now or when there is room.
+    pub(crate) fn write_input(&mut self, i: usize, data: &[u8]) -> Sent {
+        let Some(input) = &mut self.slots[i].input else {
+            return Sent::Closed;
+        };
+        let sent = input.send(data);
+        match sent {
+            Sent::Waits if input.token.is_none() => {
+                let token = self.token(Token::Input(i));
+                if let Some(input) = &mut self.slots[i].input {
+                    match self.epoll.add(&*input, token, Interest::WRITE) {
+                        Ok(()) => input.token = Some(token),
+                        Err(_) => {
+                            self.tokens.remove(&token);
+                        }
+                    }
+                }
+            }
+            Sent::Closed => self.close_input(i),
+            Sent::All | Sent::Waits | Sent::Full => {}
+        }
+        sent
     }
 
     // Signals and ends.
@@ -568,7 +534,7 @@ impl Runtime {
     }
 
     /// The process of slot `i` is gone: takes the rest of its output, then tells the machine.
-    fn ended(&mut self, i: usize, exit: machine::Exit) {
+    pub(crate) fn ended(&mut self, i: usize, exit: machine::Exit) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let Some(channel) = self.slots[i].channel(stream) else {
                 continue;
@@ -580,6 +546,7 @@ impl Runtime {
                     self.after_read(i, stream, token, progress);
                 }
             }
+            self.hear(i, stream);
         }
         self.tell_output(i);
         let slot = &mut self.slots[i];
@@ -590,6 +557,10 @@ impl Runtime {
         slot.departing = None;
         slot.live = None;
         slot.pipes = [0; 2];
+        slot.stdin_pipe = 0;
+        self.close_input(i);
+        self.close_socket(i);
+        self.listener_ended(i);
         self.timers.set(Timer::Group(i), None);
         self.feed(i, machine::Event::Exited(exit));
     }
@@ -602,6 +573,7 @@ impl Runtime {
         };
         let progress = channel.read(at);
         self.after_read(i, stream, token, progress);
+        self.hear(i, stream);
     }
 
     fn after_read(&mut self, i: usize, stream: Stream, token: u64, progress: Progress) {

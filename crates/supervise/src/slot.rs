@@ -2,23 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use mainstay_base::Clock;
-use mainstay_log::{Logger, Retention, Stream};
+use mainstay_log::{Capture, Logger, Retention, RollingFile, Stream};
 use mainstay_sys::{Child, ExitStatus};
 
 use crate::command::{Outcome, Status};
 use crate::error::{Error, Kind};
 use crate::held::Held;
+use crate::input::Input;
 use crate::journal::{ProcessRecord, SlotRecord};
 use crate::launch::RunAs;
+use crate::listeners::{Heard, ListenerSlot};
 use crate::machine::{Autorestart, Exit, Phase, Policy, State};
 use crate::names::Names;
 use crate::output::Channel;
-use crate::program::{Group, Output, ProcessSpec, ProgramSpec, Tap};
+use crate::program::{Group, Output, ProcessSpec, ProgramSpec, Stdin, Tap};
+use crate::socket::Resolved;
+use crate::tap::TapInspector;
 
 /// A process whose leader has ended while it was stopping, and whose group has not yet.
 #[derive(Debug)]
@@ -48,6 +52,16 @@ pub(crate) struct Slot {
     pub(crate) live_hash: u64,
     /// The inodes of its pipes, stdout and stderr, or 0.
     pub(crate) pipes: [u64; 2],
+    /// The inode of the pipe it reads from, or 0.
+    pub(crate) stdin_pipe: u64,
+    /// Our end of that pipe.
+    pub(crate) input: Option<Input>,
+    /// The socket it gets instead, ready to be opened.
+    pub(crate) socket: Option<Resolved>,
+    /// What the inspectors of its streams heard.
+    pub(crate) heard: [Option<Heard>; 2],
+    /// What it does as an event listener.
+    pub(crate) listener: Option<Box<ListenerSlot>>,
     /// stdout and stderr; `None`: discarded, or merged into stdout.
     pub(crate) channels: [Option<Channel>; 2],
     /// What the journal says.
@@ -74,22 +88,42 @@ impl Slot {
         logger: Option<&Logger>,
     ) -> Result<Self, Error> {
         let name = &process.process;
-        let open = |output: &Output, stream: Stream| match output {
-            Output::File { path, retain } => {
-                Channel::open(name, stream, path, *retain, clock, logger)
-                    .map(Some)
-                    .map_err(|source| {
-                        Error::new(
-                            Kind::Log {
-                                process: name.clone(),
-                                source,
-                            },
-                            "",
-                        )
-                    })
+        let mut heard = [None, None];
+        let mut open = |output: &Output, stream: Stream, tap: Tap| {
+            let is_listener = stream == Stream::Stdout && spec.listener.is_some();
+            if *output == Output::Merge
+                || (*output == Output::Discard && !tap.is_active() && !is_listener)
+            {
+                return Ok(None);
             }
-            Output::Merge | Output::Discard => Ok(None),
+            let mut capture = match output {
+                Output::File { path, retain } => {
+                    RollingFile::open(path, *retain, Arc::clone(clock))
+                        .map(|file| Capture::new(name, stream, file, logger.cloned()))
+                        .map_err(|source| {
+                            let process = name.clone();
+                            Error::new(Kind::Log { process, source }, "")
+                        })?
+                }
+                _ => return Ok(None),
+            };
+            if tap.is_active() || is_listener {
+                let ears = Heard::default();
+                heard[index(stream)] = Some(Arc::clone(&ears));
+                let inspector = TapInspector::new(tap, is_listener, move |event| {
+                    ears.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(event);
+                });
+                let _ = inspector;
+                let _ = &mut capture;
+            }
+            Ok(Some(Channel::new(capture)))
         };
+        let channels = [
+            open(&process.stdout, Stream::Stdout, process.stdout_tap)?,
+            open(&process.stderr, Stream::Stderr, process.stderr_tap)?,
+        ];
         Ok(Self {
             spec: Arc::clone(spec),
             process: process.clone(),
@@ -104,10 +138,17 @@ impl Slot {
             live: None,
             live_hash: 0,
             pipes: [0; 2],
-            channels: [
-                open(&process.stdout, Stream::Stdout)?,
-                open(&process.stderr, Stream::Stderr)?,
-            ],
+            stdin_pipe: 0,
+            input: None,
+            socket: match &spec.stdin {
+                Stdin::Socket(socket) => Some(Resolved::look_up(socket).map_err(|source| {
+                    Error::system(format!("look up the socket of {name}"), source)
+                })?),
+                Stdin::Null | Stdin::Pipe => None,
+            },
+            listener: spec.listener.as_ref().map(|_| Box::default()),
+            channels,
+            heard,
             noted: None,
             left_over: false,
             forgotten: false,
@@ -134,8 +175,15 @@ impl Slot {
         let mut spec = ProgramSpec::new(&record.program, Vec::new(), Path::new(""));
         spec.group = Group {
             priority: 999,
-            name: record.program.clone(),
+            name: if record.group.is_empty() {
+                record.program.clone()
+            } else {
+                record.group.clone()
+            },
         };
+        if record.stdin_pipe != 0 {
+            spec.stdin = Stdin::Pipe;
+        }
         spec.autostart = false;
         spec.policy = Policy {
             // It has started already, in another life.
@@ -266,6 +314,9 @@ impl Slot {
                 (Some(trouble), None) => trouble.to_string(),
                 _ => String::new(),
             },
+            group: self.spec.group.name.clone(),
+            stdin_pipe: self.stdin_pipe,
+            listener: self.listener_record(),
         }
     }
 

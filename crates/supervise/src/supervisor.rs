@@ -14,7 +14,9 @@ use mainstay_sys::{LockFile, Wake};
 
 use crate::command::{Command, Event, Refusal, Reply};
 use crate::error::{Error, Kind};
+use crate::handover::Inherited;
 use crate::journal::Journal;
+use crate::launch::Words;
 use crate::program::{Output, ProgramSpec};
 use crate::request::Message;
 use crate::runtime::Runtime;
@@ -48,6 +50,8 @@ pub struct Settings {
     /// Whether to speak and act as supervisord where mainstay would do better: the words of failed
     /// starts, no memory of what a person stopped beyond an orderly shutdown.
     pub as_supervisord: bool,
+    /// The name by which event listeners know this supervisor.
+    pub identifier: String,
     /// What an earlier supervisor of this same process left open, see [`Command::Handover`].
     pub inherited: Vec<std::os::fd::OwnedFd>,
 }
@@ -63,6 +67,7 @@ impl Settings {
             child_nofile: None,
             group_by_group: false,
             as_supervisord: false,
+            identifier: "supervisor".to_owned(),
             inherited: Vec::new(),
         }
     }
@@ -77,6 +82,8 @@ pub struct Supervisor {
     inbox: Sender<Message>,
     wake: Arc<Wake>,
     turns: Arc<AtomicU64>,
+    /// What new slots are made with.
+    slot_maker: (Arc<dyn Clock>, Option<Logger>),
     thread: Option<JoinHandle<()>>,
 }
 
@@ -101,16 +108,21 @@ impl Supervisor {
             logger,
             child_nofile,
             group_by_group,
-            as_supervisord: _,
-            inherited: _,
+            as_supervisord,
+            identifier,
+            mut inherited,
         } = settings;
         check(&programs)?;
-        let lock = LockFile::succeed(&state_dir.join("programs.lock"), BIRTH_TAKES_AT_MOST)
-            .map_err(|error| Error::new(Kind::Locked(error), ""))?;
+        let lock_path = state_dir.join("programs.lock");
+        let lock = match LockFile::inherit(&lock_path, &mut inherited) {
+            Some(lock) => lock,
+            None => LockFile::succeed(&lock_path, BIRTH_TAKES_AT_MOST)
+                .map_err(|error| Error::new(Kind::Locked(error), ""))?,
+        };
         let boot_id =
             mainstay_sys::boot_id().map_err(|e| Error::system("read the id of this boot", e))?;
         let path = state_dir.join("programs.journal");
-        let (journal, inherited) = Journal::open(&path, &boot_id)
+        let (journal, earlier) = Journal::open(&path, &boot_id)
             .map_err(|e| Error::system(format!("read the journal {}", path.display()), e))?;
         let mut slots = Vec::new();
         for spec in programs {
@@ -119,6 +131,7 @@ impl Supervisor {
                 slots.push(Slot::new(&spec, process, &clock, logger.as_ref())?);
             }
         }
+        let slot_maker = (Arc::clone(&clock), logger.clone());
         let wake = Arc::new(Wake::new().map_err(|e| Error::system("make an event descriptor", e))?);
         let turns = Arc::new(AtomicU64::new(0));
         let (sender, receiver) = channel();
@@ -138,10 +151,15 @@ impl Supervisor {
         .map_err(|e| Error::system("make an epoll set", e))?;
         runtime.child_nofile = child_nofile;
         runtime.group_by_group = group_by_group;
+        runtime.audience.identifier = identifier;
+        if as_supervisord {
+            runtime.words = Words::Supervisord;
+        }
+        runtime.inherited = Inherited::new(inherited);
         let thread = std::thread::Builder::new()
             .name("supervise".to_owned())
             .spawn(move || {
-                runtime.begin(inherited);
+                runtime.begin(earlier);
                 runtime.run();
             })
             .map_err(|e| Error::system("start the supervision thread", e))?;
@@ -149,8 +167,49 @@ impl Supervisor {
             inbox: sender,
             wake,
             turns,
+            slot_maker,
             thread: Some(thread),
         })
+    }
+
+    /// Takes a group in: opens its log files and looks its users up here, then starts on the
+    /// supervision thread what starts by itself. Answered with [`Reply::Ok`], or
+    /// [`Refusal::AlreadyThere`] if there is a group or a process of that name.
+    ///
+    /// # Errors
+    /// A log file cannot be opened, a socket's name not be looked up. Nothing was done then, and
+    /// `answer` is not called.
+    pub fn add_group(
+        &self,
+        programs: Vec<ProgramSpec>,
+        answer: impl FnOnce(Result<Reply, Refusal>) + Send + 'static,
+    ) -> Result<(), Error> {
+        check(&programs)?;
+        let (clock, logger) = &self.slot_maker;
+        let mut slots = Vec::new();
+        for spec in programs {
+            let spec = Arc::new(spec);
+            for process in &spec.processes {
+                slots.push(Slot::new(&spec, process, clock, logger.as_ref())?);
+            }
+        }
+        self.send(Message::AddGroup(slots, Box::new(answer)));
+        Ok(())
+    }
+
+    fn send(&self, message: Message) {
+        if let Err(refused) = self.inbox.send(message) {
+            match refused.0 {
+                Message::Request(_, answer) | Message::AddGroup(_, answer) => {
+                    answer(Err(Refusal::Gone));
+                }
+                Message::Abandon => {}
+            }
+            return;
+        }
+        // The eventfd cannot fail but by a fault of this program; the request then waits for the
+        // next turn.
+        let _ = self.wake.wake();
     }
 
     /// Asks for something. `answer` is called once, on the supervision thread (or right here with
@@ -160,16 +219,7 @@ impl Supervisor {
         command: Command,
         answer: impl FnOnce(Result<Reply, Refusal>) + Send + 'static,
     ) {
-        let message = Message::Request(command, Box::new(answer));
-        if let Err(refused) = self.inbox.send(message) {
-            if let Message::Request(_, answer) = refused.0 {
-                answer(Err(Refusal::Gone));
-            }
-            return;
-        }
-        // The eventfd cannot fail but by a fault of this program; the request then waits for the
-        // next turn.
-        let _ = self.wake.wake();
+        self.send(Message::Request(command, Box::new(answer)));
     }
 
     /// Asks and waits for the answer. For callers that may wait, like tests and tools.

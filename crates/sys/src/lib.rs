@@ -54,6 +54,7 @@ pub mod daemon;
 pub mod epoll;
 mod error;
 pub mod gauge;
+pub mod handover;
 pub mod limits;
 pub mod lock;
 pub mod peer;

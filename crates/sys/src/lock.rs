@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -106,19 +106,44 @@ impl LockFile {
     ///
     /// After a SIGKILL such a lock is held on by a process that the owner was starting, which has a
     /// copy of the owner's descriptors from its clone to its exec. So having the lock also says that
-    /// no start of the owner is half way.
+    /// no start of the owner is half way. A lock that this process itself had a moment ago is waited
+    /// for too: what another thread is starting may hold a copy.
     pub fn succeed(path: &Path, patience: Duration) -> Result<Self, LockError> {
         let until = Instant::now() + patience;
+        let own = std::process::id().cast_signed();
         loop {
             match Self::acquire(path) {
                 Err(LockError::Held { pid, .. })
-                    if !pid.is_some_and(crate::proc::runs) && Instant::now() < until =>
+                    if !pid.is_some_and(|pid| pid != own && crate::proc::runs(pid))
+                        && Instant::now() < until =>
                 {
                     std::thread::sleep(Duration::from_millis(2));
                 }
                 other => return other,
             }
         }
+    }
+
+    /// The lock of the program that executed itself anew and became this one: the descriptor among
+    /// `open` that is the file at `path`, taken out. `None`: there is no such one.
+    pub fn inherit(path: &Path, open: &mut Vec<OwnedFd>) -> Option<Self> {
+        let about = std::fs::symlink_metadata(path).ok()?;
+        let at = open.iter().position(|fd| {
+            rustix::fs::fstat(fd)
+                .is_ok_and(|one| (one.st_dev, one.st_ino) == (about.dev(), about.ino()))
+        })?;
+        let file = File::from(open.swap_remove(at));
+        // It is ours already; this only makes sure that it is a lock at all.
+        flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+        Some(Self {
+            file,
+            path: path.to_path_buf(),
+        })
+    }
+
+    /// Gives the locked descriptor away: as long as it is open the lock is held.
+    pub fn into_fd(self) -> OwnedFd {
+        self.file.into()
     }
 
     /// Where it is.

@@ -36,6 +36,19 @@ pub fn capture_pipe(size: usize) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((reader, both))
 }
 
+/// A pipe for the input of a program: (our writing end, nonblocking; the reading end for the
+/// program). Both are close-on-exec.
+///
+/// The reading end is open for writing too. Whoever holds it therefore always has a writer, itself:
+/// when the daemon dies the program does not come to the end of its input, and the next daemon goes
+/// on writing ([`reopen_writer`]).
+pub fn input_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    let both = reopen(&reader, OFlags::RDWR)?;
+    set_nonblocking(&writer, true)?;
+    Ok((writer, both))
+}
+
 /// Best effort: a pipe that could not grow works the same, only with less room.
 fn enlarge(pipe: &OwnedFd, mut size: usize) {
     const SMALLEST_GAIN: usize = 128 * 1024;
@@ -69,6 +82,16 @@ fn reopen(fd: impl AsFd, flags: OFlags) -> io::Result<OwnedFd> {
 /// is gone; `PermissionDenied` when it runs as another user and we lack `CAP_SYS_PTRACE`, which
 /// containers often drop.
 pub fn reopen_reader(pid: i32, fd: i32) -> io::Result<(OwnedFd, u64)> {
+    reopen_of(pid, fd, OFlags::RDONLY)
+}
+
+/// Opens for writing the pipe that a running process has as its descriptor `fd`, as
+/// [`reopen_reader`] does for reading.
+pub fn reopen_writer(pid: i32, fd: i32) -> io::Result<(OwnedFd, u64)> {
+    reopen_of(pid, fd, OFlags::WRONLY)
+}
+
+fn reopen_of(pid: i32, fd: i32, flags: OFlags) -> io::Result<(OwnedFd, u64)> {
     // First only a handle, which has no effect on whatever the process has put there: opening a
     // device or a terminal may do something.
     let path = format!("/proc/{pid}/fd/{fd}");
@@ -80,10 +103,7 @@ pub fn reopen_reader(pid: i32, fd: i32) -> io::Result<(OwnedFd, u64)> {
             format!("descriptor {fd} of process {pid} is no pipe"),
         ));
     }
-    Ok((
-        reopen(&handle, OFlags::RDONLY | OFlags::NONBLOCK)?,
-        about.st_ino,
-    ))
+    Ok((reopen(&handle, flags | OFlags::NONBLOCK)?, about.st_ino))
 }
 
 /// The number that names a pipe as long as it exists.

@@ -7,6 +7,8 @@ use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
+use crate::call::check;
+
 /// Who a program runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -47,6 +49,22 @@ pub struct User {
 /// The user we act as: 0 is root.
 pub fn effective_uid() -> u32 {
     rustix::process::geteuid().as_raw()
+}
+
+/// Becomes another user for good, with that user's groups. Only root can, and only before a thread is
+/// started (`EBUSY`): the ids belong to a thread, and the others would keep theirs.
+pub fn become_user(identity: &Identity) -> io::Result<()> {
+    if crate::proc::thread_count()? != 1 {
+        return Err(rustix::io::Errno::BUSY.into());
+    }
+    let groups = &identity.groups;
+    // SAFETY: the pointer and the length are of one slice of group ids that outlives the call.
+    check(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) })?;
+    // SAFETY: takes no pointer.
+    check(unsafe { libc::setgid(identity.gid) })?;
+    // SAFETY: takes no pointer.
+    check(unsafe { libc::setuid(identity.uid) })?;
+    Ok(())
 }
 
 /// Finds a user by name, or by number if no name matches (the order of chown(1)). `None` when there

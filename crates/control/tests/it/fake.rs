@@ -106,6 +106,7 @@ impl Daemon for Fake {
             schema: SCHEMA,
             version: "1.2.3".into(),
             pid: 77,
+            run: String::new(),
         }
     }
 
@@ -204,6 +205,10 @@ impl Daemon for Fake {
     }
 
     fn shutdown(&self, _: Caller) -> Answer<'_, DoneDocument> {
+        Box::pin(async { Ok(DoneDocument::new()) })
+    }
+
+    fn upgrade(&self, _: Caller) -> Answer<'_, DoneDocument> {
         Box::pin(async { Ok(DoneDocument::new()) })
     }
 

@@ -9,8 +9,10 @@ pub(crate) mod status;
 pub(crate) mod version;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::Parser;
 use mainstay_base::Diagnostics;
 use mainstay_control::Client;
 
@@ -23,6 +25,8 @@ use crate::output::Output;
 /// can't be referenced from a TOML file and are left out.
 pub(crate) fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
+        // For this process alone.
+        .filter(|(name, _)| name != crate::upgrade::VARIABLE)
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
 }
@@ -48,6 +52,15 @@ pub(crate) fn socket(cli: &Cli) -> Result<PathBuf, Failure> {
     }
     let path = config::locate(cli.config.as_deref())?;
     config::socket(&path).map_err(|diagnostics| config_failure(&diagnostics))
+}
+
+/// Reads what a daemon called like this would read, and says that it could take over.
+pub(crate) fn self_check(output: &Output, arguments: &[OsString]) -> Result<Exit, Failure> {
+    let cli = Cli::try_parse_from(arguments)
+        .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+    load(&cli, output)?;
+    output.print(&format!("{}\n", crate::upgrade::answer()));
+    Ok(Exit::Done)
 }
 
 /// A client for the daemon of this invocation.

@@ -90,6 +90,40 @@ pub(crate) fn shutdown(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// How long the new binary may take to answer.
+const UPGRADE: Duration = Duration::from_mins(1);
+
+/// Lets the binary on disk take over, and waits until it answers.
+pub(crate) fn upgrade(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
+    let client = command::client(cli)?;
+    let version = command::ask(async {
+        let before = client.version().await?;
+        client.upgrade().await?;
+        let deadline = std::time::Instant::now() + UPGRADE;
+        loop {
+            // A connection may be cut while the binaries change; the socket stays.
+            match client.version().await {
+                Ok(now) if now.run != before.run => return Ok(now),
+                _ if std::time::Instant::now() > deadline => {
+                    return Err(
+                        Failure::new(Exit::Unreachable, "the new binary does not answer")
+                            .help("look at the daemon's log: mainstay logs mainstay"),
+                    );
+                }
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    })?;
+    done(
+        output,
+        &DoneDocument::with(format!(
+            "mainstay {} has taken over (pid {})",
+            version.version, version.pid
+        )),
+    );
+    Ok(Exit::Done)
+}
+
 /// Lets the daemon open its log files anew.
 pub(crate) fn reopen_logs(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
     let client: Client = command::client(cli)?;

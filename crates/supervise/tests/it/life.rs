@@ -180,7 +180,7 @@ fn what_cannot_be_started_says_why_in_its_log_too() {
     ] {
         let failed = bench.start(name);
         assert!(
-            matches!(&failed[..], [Did::Failed(text)] if text.contains(words)),
+            matches!(&failed[..], [Did::SpawnFailed(text)] if text.contains(words)),
             "{failed:?}"
         );
         let told = bench.events().iter().any(|event| {

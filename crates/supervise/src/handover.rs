@@ -1,0 +1,241 @@
+//! From one supervisor to the next in the same process: what exec in place keeps open.
+//!
+//! The journal tells the next supervisor about the processes, as after a crash. Beyond a crash it
+//! gets the descriptors themselves: of pipes that no live process names any more, of input that was
+//! not written yet, of sockets that nobody may look into. A small text in memory says which is which.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use mainstay_log::Stream;
+use mainstay_sys::pipe;
+use rustix::fs::{FileType, MemfdFlags, fstat, memfd_create};
+
+use crate::command::{Inheritance, Refusal, Reply};
+use crate::input::Input;
+use crate::request::Answer;
+use crate::runtime::Runtime;
+use crate::slot::index;
+
+/// What the text begins with.
+const MAGIC: &str = "mainstay handover 1\n";
+
+/// What an earlier supervisor of this process left open.
+#[derive(Debug, Default)]
+pub(crate) struct Inherited {
+    /// Pipes and sockets by inode.
+    open: HashMap<u64, OwnedFd>,
+    notes: Notes,
+}
+
+/// What the text says.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Notes {
+    /// Reading ends: inode, stream, process.
+    outputs: Vec<(u64, Stream, String)>,
+    /// What was still to be written to the pipe with this inode.
+    inputs: HashMap<u64, Vec<u8>>,
+    /// Sockets of programs by inode.
+    sockets: HashMap<u64, String>,
+}
+
+impl Notes {
+    fn write(&self) -> String {
+        let mut text = MAGIC.to_owned();
+        for (inode, stream, process) in &self.outputs {
+            text.push_str(&format!("output {inode} {} {process}\n", stream.name()));
+        }
+        for (inode, bytes) in &self.inputs {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            text.push_str(&format!("input {inode} {hex}\n"));
+        }
+        for (inode, program) in &self.sockets {
+            text.push_str(&format!("socket {inode} {program}\n"));
+        }
+        text
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let mut notes = Self::default();
+        for line in text.strip_prefix(MAGIC)?.lines() {
+            let (kind, rest) = line.split_once(' ')?;
+            let (inode, rest) = rest.split_once(' ')?;
+            let inode = inode.parse().ok()?;
+            match kind {
+                "output" => {
+                    let (stream, process) = rest.split_once(' ')?;
+                    let stream = match stream {
+                        "stdout" => Stream::Stdout,
+                        "stderr" => Stream::Stderr,
+                        _ => return None,
+                    };
+                    notes.outputs.push((inode, stream, process.to_owned()));
+                }
+                "input" => {
+                    let bytes = rest.as_bytes().chunks(2).map(|pair| {
+                        let pair = std::str::from_utf8(pair).ok()?;
+                        u8::from_str_radix(pair, 16).ok()
+                    });
+                    notes.inputs.insert(inode, bytes.collect::<Option<_>>()?);
+                }
+                "socket" => {
+                    notes.sockets.insert(inode, rest.to_owned());
+                }
+                // Of a later version.
+                _ => {}
+            }
+        }
+        Some(notes)
+    }
+}
+
+impl Inherited {
+    /// Sorts what was left open. What nobody knows is closed.
+    pub(crate) fn new(open: Vec<OwnedFd>) -> Self {
+        let mut out = Self::default();
+        for fd in open {
+            let Ok(about) = fstat(&fd) else { continue };
+            match FileType::from_raw_mode(about.st_mode) {
+                FileType::Fifo | FileType::Socket => {
+                    out.open.insert(about.st_ino, fd);
+                }
+                _ => {
+                    let mut file = std::fs::File::from(fd);
+                    let mut text = String::new();
+                    if file.seek(SeekFrom::Start(0)).is_ok()
+                        && file.read_to_string(&mut text).is_ok()
+                        && let Some(notes) = Notes::read(&text)
+                    {
+                        out.notes = notes;
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    /// The reading end of this pipe.
+    pub(crate) fn reader(&mut self, inode: u64) -> Option<OwnedFd> {
+        self.notes.outputs.iter().find(|(one, ..)| *one == inode)?;
+        self.open.remove(&inode)
+    }
+
+    /// The writing end of this pipe, with what is still to be written.
+    pub(crate) fn input(&mut self, inode: u64) -> Option<Input> {
+        let rest = self.notes.inputs.remove(&inode)?;
+        let mut input = Input::new(self.open.remove(&inode)?);
+        let _ = input.send(&rest);
+        Some(input)
+    }
+}
+
+impl Runtime {
+    /// Ends the supervision and gives everything away that must stay open.
+    pub(crate) fn hand_over(&mut self, answer: Answer) {
+        // A leader that has ended is reaped: only this supervisor knows how it ended.
+        for i in 0..self.slots.len() {
+            if let Some(departing) = &self.slots[i].departing {
+                let exit = departing.exit;
+                self.ended(i, exit);
+            }
+        }
+        self.settle();
+        for waiting in self.waits.drain(..) {
+            (waiting.answer)(Err(Refusal::Gone));
+        }
+        self.rewrite_journal();
+        let mut open = Vec::new();
+        let mut notes = Notes::default();
+        for slot in &mut self.slots {
+            let process = slot.process.process.clone();
+            for stream in [Stream::Stdout, Stream::Stderr] {
+                let Some(channel) = slot.channels[index(stream)].as_mut() else {
+                    continue;
+                };
+                for pipe in channel.pipes.drain(..) {
+                    if let Ok(inode) = pipe::inode(&pipe.fd) {
+                        notes.outputs.push((inode, stream, process.clone()));
+                        open.push(pipe.fd);
+                    }
+                }
+            }
+            if let Some(mut input) = slot.input.take()
+                && let Ok(inode) = pipe::inode(&input)
+            {
+                notes.inputs.insert(inode, input.take_waiting().into());
+                open.push(input.into_fd());
+            }
+        }
+        for (program, fd) in self.sockets.drain() {
+            if let Ok(about) = fstat(&fd) {
+                notes.sockets.insert(about.st_ino, program);
+                open.push(fd);
+            }
+        }
+        if let Some(lock) = self.lock.take() {
+            open.push(lock.into_fd());
+        }
+        let text = notes.write();
+        let written = memfd_create("mainstay-handover", MemfdFlags::CLOEXEC)
+            .map(std::fs::File::from)
+            .map_err(std::io::Error::from)
+            .and_then(|mut file| file.write_all(text.as_bytes()).map(|()| file));
+        // Without the text the next supervisor does what it does after a crash.
+        open.extend(written.ok().map(OwnedFd::from));
+        self.done = true;
+        answer(Ok(Reply::Handover(Inheritance(Arc::new(open)))));
+    }
+
+    /// Goes on with what the supervisor before left open and no live process names: pipes that
+    /// children of ended processes hold. Called when every process was taken over.
+    pub(crate) fn begin_with_inherited(&mut self) {
+        let left: VecDeque<_> = std::mem::take(&mut self.inherited.notes.outputs).into();
+        for (inode, stream, process) in left {
+            let Some(fd) = self.inherited.open.remove(&inode) else {
+                continue;
+            };
+            let slot = self.slots.iter().position(|slot| slot.name() == process);
+            if let Some(i) = slot.filter(|i| self.slots[*i].channel(stream).is_some()) {
+                // What cannot be watched is lost to us and not to its holders, who have both ends.
+                let _ = self.attach_pipe(i, stream, fd);
+            }
+        }
+        self.inherited = Inherited::default();
+    }
+
+    /// Gives the programs the sockets back that the supervisor before had open for them.
+    pub(crate) fn inherit_sockets(&mut self) {
+        let sockets = std::mem::take(&mut self.inherited.notes.sockets);
+        for (inode, program) in sockets {
+            if let Some(fd) = self.inherited.open.remove(&inode) {
+                self.sockets.put(program, fd);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_read_as_they_were_written() {
+        let notes = Notes {
+            outputs: vec![
+                (3, Stream::Stdout, "web:web 1".into()),
+                (4, Stream::Stderr, "a".into()),
+            ],
+            inputs: HashMap::from([(5, b"\x00\xffx\n".to_vec()), (6, Vec::new())]),
+            sockets: HashMap::from([(7, "php".into())]),
+        };
+        assert_eq!(Notes::read(&notes.write()), Some(notes));
+        assert_eq!(Notes::read("something else"), None);
+        assert_eq!(Notes::read(&format!("{MAGIC}input 5 zz\n")), None);
+        assert_eq!(
+            Notes::read(&format!("{MAGIC}later 5 zz\n")),
+            Some(Notes::default())
+        );
+    }
+}
