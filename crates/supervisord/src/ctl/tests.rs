@@ -252,7 +252,7 @@ fn supervisord(call: &Call) -> Answer {
         ]),
         "reloadConfig" => Value::from([Value::from([
             names(&["new", "b"]),
-            names(&["changed"]),
+            names(&["g"]),
             names(&["old"]),
         ])]),
         "readProcessStdoutLog" | "readProcessStderrLog" | "readLog" => {
@@ -394,7 +394,7 @@ const CASES: &[(&str, &str, i32)] = &[
     ),
     (
         "reread",
-        "b: available\nchanged: changed\nnew: available\nold: disappeared\n",
+        "b: available\ng: changed\nnew: available\nold: disappeared\n",
         0,
     ),
     ("add", "", 0),
@@ -418,8 +418,8 @@ const CASES: &[(&str, &str, i32)] = &[
         "update",
         "old: stopped\n\
          old: has problems; not removing\n\
-         changed: stopped\n\
-         changed: updated process group\n\
+         g: stopped\n\
+         g: updated process group\n\
          new: added process group\n\
          b: added process group\n",
         1,
@@ -427,8 +427,8 @@ const CASES: &[(&str, &str, i32)] = &[
     ("update new", "new: added process group\n", 0),
     ("update cat", "", 0),
     (
-        "update x changed",
-        "ERROR: no such group: x\nchanged: stopped\nchanged: updated process group\n",
+        "update x g",
+        "ERROR: no such group: x\ng: stopped\ng: updated process group\n",
         1,
     ),
     (

@@ -65,8 +65,8 @@ fn wrong_command_lines_are_told_in_the_words_of_getopt() {
 fn around() -> Surroundings {
     Surroundings {
         program: "/usr/bin/supervisorctl".into(),
-        directory: "/work".into(),
-        home: Some("/home/u".into()),
+        directory: "/srv/dir".into(),
+        home: Some("/srv/u".into()),
         variables: vec![("A".into(), "env".into())],
     }
 }
@@ -85,11 +85,11 @@ fn the_config_is_read() {
     assert_eq!(settings.serverurl, "unix:///etc/s.sock");
     assert_eq!(settings.username.as_deref(), Some("uenv"));
     assert_eq!(settings.prompt, "me");
-    assert_eq!(settings.history_file.as_deref(), Some("/home/u/h"));
+    assert_eq!(settings.history_file.as_deref(), Some("/srv/u/h"));
     assert!(settings.notes[0].contains("'x' is not loaded"));
     assert!(!format!("{settings:?}").contains("\"p\""));
     let settings = read("[supervisorctl]\nserverurl=unix://s.sock\n").unwrap();
-    assert_eq!(settings.serverurl, "unix:///work/s.sock");
+    assert_eq!(settings.serverurl, "unix:///srv/dir/s.sock");
     let settings = read("[supervisorctl]\n").unwrap();
     assert_eq!(settings.serverurl, "http://localhost:9001");
     assert_eq!(settings.prompt, "supervisor");
