@@ -1,0 +1,3 @@
+//! Against Debian's supervisord, where it is installed.
+
+mod ctl;
