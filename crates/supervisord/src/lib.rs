@@ -10,4 +10,6 @@
 
 pub mod conf;
 pub mod ctl;
+pub mod namespec;
+pub mod rpc;
 pub mod xmlrpc;

@@ -1,3 +1,5 @@
 //! Against Debian's supervisord, where it is installed.
 
 mod ctl;
+mod fake;
+mod rpc;
