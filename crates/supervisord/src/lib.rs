@@ -11,5 +11,7 @@
 pub mod conf;
 pub mod ctl;
 pub mod namespec;
+pub mod pages;
 pub mod rpc;
+pub mod server;
 pub mod xmlrpc;

@@ -12,16 +12,18 @@
 
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mainstay_base::Clock;
 use mainstay_supervise::{Command, Refusal, Reply, Status, Supervisor};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::conf::values::Level;
 use crate::namespec;
+use crate::pages::Row;
 use crate::xmlrpc::{Fault, Value, ValueWriter, write_fault, write_response_with};
 
 mod act;
@@ -45,7 +47,29 @@ pub const API_VERSION: &str = "3.0";
 pub const COMPATIBLE_VERSION: &str = "4.2.5";
 
 /// The most bytes, about, that one answer brings.
-pub const ROOM: usize = 64 << 20;
+pub const ROOM: usize = 32 << 20;
+
+/// What is longer than this is a large part of a log.
+const LARGE: u64 = 1 << 20;
+
+/// So many large parts of logs are on their way at the same time; others wait.
+const LARGE_AT_ONCE: usize = 2;
+
+/// What one request may still bring. It is kept until the answer is sent.
+#[derive(Debug)]
+pub struct Allowance {
+    room: usize,
+    large: Option<OwnedSemaphorePermit>,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self {
+            room: ROOM,
+            large: None,
+        }
+    }
+}
 
 /// Who supervises the processes.
 pub trait Supervision: Send + Sync + 'static {
@@ -174,6 +198,7 @@ pub struct Rpc<S, H> {
     host: H,
     clock: Arc<dyn Clock>,
     zone: TimeZone,
+    large: Arc<Semaphore>,
 }
 
 /// What a call gave.
@@ -242,6 +267,7 @@ impl<S: Supervision, H: Host> Rpc<S, H> {
             host,
             clock,
             zone,
+            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
         }
     }
 
@@ -264,30 +290,38 @@ impl<S: Supervision, H: Host> Rpc<S, H> {
     ///
     /// # Errors
     /// The fault that the client is answered with.
-    pub async fn call(&self, method: &str, params: &[Value]) -> Result<Answer, Fault> {
+    pub async fn call(
+        &self,
+        method: &str,
+        params: &[Value],
+        allowance: &mut Allowance,
+    ) -> Result<Answer, Fault> {
         let entry = methods::find(method).ok_or_else(|| Code::UnknownMethod.plain())?;
         if entry.method != Method::Multicall {
-            return self.call_one(entry, params, ROOM).await;
+            return self.call_one(entry, params, allowance).await;
         }
         match params {
-            [Value::Array(calls)] => self.multicall(calls).await,
+            [Value::Array(calls)] => self.multicall(calls, allowance).await,
             _ => Err(Code::IncorrectParameters.plain()),
         }
     }
 
-    async fn multicall(&self, calls: &[Value]) -> Result<Answer, Fault> {
+    async fn multicall(&self, calls: &[Value], allowance: &mut Allowance) -> Result<Answer, Fault> {
         let mut answers = Vec::new();
-        let mut room = ROOM;
         for call in calls {
-            let answer = self.call_of_several(call, room).await;
+            let answer = self.call_of_several(call, allowance).await;
             let used = answer.as_ref().map_or(256, Answer::weight);
-            room = room.saturating_sub(used.max(64));
+            allowance.room = allowance.room.saturating_sub(used.max(64));
             answers.push(answer);
         }
         Ok(Answer::Several(answers))
     }
 
-    async fn call_of_several(&self, call: &Value, room: usize) -> Result<Answer, Fault> {
+    async fn call_of_several(
+        &self,
+        call: &Value,
+        allowance: &mut Allowance,
+    ) -> Result<Answer, Fault> {
         let Value::Struct(_) = call else {
             return Err(Code::IncorrectParameters.of("Not a call"));
         };
@@ -304,12 +338,12 @@ impl<S: Supervision, H: Host> Rpc<S, H> {
             Some(_) => return Err(Code::IncorrectParameters.plain()),
         };
         let entry = methods::find(method).ok_or_else(|| Code::UnknownMethod.plain())?;
-        if room == 0 {
+        if allowance.room == 0 {
             return Err(
                 Code::Failed.of("the answer to this multicall is too long, make fewer calls")
             );
         }
-        self.call_one(entry, params, room).await
+        self.call_one(entry, params, allowance).await
     }
 
     /// Calls any method but `system.multicall`.
@@ -317,7 +351,7 @@ impl<S: Supervision, H: Host> Rpc<S, H> {
         &self,
         entry: &methods::Entry,
         params: &[Value],
-        room: usize,
+        allowance: &mut Allowance,
     ) -> Result<Answer, Fault> {
         if !entry.takes(params.len()) {
             return Err(Code::IncorrectParameters.plain());
@@ -352,7 +386,7 @@ impl<S: Supervision, H: Host> Rpc<S, H> {
             }
             Method::ReadLog => {
                 let log = self.host.main_log();
-                self.read_log(log, given(0), given(1), room).await
+                self.read_log(log, given(0), given(1), allowance).await
             }
             Method::ClearLog => self.clear_log(),
             Method::Shutdown => {
@@ -422,21 +456,33 @@ impl<S: Supervision, H: Host> Rpc<S, H> {
             }
             Method::ReadProcessStdoutLog => {
                 let status = self.process(text(given(0))?).await?;
-                self.read_log(status.stdout_log, given(1), given(2), room)
+                self.read_log(status.stdout_log, given(1), given(2), allowance)
                     .await
             }
             Method::ReadProcessStderrLog => {
                 let status = self.process(text(given(0))?).await?;
-                self.read_log(info::stderr_log(&status).cloned(), given(1), given(2), room)
-                    .await
+                self.read_log(
+                    info::stderr_log(&status).cloned(),
+                    given(1),
+                    given(2),
+                    allowance,
+                )
+                .await
             }
             Method::TailProcessStdoutLog => {
                 let status = self.process(text(given(0))?).await?;
-                tail_log(status.stdout_log, given(1), given(2), room).await
+                self.tail_log(status.stdout_log, given(1), given(2), allowance)
+                    .await
             }
             Method::TailProcessStderrLog => {
                 let status = self.process(text(given(0))?).await?;
-                tail_log(info::stderr_log(&status).cloned(), given(1), given(2), room).await
+                self.tail_log(
+                    info::stderr_log(&status).cloned(),
+                    given(1),
+                    given(2),
+                    allowance,
+                )
+                .await
             }
             Method::ClearProcessLogs => self.clear(text(given(0))?).await,
             Method::ClearAllProcessLogs => {
@@ -578,12 +624,19 @@ impl<S: Supervision, H: Host> Rpc<S, H> {
         path: Option<PathBuf>,
         offset: &Value,
         length: &Value,
-        room: usize,
+        allowance: &mut Allowance,
     ) -> Result<Answer, Fault> {
         let (offset, length) = (number(offset)?, number(length)?);
         let Some(path) = path else {
             return Err(Code::NoFile.plain());
         };
+        let wanted = match (offset, length) {
+            (..0, _) => offset.unsigned_abs(),
+            (_, 0) => u64::MAX,
+            _ => length.unsigned_abs(),
+        };
+        self.queue_for(&path, wanted, allowance).await?;
+        let room = allowance.room;
         let shown = path.display().to_string();
         let read = blocking(move || logs::read(&path, offset, length, room)).await?;
         read.map(Answer::Log).map_err(|why| match why {
@@ -593,17 +646,85 @@ impl<S: Supervision, H: Host> Rpc<S, H> {
         })
     }
 
+    async fn tail_log(
+        &self,
+        path: Option<PathBuf>,
+        offset: &Value,
+        length: &Value,
+        allowance: &mut Allowance,
+    ) -> Result<Answer, Fault> {
+        let (offset, length) = (number(offset)?, number(length)?);
+        let Some(path) = path else {
+            return Ok(Answer::Tail(logs::Tail::default()));
+        };
+        let wanted = u64::try_from(length).unwrap_or(0);
+        self.queue_for(&path, wanted, allowance).await?;
+        let room = allowance.room;
+        blocking(move || logs::tail(&path, offset, length, room))
+            .await
+            .map(Answer::Tail)
+    }
+
+    /// Waits until a large part of a log may be read, if this is one. A request that reads several
+    /// waits once, so that no two of them wait for each other.
+    async fn queue_for(
+        &self,
+        path: &Path,
+        wanted: u64,
+        allowance: &mut Allowance,
+    ) -> Result<(), Fault> {
+        if wanted <= LARGE || allowance.large.is_some() {
+            return Ok(());
+        }
+        let path = path.to_owned();
+        let size = blocking(move || std::fs::metadata(path).map_or(0, |it| it.len())).await?;
+        if size > LARGE {
+            let turn = Arc::clone(&self.large).acquire_owned().await;
+            allowance.large = turn.ok();
+        }
+        Ok(())
+    }
+
     /// The last bytes of a process's output, as the page of its tail shows them.
     pub(crate) async fn last_output(&self, name: &str, bytes: i64) -> Result<Vec<u8>, Fault> {
         let status = self.process(name).await?;
         let (offset, length) = (Value::Int(-bytes), Value::Int(0));
         match self
-            .read_log(status.stdout_log, &offset, &length, ROOM)
+            .read_log(
+                status.stdout_log,
+                &offset,
+                &length,
+                &mut Allowance::default(),
+            )
             .await?
         {
             Answer::Log(data) => Ok(data),
             _ => Ok(Vec::new()),
         }
+    }
+
+    /// Where the log of a process is that a client follows.
+    pub(crate) async fn log_of(&self, name: &str, stderr: bool) -> Result<Option<PathBuf>, Fault> {
+        let status = self.process(name).await?;
+        Ok(if stderr {
+            info::stderr_log(&status).cloned()
+        } else {
+            status.stdout_log
+        })
+    }
+
+    /// All processes, for the status page.
+    pub(crate) async fn rows(&self) -> Result<Vec<Row>, Fault> {
+        let all = self.all_sorted().await?;
+        let row = |status: &Status| Row {
+            name: namespec::join(
+                &status.group,
+                &namespec::member(&status.group, &status.process),
+            ),
+            phase: status.phase,
+            description: info::description(status, self.now(), &self.zone),
+        };
+        Ok(all.iter().map(row).collect())
     }
 
     fn clear_log(&self) -> Result<Answer, Fault> {
@@ -616,21 +737,6 @@ impl<S: Supervision, H: Host> Rpc<S, H> {
             Err(_) => Err(Code::Failed.plain()),
         }
     }
-}
-
-async fn tail_log(
-    path: Option<PathBuf>,
-    offset: &Value,
-    length: &Value,
-    room: usize,
-) -> Result<Answer, Fault> {
-    let (offset, length) = (number(offset)?, number(length)?);
-    let Some(path) = path else {
-        return Ok(Answer::Tail(logs::Tail::default()));
-    };
-    blocking(move || logs::tail(&path, offset, length, room))
-        .await
-        .map(Answer::Tail)
 }
 
 /// Does what may take long where it holds nobody up.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mainstay_supervise::{Command, Did, Exit, Phase, Refusal, Status};
 use mainstay_supervisord::rpc::methods::METHODS;
-use mainstay_supervisord::rpc::{DaemonState, Rpc};
+use mainstay_supervisord::rpc::{Allowance, DaemonState, Rpc};
 use mainstay_supervisord::xmlrpc::{Fault, Value, parse_response};
 
 use crate::fake::{Fake, running, status};
@@ -16,7 +16,8 @@ fn call(rpc: &Rpc<Fake, Fake>, method: &str, params: &[Value]) -> Result<Value, 
         .build()
         .unwrap();
     let answer = runtime.block_on(async {
-        let call = rpc.call(method, params);
+        let mut allowance = Allowance::default();
+        let call = rpc.call(method, params, &mut allowance);
         tokio::time::timeout(Duration::from_mins(1), call)
             .await
             .expect("a call is answered")
@@ -1020,7 +1021,7 @@ fn one_answer_cannot_fill_the_memory() {
     let log = dir.path().join("log");
     // Sparse: it takes no room on the disk.
     let file = std::fs::File::create(&log).unwrap();
-    file.set_len(40 << 20).unwrap();
+    file.set_len(20 << 20).unwrap();
     let rpc = Fake::new(vec![])
         .with(|world| world.main_log = Some(log))
         .rpc();
@@ -1034,7 +1035,11 @@ fn one_answer_cannot_fill_the_memory() {
         .build()
         .unwrap();
     let answer = runtime
-        .block_on(rpc.call("system.multicall", &[calls.into()]))
+        .block_on(rpc.call(
+            "system.multicall",
+            &[calls.into()],
+            &mut Allowance::default(),
+        ))
         .unwrap();
     assert!(answer.weight() <= mainstay_supervisord::rpc::ROOM + 4096);
     let mainstay_supervisord::rpc::Answer::Several(all) = answer else {
