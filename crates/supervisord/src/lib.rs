@@ -14,4 +14,5 @@ pub mod namespec;
 pub mod pages;
 pub mod rpc;
 pub mod server;
+pub mod words;
 pub mod xmlrpc;

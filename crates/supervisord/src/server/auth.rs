@@ -135,7 +135,7 @@ mod tests {
             (HeaderMap::new(), Proof::Missing),
             (header("Digest x"), Proof::Missing),
             (header("Basic"), Proof::Malformed),
-            (header("Basic %%%"), Proof::Malformed),
+            (header("Basic abcde"), Proof::Malformed),
             (basic("user"), Proof::Wrong),
             (basic("user:"), Proof::Wrong),
             (basic("user:pa"), Proof::Wrong),

@@ -2,4 +2,5 @@
 
 mod ctl;
 mod fake;
+mod http;
 mod rpc;
