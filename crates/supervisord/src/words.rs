@@ -120,16 +120,12 @@ fn changed(change: &Change, known: Option<Known<'_>>) -> Option<Line> {
                 policy.start_secs.as_secs()
             ),
         ),
-        // That it could not be spawned has been said.
-        (_, Phase::Backoff, Why::TooQuick) => (
-            Level::Warn,
-            format!("exited: {name} ({}; not expected)", ended(change.exit)),
-        ),
         (_, Phase::Exited, Why::Done) => (
             Level::Info,
             format!("exited: {name} ({}; expected)", ended(change.exit)),
         ),
-        (_, Phase::Exited, _) => (
+        // That one could not be spawned has been said.
+        (_, Phase::Backoff, Why::TooQuick) | (_, Phase::Exited, _) => (
             Level::Warn,
             format!("exited: {name} ({}; not expected)", ended(change.exit)),
         ),

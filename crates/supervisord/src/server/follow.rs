@@ -42,7 +42,7 @@ impl Follower {
         Ok(Self {
             path: path.to_owned(),
             file,
-            at: if size >= BACK { size - BACK } else { 0 },
+            at: size.saturating_sub(BACK),
         })
     }
 

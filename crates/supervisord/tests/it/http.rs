@@ -96,9 +96,12 @@ impl Running {
             text.push_str("Host: localhost\r\n");
         }
         for (name, value) in headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            text.push_str(name);
+            text.push_str(": ");
+            text.push_str(value);
+            text.push_str("\r\n");
         }
-        text.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+        let text = format!("{text}Content-Length: {}\r\n\r\n{body}", body.len());
         Answer::read(&self.raw(text.as_bytes()))
     }
 
