@@ -790,7 +790,7 @@ fn a_server_that_talks_nonsense_is_told() {
         ),
         (
             "HTTP/1.1 500 Oops\r\n\r\n",
-            "error: <class 'xmlrpc.client.ProtocolError'>, the server answered 500 Oops\n",
+            "error: <class 'xmlrpc.client.ProtocolError'>, <ProtocolError for 127.0.0.1/RPC2: 500 Oops>\n",
         ),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n<x/>",
