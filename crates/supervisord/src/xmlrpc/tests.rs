@@ -639,10 +639,11 @@ fn dressed() -> impl Strategy<Value = String> {
             noise(),
         );
         let array = array.prop_map(|(items, before, after)| {
-            let items: String = items
-                .iter()
-                .map(|(noise, item)| format!("{noise}{item}"))
+            let items: Vec<String> = items
+                .into_iter()
+                .map(|(noise, item)| noise.to_owned() + &item)
                 .collect();
+            let items = items.concat();
             format!("<value>{before}<array>{after}<data>{items}{before}</data></array></value>")
         });
         let structure = (
