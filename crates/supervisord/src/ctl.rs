@@ -117,6 +117,22 @@ impl Ctl {
         &self.settings
     }
 
+    /// Obeys lines until there are no more or one of them quits. As in the original the first is
+    /// `status`, and the exit status of all this is 0.
+    ///
+    /// `read` shows the prompt, also where it is no terminal, and reads a line. Where it completes
+    /// words it does so with a `Ctl` of its own, made anew from these settings for each line.
+    pub fn shell(
+        &mut self,
+        mut read: impl FnMut(&Self, &str) -> Option<String>,
+        out: &mut (dyn Write + Send),
+    ) {
+        let mut line = Some("status".to_owned());
+        while self.line(line.as_deref().unwrap_or("EOF"), out) == Flow::Continue {
+            line = read(self, &self.prompt());
+        }
+    }
+
     /// What the shell shows before each line.
     pub fn prompt(&self) -> String {
         format!("{}> ", self.settings.prompt)

@@ -35,9 +35,11 @@ impl fmt::Display for Failure {
                 fault.code,
                 quote(&fault.text)
             ),
+            // The original never says which server it was.
             Self::Http { status, reason } => write!(
                 f,
-                "<class 'xmlrpc.client.ProtocolError'>, the server answered {status} {reason}"
+                "<class 'xmlrpc.client.ProtocolError'>, \
+                 <ProtocolError for 127.0.0.1/RPC2: {status} {reason}>"
             ),
             Self::Connect(why) | Self::Io(why) => match (why.kind(), why.raw_os_error()) {
                 (io::ErrorKind::ConnectionRefused, Some(number)) => write!(

@@ -664,6 +664,25 @@ fn only_quitting_quits() {
 }
 
 #[test]
+fn a_shell_begins_with_status_and_ends_with_the_lines() {
+    let server = Fake::new(supervisord);
+    let shell = |lines: &[&str]| {
+        let (mut lines, mut prompts, mut out) = (lines.iter(), Vec::new(), Vec::new());
+        let read = |_: &Ctl, prompt: &str| {
+            prompts.push(prompt.to_owned());
+            lines.next().map(|&line| line.to_owned())
+        };
+        ctl(&server.url, &[]).shell(read, &mut out);
+        let out = String::from_utf8(out).unwrap();
+        let tail = out.lines().skip(3).collect::<Vec<_>>().join("|");
+        (tail, prompts.len())
+    };
+    assert_eq!(shell(&[]), (String::new(), 1));
+    assert_eq!(shell(&["pid", "", "quit", "pid"]), ("4711|".to_owned(), 3));
+    assert_eq!(shell(&["pid", "nope"]).0, "4711|*** Unknown syntax: nope|");
+}
+
+#[test]
 fn names_are_completed() {
     let server = Fake::new(supervisord);
     let mut ctl = ctl(&server.url, &[]);
@@ -771,7 +790,7 @@ fn a_server_that_talks_nonsense_is_told() {
         ),
         (
             "HTTP/1.1 500 Oops\r\n\r\n",
-            "error: <class 'xmlrpc.client.ProtocolError'>, the server answered 500 Oops\n",
+            "error: <class 'xmlrpc.client.ProtocolError'>, <ProtocolError for 127.0.0.1/RPC2: 500 Oops>\n",
         ),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n<x/>",

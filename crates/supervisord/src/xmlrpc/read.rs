@@ -246,7 +246,7 @@ impl<'a> Reader<'a> {
         while let Some(token) = self.tokens.next()? {
             match token {
                 Token::Start(_) if typed.is_some() => self.skip()?,
-                Token::Start(tag) => typed = Some(self.typed(local(tag))?),
+                Token::Start(tag) => typed = Some(self.element(local(tag))?),
                 Token::End => break,
                 Token::Text(more) => append(&mut text, more),
             }

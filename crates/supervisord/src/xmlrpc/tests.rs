@@ -331,6 +331,8 @@ fn limits_are_kept() {
     assert!(call(with_value(&structs).as_bytes()).starts_with("a.b("));
     let elements = format!("{}{}", "<a>".repeat(300_000), "</a>".repeat(100));
     assert_eq!(call(elements.as_bytes()), "TooDeep");
+    let values = format!("{}{}", "<value>".repeat(10_000), "</value>".repeat(10_000));
+    assert_eq!(call(with_value(&values).as_bytes()), "TooDeep");
     let many = |count: usize| {
         let text = format!(
             "<a><params>{}</params><methodName>m</methodName></a>",
@@ -521,7 +523,7 @@ fn ask_python(python: &str, reader: &str, texts: &[Vec<u8>]) -> Option<Vec<Strin
     Some(said)
 }
 
-fn samples(strategy: impl Strategy<Value = Value>, count: usize) -> Vec<Value> {
+fn samples<T: std::fmt::Debug>(strategy: impl Strategy<Value = T>, count: usize) -> Vec<T> {
     let mut runner = TestRunner::deterministic();
     (0..count)
         .map(|_| strategy.new_tree(&mut runner).unwrap().current())
@@ -576,4 +578,131 @@ fn the_original_reads_calls_as_we_do() {
     for ((text, expected), said) in VALUES.iter().zip(said) {
         assert_eq!(said, format!("[{expected}]"), "{text}");
     }
+}
+
+/// Values with all that may stand between and inside of their elements, and some that are wrong.
+fn dressed() -> impl Strategy<Value = String> {
+    let noise = || {
+        let pieces = vec![
+            "",
+            "",
+            "\n",
+            " ",
+            "<!--c-->",
+            "<?p?>",
+            "text",
+            "&amp;",
+            "<![CDATA[<]]>",
+        ];
+        prop::sample::select(pieces)
+    };
+    let inside = prop::collection::vec(
+        prop::sample::select(vec![
+            "1",
+            " 0 ",
+            "-2",
+            "1.5",
+            "a",
+            "\n",
+            "\r\n",
+            "&lt;",
+            "&#65;",
+            "<!--c-->",
+            "<?p?>",
+            "]]",
+            "ü",
+            "<![CDATA[<]]>",
+            "<x>y</x>",
+            "&",
+            "",
+        ]),
+        0..4,
+    );
+    let tags = vec![
+        "string", "string", "int", "i4", "boolean", "double", "unknown",
+    ];
+    let typed = (prop::sample::select(tags), inside.clone(), noise(), noise()).prop_map(
+        |(tag, inside, before, after)| {
+            // What is not known and empty is nothing there, and an empty text here.
+            let first = if tag == "unknown" { "u" } else { "" };
+            format!(
+                "<value>{before}<{tag}>{first}{}</{tag}>{after}</value>",
+                inside.concat()
+            )
+        },
+    );
+    let plain = inside.prop_map(|inside| format!("<value>{}</value>", inside.concat()));
+    prop_oneof![plain, typed].prop_recursive(4, 16, 4, move |inner| {
+        let array = (
+            prop::collection::vec((noise(), inner.clone()), 0..4),
+            noise(),
+            noise(),
+        );
+        let array = array.prop_map(|(items, before, after)| {
+            let items: Vec<String> = items
+                .into_iter()
+                .map(|(noise, item)| noise.to_owned() + &item)
+                .collect();
+            let items = items.concat();
+            format!("<value>{before}<array>{after}<data>{items}{before}</data></array></value>")
+        });
+        let structure = (
+            prop::collection::vec((noise(), "[a-d]", inner.clone()), 0..4),
+            noise(),
+        );
+        let structure = structure.prop_map(|(members, after)| {
+            let member = |(noise, name, item): &(&str, String, String)| {
+                format!("{noise}<member>{noise}<name>{name}</name>{noise}{item}</member>")
+            };
+            let members: String = members.iter().map(member).collect();
+            format!("<value><struct>{members}{after}</struct></value>")
+        });
+        let twice = inner.prop_map(|inner| format!("<value>{inner}</value>"));
+        prop_oneof![4 => array, 4 => structure, 1 => twice]
+    })
+}
+
+/// Members by name, the last of one name only, as in a Python dictionary.
+fn without_repetition(value: Value) -> Value {
+    match value {
+        Value::Array(items) => Value::Array(items.into_iter().map(without_repetition).collect()),
+        Value::Struct(members) => {
+            let members = members
+                .into_iter()
+                .map(|(name, value)| (name, without_repetition(value)));
+            let last: std::collections::BTreeMap<_, _> = members.collect();
+            Value::Struct(last.into_iter().collect())
+        }
+        other => other,
+    }
+}
+
+#[test]
+fn what_the_original_reads_is_not_misread() {
+    let texts = samples(dressed(), 3000);
+    let texts: Vec<Vec<u8>> = texts
+        .iter()
+        .map(|text| with_value(text).into_bytes())
+        .collect();
+    let Some(said) = ask_python("/usr/bin/python3", "original", &texts) else {
+        println!("SKIPPED: supervisor is not installed for /usr/bin/python3");
+        return;
+    };
+    let mut read = 0;
+    for (text, said) in texts.iter().zip(said) {
+        if !said.starts_with('[') {
+            continue;
+        }
+        let text = str::from_utf8(text).unwrap();
+        let call = match parse_call(text.as_bytes()) {
+            Ok(call) => call,
+            // What is neither true nor false is false there.
+            Err(why) if why.kind == ParseErrorKind::BadValue("boolean") => continue,
+            Err(why) => panic!("{why}: {text}"),
+        };
+        let params: Vec<Value> = call.params.into_iter().map(without_repetition).collect();
+        assert_eq!(show(&Value::Array(params)), said, "{text}");
+        read += 1;
+    }
+    assert!(read > 1000, "{read}");
 }

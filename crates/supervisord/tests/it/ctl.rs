@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mainstay_base::secret::Secret;
@@ -181,12 +181,16 @@ impl Supervisord {
         self.dir.path()
     }
 
-    fn ours(&self, line: &str) -> (String, i32) {
+    fn ctl(&self) -> Ctl {
         let settings = Settings {
             serverurl: format!("unix://{}/s.sock", self.path().display()),
             ..Settings::default()
         };
-        let mut ctl = Ctl::new(settings, Box::new(Nobody), Arc::default());
+        Ctl::new(settings, Box::new(Nobody), Arc::default())
+    }
+
+    fn ours(&self, line: &str) -> (String, i32) {
+        let mut ctl = self.ctl();
         let mut out = Vec::new();
         ctl.line(line, &mut out);
         (String::from_utf8(out).unwrap(), ctl.status())
@@ -205,9 +209,9 @@ impl Supervisord {
         (said, run.status.code().unwrap())
     }
 
-    /// What `status` says without what differs between two daemons.
+    /// Waits until all is running that is to be started, and has said what it says.
     fn wait_until_started(&self) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             let (said, _) = self.ours("status cat many:* say nolog");
             let log = std::fs::read_dir(self.path())
@@ -229,7 +233,7 @@ impl Supervisord {
     }
 
     fn wait_until_gone(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while self.child.try_wait().unwrap().is_none() {
             assert!(Instant::now() < deadline, "supervisord does not end");
             std::thread::sleep(Duration::from_millis(50));
@@ -284,19 +288,71 @@ fn same(text: &str, dir: &Path) -> String {
 }
 
 fn compare(ours: &Supervisord, original: &Supervisord, line: &str) {
-    let (expected, expected_status) = original.original(line);
-    let (said, status) = ours.ours(line);
+    let ((expected, expected_status), (said, status)) = std::thread::scope(|scope| {
+        let original = scope.spawn(|| original.original(line));
+        let ours = ours.ours(line);
+        (original.join().unwrap(), ours)
+    });
     let (mut expected, mut said) = (same(&expected, original.path()), same(&said, ours.path()));
     if expected.starts_with("Error: ") || expected.contains("\nfg <") {
         // The help that follows is in our words.
         let first = |text: &str| text.lines().next().unwrap_or("").to_owned();
         (expected, said) = (first(&expected), first(&said));
     }
+    if line.ends_with(" all") || line.contains(":*") {
+        // Groups are answered in the order in which their processes are done.
+        let sorted = |text: &str| {
+            let mut lines: Vec<&str> = text.lines().collect();
+            lines.sort_unstable();
+            lines.join("\n")
+        };
+        (expected, said) = (sorted(&expected), sorted(&said));
+    }
     if expected.starts_with("error: ") {
         // Ours names the server too.
         said.truncate(expected.len());
     }
     assert_eq!((said, status), (expected, expected_status), "{line}");
+}
+
+/// What the original makes of lines from a pipe: prompts are shown, lines are not.
+fn compare_shells(ours: &Supervisord, original: &Supervisord) {
+    use std::io::Write as _;
+    let lines = ["pid nope", "", "foo", "version", "help nope"];
+    let mut child = Command::new(SUPERVISORCTL)
+        .args(["-c", "s.conf"])
+        .current_dir(original.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(lines.join("\n").as_bytes()).unwrap();
+    drop(stdin);
+    let run = child.wait_with_output().unwrap();
+    let expected = String::from_utf8(run.stdout).unwrap();
+    let out = Mutex::new(Vec::new());
+    let mut rest = lines.into_iter();
+    let read = |_: &Ctl, prompt: &str| {
+        out.lock().unwrap().extend_from_slice(prompt.as_bytes());
+        rest.next().map(str::to_owned)
+    };
+    ours.ctl().shell(read, &mut Shared(&out));
+    let said = String::from_utf8(out.into_inner().unwrap()).unwrap();
+    assert_eq!(same(&said, ours.path()), same(&expected, original.path()));
+}
+
+/// One output for prompts and answers.
+struct Shared<'a>(&'a Mutex<Vec<u8>>);
+
+impl std::io::Write for Shared<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 #[test]
@@ -308,6 +364,7 @@ fn lines_say_what_they_say_in_the_original() {
     let (mut ours, mut original) = (Supervisord::start(), Supervisord::start());
     ours.wait_until_started();
     original.wait_until_started();
+    compare_shells(&ours, &original);
     for line in LINES {
         compare(&ours, &original, line);
     }
