@@ -52,6 +52,7 @@
 mod capture;
 mod error;
 mod format;
+mod inspect;
 mod level;
 mod logger;
 mod model;
@@ -68,10 +69,12 @@ mod sink;
 mod splitter;
 mod stamp;
 mod tail;
+mod target;
 
 pub use capture::{Capture, Finish, Progress};
 pub use error::{Error, Kind, Notice, WriteError};
 pub use format::{Format, NAMES as FORMAT_NAMES};
+pub use inspect::{Inspect, Verdict};
 pub use level::{Level, LevelSet, UnknownLevel};
 pub use logger::{Logger, bridge};
 pub use model::{Config, Route, SinkConfig, SinkId};
