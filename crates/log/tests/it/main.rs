@@ -6,6 +6,7 @@
 
 mod capture;
 mod full;
+mod inspect;
 mod pipeline;
 mod rolling;
 mod tail;
