@@ -570,7 +570,11 @@ impl RollingFile {
             return Ok(length);
         }
         let mut buffer = [0; 8192];
-        let mut from = if self.door.is_plain() { self.position } else { 0 };
+        let mut from = if self.door.is_plain() {
+            self.position
+        } else {
+            0
+        };
         let mut length = 0;
         'file: while from > 0 && length < self.cut() {
             let part = from.min(buffer.len() as u64);

@@ -184,7 +184,10 @@ fn named_descriptor(path: &Path) -> Option<i32> {
         "/proc/thread-self/fd".into(),
         format!("/proc/{}/fd", std::process::id()).into(),
     ];
-    if !directories.iter().any(|directory| path.parent() == Some(directory)) {
+    if !directories
+        .iter()
+        .any(|directory| path.parent() == Some(directory))
+    {
         return None;
     }
     let name = path.file_name()?.to_str()?;

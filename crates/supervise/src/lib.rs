@@ -68,6 +68,8 @@ mod reserve;
 mod runtime;
 mod slot;
 mod supervisor;
+#[allow(dead_code, reason = "the supervisor does not attach it to streams yet")]
+mod tap;
 mod timers;
 
 pub use command::{Change, Command, Did, Event, Inheritance, Outcome, Refusal, Reply, Status};

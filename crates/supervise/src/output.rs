@@ -1,14 +1,16 @@
 //! The output of one process stream: the pipes it comes from and the file it goes to.
 
-use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_base::Clock;
-use mainstay_log::{Capture, Finish, Logger, Notice, Progress, Retention, RollingFile, Stream};
-use mainstay_sys::pipe;
+use mainstay_log::{
+    Capture, Finish, Inspect, Logger, Notice, Progress, Retention, RollingFile, Stream,
+};
+use mainstay_sys::Epoll;
+use mainstay_sys::epoll::Interest;
 
 /// A pipe that a process writes into.
 #[derive(Debug)]
@@ -17,6 +19,44 @@ pub(crate) struct Pipe {
     pub(crate) token: u64,
     /// Whether it is out of the epoll set, because its file cannot be written.
     pub(crate) paused: bool,
+    /// Whether it is watched for edges, because it has bytes that nobody can decide on yet.
+    edges: bool,
+}
+
+impl Pipe {
+    /// A pipe that has been added to the epoll set with this token.
+    pub(crate) fn new(fd: OwnedFd, token: u64) -> Self {
+        Self {
+            fd,
+            token,
+            paused: false,
+            edges: false,
+        }
+    }
+
+    /// Watches it as it is to be watched after this progress.
+    pub(crate) fn watch(&mut self, epoll: &Epoll, progress: Progress) {
+        let edges = progress == Progress::Undecided;
+        let interest = if edges {
+            Interest::READ_EDGE
+        } else {
+            Interest::READ
+        };
+        if self.edges != edges
+            && !self.paused
+            && epoll.modify(&self.fd, self.token, interest).is_ok()
+        {
+            self.edges = edges;
+        }
+    }
+
+    /// Takes it out of the epoll set for now: that reports a hang-up whatever one asks for.
+    pub(crate) fn pause(&mut self, epoll: &Epoll) {
+        if !self.paused {
+            let _ = epoll.delete(&self.fd);
+            (self.paused, self.edges) = (true, false);
+        }
+    }
 }
 
 /// A stream of a process. The last pipe is the present process's; those before it belong to ended
@@ -37,11 +77,42 @@ impl Channel {
         logger: Option<&Logger>,
     ) -> Result<Self, mainstay_log::Error> {
         let file = RollingFile::open(path, retain, Arc::clone(clock))?;
-        Ok(Self {
-            capture: Capture::new(process, stream, file, logger.cloned()),
+        Ok(Self::of(Capture::new(
+            process,
+            stream,
+            file,
+            logger.cloned(),
+        )))
+    }
+
+    /// The same without a file, for a stream that is only looked at.
+    #[allow(dead_code, reason = "the supervisor attaches no taps yet")]
+    pub(crate) fn discarding(
+        process: &str,
+        stream: Stream,
+        clock: &Arc<dyn Clock>,
+        logger: Option<&Logger>,
+    ) -> Self {
+        let clock = Arc::clone(clock);
+        Self::of(Capture::discarding(process, stream, clock, logger.cloned()))
+    }
+
+    fn of(capture: Capture) -> Self {
+        Self {
+            capture,
             pipes: Vec::new(),
             said: Vec::new(),
-        })
+        }
+    }
+
+    /// Has the output looked at; `make` is called for each pipe, before it is read first.
+    #[allow(dead_code, reason = "the supervisor attaches no taps yet")]
+    pub(crate) fn inspected(
+        mut self,
+        make: impl FnMut() -> Box<dyn Inspect> + Send + 'static,
+    ) -> Self {
+        self.capture = self.capture.inspected(make);
+        self
     }
 
     /// Moves what the pipe at this place has into the file.
@@ -77,21 +148,17 @@ impl Channel {
         self.capture.next_tick()
     }
 
-    /// A line of mainstay's own, for whoever reads the log of the program. It takes the way of
-    /// the program's output, so that routes get it too. When the file cannot be written it is
-    /// dropped: it was told as an event as well.
+    /// A line of mainstay's own, for whoever reads the log of the program. When the file cannot be
+    /// written it is dropped: it was told as an event as well.
     pub(crate) fn note(&mut self, text: &str) {
-        let Ok((reader, writer)) = pipe::capture_pipe(0) else {
-            return;
-        };
-        // A pipe holds at least a page; a longer line would wait for a reader, which is us.
         let text: String = text.chars().take(1000).collect();
-        if std::fs::File::from(writer)
-            .write_all(format!("mainstay: {text}\n").as_bytes())
-            .is_ok()
-        {
-            let _ = self.capture.finish(reader.as_fd());
-        }
+        self.capture.say(&format!("mainstay: {text}"));
+    }
+
+    /// Empties the file and deletes the rolled ones.
+    #[allow(dead_code, reason = "nobody can ask for it yet")]
+    pub(crate) fn clear(&mut self) -> Result<(), mainstay_log::Error> {
+        self.capture.clear()
     }
 
     /// Opens the file anew.

@@ -7,9 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mainstay_log::{
-    Capture, Finish, Inspect, LevelSet, Progress, RollingFile, Stream, Verdict,
-};
+use mainstay_log::{Capture, Finish, Inspect, LevelSet, Progress, RollingFile, Stream, Verdict};
 use mainstay_sys::epoll::{Epoll, Events, Interest};
 use proptest::prelude::*;
 
@@ -63,7 +61,11 @@ fn kept_and_dropped_and_waited_for() {
     let table: [(&str, &Steps, &str); 6] = [
         ("nothing to drop", &[("a\nb", Wait, "a\nb")], "a\nb"),
         ("a marker at once", &[("a<!--marker-->b", Wait, "ab")], "ab"),
-        ("only markers", &[("<!--marker--><!--marker-->", Wait, "")], ""),
+        (
+            "only markers",
+            &[("<!--marker--><!--marker-->", Wait, "")],
+            "",
+        ),
         (
             "a marker in three pieces",
             &[
@@ -107,7 +109,11 @@ fn kept_and_dropped_and_waited_for() {
             assert_eq!(text(&path), end, "{name}");
             let lines: Vec<&[u8]> = end.as_bytes().split(|byte| *byte == b'\n').collect();
             let lines: Vec<&[u8]> = lines.into_iter().filter(|line| !line.is_empty()).collect();
-            assert_eq!(records.lines(), lines, "{name}: the routes get what is kept");
+            assert_eq!(
+                records.lines(),
+                lines,
+                "{name}: the routes get what is kept"
+            );
         }
     }
 }
@@ -176,7 +182,11 @@ fn what_cannot_be_decided_is_kept_when_the_pipe_is_full() {
         writer.join().unwrap();
         let all = text(&path);
         assert_eq!(all.len(), total);
-        assert!(all.lines().enumerate().all(|(n, line)| line == format!("{n:09}")));
+        assert!(
+            all.lines()
+                .enumerate()
+                .all(|(n, line)| line == format!("{n:09}"))
+        );
     }
 }
 
@@ -189,7 +199,10 @@ fn files_end_between_lines_of_what_is_kept() {
     let mut expected = String::new();
     for n in 0..300 {
         use std::fmt::Write as _;
-        put(&write, format!("li<!--marker-->ne <!--marker-->{n}").as_bytes());
+        put(
+            &write,
+            format!("li<!--marker-->ne <!--marker-->{n}").as_bytes(),
+        );
         if n % 3 == 0 {
             read_all(&mut capture, &read);
         }
@@ -269,8 +282,8 @@ fn only_kept_bytes_count_as_lost() {
     let clock = clock();
     let (logger, records) = routed(clock.clone(), LevelSet::ALL);
     let file = RollingFile::open("/dev/full", keep_all(1000), clock.clone()).unwrap();
-    let mut capture = Capture::new("web", Stream::Stdout, file, Some(logger))
-        .inspected(|| Box::new(markers));
+    let mut capture =
+        Capture::new("web", Stream::Stdout, file, Some(logger)).inspected(|| Box::new(markers));
     let (read, write) = pipe();
     let lines = 50_000_u64;
     let writer = std::thread::spawn(move || {
