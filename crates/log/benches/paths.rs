@@ -105,7 +105,7 @@ fn gigabyte(dir: &Path, line: &str, total: usize, inspected: bool) -> (Duration,
             break;
         }
     }
-    let took = (processor() - cpu, begin.elapsed(), turns);
+    let took = (processor().saturating_sub(cpu), begin.elapsed(), turns);
     writer.join().unwrap();
     took
 }

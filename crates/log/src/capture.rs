@@ -73,7 +73,7 @@ pub struct Capture {
 /// Where kept bytes go.
 #[derive(Debug)]
 enum Outlet {
-    File(RollingFile),
+    File(Box<RollingFile>),
     Nowhere(Nowhere),
 }
 
@@ -163,7 +163,13 @@ impl Capture {
         logger: Option<Logger>,
     ) -> Self {
         let clock = Arc::clone(file.clock());
-        Self::to(program.into(), stream, Outlet::File(file), clock, logger)
+        Self::to(
+            program.into(),
+            stream,
+            Outlet::File(Box::new(file)),
+            clock,
+            logger,
+        )
     }
 
     /// The same without a file: what is kept goes to the routes only.

@@ -187,7 +187,8 @@ mod tests {
     #[test]
     fn verdicts_are_cut_to_what_there_is() {
         use Verdict::{Drop, Keep, Wait};
-        let table: [(Verdict, bool, Option<(bool, usize)>); 8] = [
+        type Case = (Verdict, bool, Option<(bool, usize)>);
+        let table: [Case; 8] = [
             (Keep(3), false, Some((true, 3))),
             (Keep(0), false, Some((true, 1))),
             (Keep(usize::MAX), true, Some((true, 5))),

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::io::{Errno, ReadWriteFlags};
 
-/// How many symbolic links are followed, as the kernel does (path_resolution(7)).
+/// How many symbolic links are followed, at most, as by the kernel.
 const LINKS: usize = 40;
 /// What a terminal takes in one go that says it takes something.
 const MORSEL: usize = 256;
@@ -214,6 +214,36 @@ mod tests {
         ];
         for (path, expected) in table {
             assert_eq!(named_descriptor(Path::new(path)), expected, "{path}");
+        }
+    }
+
+    /// Open files that wait, as a shell hands them down.
+    #[test]
+    fn a_write_to_what_is_shared_does_not_wait() {
+        use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+        let (_read, pipe) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut all: Vec<(&str, std::os::fd::OwnedFd)> =
+            vec![("pipe", pipe), ("socket", socket.into())];
+        let mut masters = Vec::new();
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+        if let Ok(master) = openpt(flags) {
+            grantpt(&master).unwrap();
+            unlockpt(&master).unwrap();
+            all.push(("terminal", ioctl_tiocgptpeer(&master, flags).unwrap()));
+            masters.push(master);
+        }
+        for (name, fd) in all {
+            let file = File::from(fd);
+            let mut written = 0;
+            let error = loop {
+                match write_at_once(&file, &[b'x'; 1000]) {
+                    Ok(bytes) => written += bytes,
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error, Errno::AGAIN, "{name}");
+            assert!(written > 0, "{name}");
         }
     }
 

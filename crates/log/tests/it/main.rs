@@ -10,6 +10,7 @@ mod inspect;
 mod pipeline;
 mod rolling;
 mod tail;
+mod target;
 
 use std::fs;
 use std::io::Write;
