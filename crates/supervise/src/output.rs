@@ -1,11 +1,19 @@
 //! The output of one process stream: the pipes it comes from and the file it goes to.
 
-use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+<<<<<<< HEAD
 use mainstay_log::{Capture, Finish, Notice, Progress};
 use mainstay_sys::pipe;
+=======
+use mainstay_base::Clock;
+use mainstay_log::{
+    Capture, Finish, Inspect, Logger, Notice, Progress, Retention, RollingFile, Stream,
+};
+use mainstay_sys::Epoll;
+use mainstay_sys::epoll::Interest;
+>>>>>>> w-log
 
 /// A pipe that a process writes into.
 #[derive(Debug)]
@@ -14,6 +22,44 @@ pub(crate) struct Pipe {
     pub(crate) token: u64,
     /// Whether it is out of the epoll set, because its file cannot be written.
     pub(crate) paused: bool,
+    /// Whether it is watched for edges, because it has bytes that nobody can decide on yet.
+    edges: bool,
+}
+
+impl Pipe {
+    /// A pipe that has been added to the epoll set with this token.
+    pub(crate) fn new(fd: OwnedFd, token: u64) -> Self {
+        Self {
+            fd,
+            token,
+            paused: false,
+            edges: false,
+        }
+    }
+
+    /// Watches it as it is to be watched after this progress.
+    pub(crate) fn watch(&mut self, epoll: &Epoll, progress: Progress) {
+        let edges = progress == Progress::Undecided;
+        let interest = if edges {
+            Interest::READ_EDGE
+        } else {
+            Interest::READ
+        };
+        if self.edges != edges
+            && !self.paused
+            && epoll.modify(&self.fd, self.token, interest).is_ok()
+        {
+            self.edges = edges;
+        }
+    }
+
+    /// Takes it out of the epoll set for now: that reports a hang-up whatever one asks for.
+    pub(crate) fn pause(&mut self, epoll: &Epoll) {
+        if !self.paused {
+            let _ = epoll.delete(&self.fd);
+            (self.paused, self.edges) = (true, false);
+        }
+    }
 }
 
 /// A stream of a process. The last pipe is the present process's; those before it belong to ended
@@ -25,12 +71,58 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
+<<<<<<< HEAD
     pub(crate) fn new(capture: Capture) -> Self {
+=======
+    pub(crate) fn open(
+        process: &str,
+        stream: Stream,
+        path: &Path,
+        retain: Retention,
+        clock: &Arc<dyn Clock>,
+        logger: Option<&Logger>,
+    ) -> Result<Self, mainstay_log::Error> {
+        let file = RollingFile::open(path, retain, Arc::clone(clock))?;
+        Ok(Self::of(Capture::new(
+            process,
+            stream,
+            file,
+            logger.cloned(),
+        )))
+    }
+
+    /// The same without a file, for a stream that is only looked at.
+    #[allow(dead_code, reason = "the supervisor attaches no taps yet")]
+    pub(crate) fn discarding(
+        process: &str,
+        stream: Stream,
+        clock: &Arc<dyn Clock>,
+        logger: Option<&Logger>,
+    ) -> Self {
+        let clock = Arc::clone(clock);
+        Self::of(Capture::discarding(process, stream, clock, logger.cloned()))
+    }
+
+    fn of(capture: Capture) -> Self {
+>>>>>>> w-log
         Self {
             capture,
             pipes: Vec::new(),
             said: Vec::new(),
         }
+<<<<<<< HEAD
+=======
+    }
+
+    /// Has the output looked at; `make` is called for each pipe, before it is read first.
+    #[allow(dead_code, reason = "the supervisor attaches no taps yet")]
+    pub(crate) fn inspected(
+        mut self,
+        make: impl FnMut() -> Box<dyn Inspect> + Send + 'static,
+    ) -> Self {
+        self.capture = self.capture.inspected(make);
+        self
+>>>>>>> w-log
     }
 
     /// Moves what the pipe at this place has into the file.
@@ -66,6 +158,7 @@ impl Channel {
         self.capture.next_tick()
     }
 
+<<<<<<< HEAD
     /// Lines of mainstay's own, for whoever reads the log of the program. It takes the way of
     /// the program's output, so that routes get it too. When the file cannot be written it is
     /// dropped: it was told as an event as well.
@@ -81,6 +174,19 @@ impl Channel {
         {
             let _ = self.capture.finish(reader.as_fd());
         }
+=======
+    /// A line of mainstay's own, for whoever reads the log of the program. When the file cannot be
+    /// written it is dropped: it was told as an event as well.
+    pub(crate) fn note(&mut self, text: &str) {
+        let text: String = text.chars().take(1000).collect();
+        self.capture.say(&format!("mainstay: {text}"));
+    }
+
+    /// Empties the file and deletes the rolled ones.
+    #[allow(dead_code, reason = "nobody can ask for it yet")]
+    pub(crate) fn clear(&mut self) -> Result<(), mainstay_log::Error> {
+        self.capture.clear()
+>>>>>>> w-log
     }
 
     /// Goes on with another file and retention; the pipes stay.
