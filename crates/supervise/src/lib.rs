@@ -74,10 +74,6 @@ mod runtime;
 mod slot;
 mod socket;
 mod supervisor;
-<<<<<<< HEAD
-=======
-#[allow(dead_code, reason = "the supervisor does not attach it to streams yet")]
->>>>>>> w-log
 mod tap;
 mod timers;
 

@@ -3,17 +3,9 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-<<<<<<< HEAD
 use mainstay_log::{Capture, Finish, Notice, Progress};
-use mainstay_sys::pipe;
-=======
-use mainstay_base::Clock;
-use mainstay_log::{
-    Capture, Finish, Inspect, Logger, Notice, Progress, Retention, RollingFile, Stream,
-};
 use mainstay_sys::Epoll;
 use mainstay_sys::epoll::Interest;
->>>>>>> w-log
 
 /// A pipe that a process writes into.
 #[derive(Debug)]
@@ -71,58 +63,12 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-<<<<<<< HEAD
     pub(crate) fn new(capture: Capture) -> Self {
-=======
-    pub(crate) fn open(
-        process: &str,
-        stream: Stream,
-        path: &Path,
-        retain: Retention,
-        clock: &Arc<dyn Clock>,
-        logger: Option<&Logger>,
-    ) -> Result<Self, mainstay_log::Error> {
-        let file = RollingFile::open(path, retain, Arc::clone(clock))?;
-        Ok(Self::of(Capture::new(
-            process,
-            stream,
-            file,
-            logger.cloned(),
-        )))
-    }
-
-    /// The same without a file, for a stream that is only looked at.
-    #[allow(dead_code, reason = "the supervisor attaches no taps yet")]
-    pub(crate) fn discarding(
-        process: &str,
-        stream: Stream,
-        clock: &Arc<dyn Clock>,
-        logger: Option<&Logger>,
-    ) -> Self {
-        let clock = Arc::clone(clock);
-        Self::of(Capture::discarding(process, stream, clock, logger.cloned()))
-    }
-
-    fn of(capture: Capture) -> Self {
->>>>>>> w-log
         Self {
             capture,
             pipes: Vec::new(),
             said: Vec::new(),
         }
-<<<<<<< HEAD
-=======
-    }
-
-    /// Has the output looked at; `make` is called for each pipe, before it is read first.
-    #[allow(dead_code, reason = "the supervisor attaches no taps yet")]
-    pub(crate) fn inspected(
-        mut self,
-        make: impl FnMut() -> Box<dyn Inspect> + Send + 'static,
-    ) -> Self {
-        self.capture = self.capture.inspected(make);
-        self
->>>>>>> w-log
     }
 
     /// Moves what the pipe at this place has into the file.
@@ -158,35 +104,13 @@ impl Channel {
         self.capture.next_tick()
     }
 
-<<<<<<< HEAD
-    /// Lines of mainstay's own, for whoever reads the log of the program. It takes the way of
-    /// the program's output, so that routes get it too. When the file cannot be written it is
-    /// dropped: it was told as an event as well.
+    /// Lines of mainstay's own, for whoever reads the log of the program. When the file cannot be
+    /// written they are dropped: they were told as an event as well.
     pub(crate) fn note(&mut self, text: &str) {
-        let Ok((reader, writer)) = pipe::capture_pipe(0) else {
-            return;
-        };
-        // A pipe holds at least a page; a longer text would wait for a reader, which is us.
         let text: String = text.chars().take(1000).collect();
-        if std::fs::File::from(writer)
-            .write_all(format!("{}\n", text.trim_end_matches('\n')).as_bytes())
-            .is_ok()
-        {
-            let _ = self.capture.finish(reader.as_fd());
+        for line in text.lines() {
+            self.capture.say(line);
         }
-=======
-    /// A line of mainstay's own, for whoever reads the log of the program. When the file cannot be
-    /// written it is dropped: it was told as an event as well.
-    pub(crate) fn note(&mut self, text: &str) {
-        let text: String = text.chars().take(1000).collect();
-        self.capture.say(&format!("mainstay: {text}"));
-    }
-
-    /// Empties the file and deletes the rolled ones.
-    #[allow(dead_code, reason = "nobody can ask for it yet")]
-    pub(crate) fn clear(&mut self) -> Result<(), mainstay_log::Error> {
-        self.capture.clear()
->>>>>>> w-log
     }
 
     /// Goes on with another file and retention; the pipes stay.
@@ -196,8 +120,7 @@ impl Channel {
 
     /// Empties the file and removes those that were rolled.
     pub(crate) fn clear(&mut self) -> Result<(), String> {
-        let _ = &mut self.capture;
-        Ok(())
+        self.capture.clear().map_err(|error| error.to_string())
     }
 
     /// Opens the file anew.
