@@ -9,7 +9,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+pub mod arguments;
 pub mod daemon;
+pub mod diff;
 pub mod expand;
 pub mod extra;
 pub mod import;

@@ -50,8 +50,7 @@ const LIMITS: &[(&str, &str)] = &[
     ("limit_fsize", "fsize"),
     ("limit_memlock", "memlock"),
     ("limit_nofile", "nofile"),
-    ("limit_nproc", "nproc"),
-    ("limit_rss", "rss"),
+    ("limit_nproc", "processes"),
     ("limit_sigpending", "sigpending"),
     ("limit_stack", "stack"),
 ];

@@ -762,7 +762,7 @@ impl Reader<'_> {
                 "program" | "eventlistener" | "fcgi-program" => PROGRAM_KEYS.to_vec(),
                 "group" => vec!["priority", "programs"],
                 "unix_http_server" => vec!["chmod", "chown", "file", "password", "username"],
-                "inet_http_server" => vec!["password", "port", "username"],
+                "inet_http_server" => vec!["insecure", "password", "port", "username"],
                 _ => continue,
             };
             match kind {

@@ -19,6 +19,8 @@ pub struct HttpServer {
     pub address: Address,
     /// Who may ask; `None`: everybody who can connect.
     pub login: Option<(String, Secret)>,
+    /// `insecure = true`: mainstay's own word for a server that everybody may use.
+    pub insecure: bool,
 }
 
 /// Where HTTP is served.
@@ -69,6 +71,7 @@ pub fn servers(ini: &Ini, names: &Expansions) -> Result<Vec<HttpServer>, ConfigE
             section: section.name.clone(),
             address: Address::Tcp { host, port },
             login,
+            insecure: at.insecure()?,
         });
     }
     for section in with("unix_http_server") {
@@ -106,6 +109,7 @@ pub fn servers(ini: &Ini, names: &Expansions) -> Result<Vec<HttpServer>, ConfigE
                 owner,
             },
             login,
+            insecure: at.insecure()?,
         });
     }
     Ok(out)
@@ -130,6 +134,12 @@ impl Reader<'_> {
         expand(&entry.value, self.names, &what)
             .map(Some)
             .map_err(|why| ConfigError::new(why).at(entry.value_place.clone()))
+    }
+
+    fn insecure(&self) -> Result<bool, ConfigError> {
+        self.text("insecure")?.map_or(Ok(false), |text| {
+            values::boolean(&text).map_err(|why| self.fault(why))
+        })
     }
 
     fn login(&self) -> Result<Option<(String, Secret)>, ConfigError> {
