@@ -365,7 +365,7 @@ impl Daemon {
                 }
             }
             check_descriptors(&config, &facade);
-            tokio::spawn(reap(Arc::clone(&facade)));
+            tokio::spawn(reap(Arc::clone(&facade), face.clone()));
             let signals = tokio::spawn(signals.watch(Arc::clone(&facade), face.clone(), stop));
             let timetable = tokio::spawn(jobs::keep(
                 Arc::clone(&config),
@@ -662,15 +662,23 @@ impl Signals {
 }
 
 /// As the first process of a container every orphan is ours to reap; else somebody else does it.
-async fn reap(facade: Arc<Facade>) {
-    if std::process::id() != 1 {
+async fn reap(facade: Arc<Facade>, face: Option<Arc<Face>>) {
+    // supervisord does so in any case: whoever executed it may have had children.
+    if std::process::id() != 1 && face.is_none() {
         return;
     }
     match signal(SignalKind::child()) {
         Ok(mut ended) => {
             while ended.recv().await.is_some() {
-                if let Err(error) = mainstay_sys::reap_strangers(|pid| facade.knows(pid)) {
-                    log::warn!("could not reap orphans: {error}");
+                match mainstay_sys::reap_strangers(|pid| facade.knows(pid)) {
+                    Ok(ended) => {
+                        for (pid, status) in ended {
+                            if let Some(face) = &face {
+                                face.on_stranger(pid, status);
+                            }
+                        }
+                    }
+                    Err(error) => log::warn!("could not reap orphans: {error}"),
                 }
             }
         }

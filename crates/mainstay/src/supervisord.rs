@@ -17,7 +17,7 @@ use mainstay_log::Retention;
 use mainstay_supervise::{ProgramSpec, Stdin};
 use mainstay_supervisord::conf::arguments::{self, Arguments};
 use mainstay_supervisord::conf::load::{Loaded, Surroundings, load, normalize};
-use mainstay_supervisord::conf::{ConfigError, import};
+use mainstay_supervisord::conf::{ConfigError, Place, import};
 use mainstay_supervisord::rpc::COMPATIBLE_VERSION;
 use mainstay_supervisord::words::{self, Level, Line};
 use mainstay_sys::daemon::{Daemonized, Verdict, daemonize};
@@ -217,8 +217,12 @@ pub(crate) fn run(program: &str, words: &[String]) -> ExitCode {
         match turn(&called, first, std::mem::take(&mut heritage)) {
             Ok(Turn::Again) => first = false,
             Ok(Turn::End(code)) => return code.into(),
-            Err(text) => {
-                complain(&called.usage(&text));
+            Err(refusal) => {
+                complain(&called.usage(&refusal.text));
+                // Behind the original's words, because people and scripts look for those.
+                if let Some(place) = refusal.place {
+                    complain(&format!("  --> {place}\n"));
+                }
                 return USAGE.into();
             }
         }
@@ -262,6 +266,28 @@ fn state_directory(loaded: &Loaded) -> PathBuf {
     Path::new(&loaded.supervisord.pidfile).with_extension("mainstay")
 }
 
+/// Why the daemon does not start.
+struct Refused {
+    text: String,
+    /// Where in the config.
+    place: Option<Place>,
+}
+
+impl From<String> for Refused {
+    fn from(text: String) -> Self {
+        Self { text, place: None }
+    }
+}
+
+impl From<ConfigError> for Refused {
+    fn from(error: ConfigError) -> Self {
+        Self {
+            text: error.to_string(),
+            place: error.place,
+        }
+    }
+}
+
 enum Turn {
     /// It is to start anew, in this process.
     Again,
@@ -270,12 +296,8 @@ enum Turn {
 }
 
 /// One life of the daemon, from reading its config to its end. The error is for the usage text.
-fn turn(called: &Called, first: bool, mut heritage: Heritage) -> Result<Turn, String> {
-    let loaded = called.load().map_err(|error| match &error.place {
-        // The original's words first, because people look for them; then where it stands.
-        Some(place) => format!("{error}\n  at {place}"),
-        None => error.to_string(),
-    })?;
+fn turn(called: &Called, first: bool, mut heritage: Heritage) -> Result<Turn, Refused> {
+    let loaded = called.load()?;
     let section = &loaded.supervisord;
     let mut notes: Vec<Line> = Vec::new();
     become_user(section.user.as_deref(), &mut notes)?;
@@ -302,6 +324,7 @@ fn turn(called: &Called, first: bool, mut heritage: Heritage) -> Result<Turn, St
     for (level, text) in notes {
         log.say(level, &text);
     }
+    log.say(Level::Blather, "the config is read");
     let state = usable_state(state_directory(&loaded), &called.around.temporary, &log)?;
     let autos = Arc::new(AutoLogs {
         directory: PathBuf::from(section.childlogdir.clone().unwrap_or_default()),
@@ -339,7 +362,7 @@ fn turn(called: &Called, first: bool, mut heritage: Heritage) -> Result<Turn, St
     if nodaemon || !first {
         return match Daemon::assemble_compat(config, compat, child_nofile, heritage) {
             Ok(daemon) => Ok(ended(daemon.live_compat())),
-            Err(failure) => Err(failure.message),
+            Err(failure) => Err(failure.message.into()),
         };
     }
     match daemonize(umask).map_err(|error| format!("cannot go to the background: {error}"))? {
@@ -347,9 +370,9 @@ fn turn(called: &Called, first: bool, mut heritage: Heritage) -> Result<Turn, St
             // The sockets are the daemon's now, and so are their files: nothing is dropped here.
             std::process::exit(0)
         }
-        Daemonized::Parent(Verdict::Failed { text, .. }) => Err(text),
+        Daemonized::Parent(Verdict::Failed { text, .. }) => Err(text.into()),
         Daemonized::Parent(Verdict::Died(status)) => {
-            Err(format!("the daemon ended before it was up ({status:?})"))
+            Err(format!("the daemon ended before it was up ({status:?})").into())
         }
         Daemonized::Daemon(ready) => {
             compat.say(words::daemonizing());

@@ -135,6 +135,14 @@ impl Runtime {
         self.adopt_left_over(&inherited);
         self.begin_with_inherited();
         self.listen();
+        let groups: std::collections::BTreeSet<_> = self
+            .slots
+            .iter()
+            .map(|slot| slot.spec.group.clone())
+            .collect();
+        for group in groups {
+            self.announce_group(&group.name, true);
+        }
         self.announce_state(true);
         later.sort_by_key(|(i, ..)| {
             let slot = &self.slots[*i];
@@ -313,6 +321,15 @@ impl Runtime {
             slot.process = complete.process;
             slot.spec = complete.spec;
         }
+        let Self {
+            slots,
+            clock,
+            logger,
+            ..
+        } = self;
+        slots[i]
+            .open_channels(clock, logger.as_ref())
+            .map_err(io::Error::other)?;
         // A zombie has no descriptors any more; its end is on its way to the loop.
         let ended = matches!(child.try_wait(), Ok(Some(_)));
         let mut readers = Vec::new();

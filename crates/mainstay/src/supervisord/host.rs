@@ -11,6 +11,7 @@ use mainstay_supervisord::conf::load::{GroupConfig, Loaded};
 use mainstay_supervisord::conf::options::{Output, Process};
 use mainstay_supervisord::conf::values::LogFile;
 use mainstay_supervisord::conf::{diff, import};
+use mainstay_supervisord::namespec;
 use mainstay_supervisord::rpc::info::{ConfigInfo, LogPath};
 use mainstay_supervisord::rpc::{DaemonState, GroupError, Host, Reread, Supervision};
 use mainstay_supervisord::words::{self, Level};
@@ -43,6 +44,8 @@ struct Roster {
     active: BTreeMap<String, GroupConfig>,
     /// The rules of each process, for the words of the log.
     policies: BTreeMap<String, (String, mainstay_supervise::Policy)>,
+    /// Where the output of each process goes, names of our making included.
+    logs: BTreeMap<String, [Option<PathBuf>; 2]>,
 }
 
 impl Face {
@@ -68,6 +71,7 @@ impl Face {
             read,
             active,
             policies: BTreeMap::new(),
+            logs: BTreeMap::new(),
         };
         roster.learn(programs);
         Self {
@@ -104,6 +108,11 @@ impl Face {
         self.log.reopen();
     }
 
+    /// A process ended that nobody here had started.
+    pub(crate) fn on_stranger(&self, pid: i32, status: mainstay_sys::ExitStatus) {
+        self.say(words::reaped_stranger(pid.cast_unsigned(), status.into()));
+    }
+
     /// Says every three seconds who is waited for, until it is cancelled.
     pub(crate) async fn report_shutdown(&self) {
         loop {
@@ -114,9 +123,7 @@ impl Face {
             let left: Vec<String> = all
                 .iter()
                 .filter(|status| !status.phase.is_stopped())
-                .map(|status| {
-                    mainstay_supervisord::namespec::member(&status.group, &status.process)
-                })
+                .map(|status| namespec::member(&status.group, &status.process))
                 .collect();
             if left.is_empty() {
                 return;
@@ -223,6 +230,8 @@ impl Roster {
     fn learn(&mut self, programs: &[ProgramSpec]) {
         for program in programs {
             for process in &program.processes {
+                let logs = [&process.stdout, &process.stderr].map(|to| to.path().cloned());
+                self.logs.insert(process.process.clone(), logs);
                 self.policies.insert(
                     process.process.clone(),
                     (program.group.name.clone(), program.policy.clone()),
@@ -254,7 +263,13 @@ impl Host for Face {
     }
 
     fn clear_main_log(&self) -> io::Result<()> {
-        self.log.clear()
+        match self.log.path() {
+            Some(path) if path.exists() => {}
+            _ => return Err(io::ErrorKind::NotFound.into()),
+        }
+        self.log.clear()?;
+        self.say(words::cleared());
+        Ok(())
     }
 
     fn shutdown(&self) {
@@ -319,7 +334,11 @@ impl Host for Face {
                 let inuse = roster.active.contains_key(&group.name);
                 let programs = group.programs.iter();
                 let processes = programs.flat_map(|program| &program.processes);
-                processes.map(move |process| info(group, process, inuse))
+                let roster = &roster;
+                processes.map(move |process| {
+                    let name = namespec::join(&group.name, &process.name);
+                    info(group, process, inuse, roster.logs.get(&name))
+                })
             })
             .collect()
     }
@@ -338,9 +357,17 @@ fn prefixed(process: &str, text: &str) -> String {
     lines.join("\n")
 }
 
-fn info(group: &GroupConfig, process: &Process, inuse: bool) -> ConfigInfo {
-    let file = |output: &Output| match &output.logfile {
-        LogFile::Auto => LogPath::Auto,
+fn info(
+    group: &GroupConfig,
+    process: &Process,
+    inuse: bool,
+    logs: Option<&[Option<PathBuf>; 2]>,
+) -> ConfigInfo {
+    let file = |output: &Output, at: usize| match &output.logfile {
+        LogFile::Auto => match logs.and_then(|logs| logs[at].as_ref()) {
+            Some(path) if inuse => LogPath::Path(path.display().to_string()),
+            _ => LogPath::Auto,
+        },
         LogFile::Off | LogFile::Syslog => LogPath::None,
         LogFile::File(path) => LogPath::Path(path.clone()),
     };
@@ -366,7 +393,7 @@ fn info(group: &GroupConfig, process: &Process, inuse: bool) -> ConfigInfo {
         startsecs: process.startsecs,
         stdout_capture_maxbytes: process.stdout.capture_maxbytes,
         stdout_events_enabled: process.stdout.events_enabled,
-        stdout_logfile: file(&process.stdout),
+        stdout_logfile: file(&process.stdout, 0),
         stdout_logfile_backups: count(process.stdout.backups),
         stdout_logfile_maxbytes: process.stdout.maxbytes,
         stdout_syslog: process.stdout.syslog,
@@ -374,13 +401,13 @@ fn info(group: &GroupConfig, process: &Process, inuse: bool) -> ConfigInfo {
         stopwaitsecs: process.stopwaitsecs,
         stderr_capture_maxbytes: process.stderr.capture_maxbytes,
         stderr_events_enabled: process.stderr.events_enabled,
-        stderr_logfile: file(&process.stderr),
+        stderr_logfile: file(&process.stderr, 1),
         stderr_logfile_backups: count(process.stderr.backups),
         stderr_logfile_maxbytes: process.stderr.maxbytes,
         stderr_syslog: process.stderr.syslog,
         serverurl: match &process.serverurl {
             Some(url) => LogPath::Path(url.clone()),
-            None => LogPath::Auto,
+            None => LogPath::None,
         },
     }
 }

@@ -83,12 +83,14 @@ fn one(
         buffer: listener.buffer_size,
     });
     let strip = loaded.supervisord.strip_ansi;
+    // At that level what programs write is in the daemon's log too.
+    let debug = loaded.supervisord.loglevel <= super::values::Level::Debug;
     spec.processes = program
         .processes
         .iter()
         .zip(0..)
         .map(|(process, instance)| {
-            let mut made = self::process(group, process, instance, url, strip, auto);
+            let mut made = self::process(group, process, instance, url, strip, debug, auto);
             if spec.listener.is_some() {
                 // The original has no capturing there.
                 made.stdout_tap.capture = 0;
@@ -142,6 +144,7 @@ fn process(
     instance: u32,
     url: Option<&str>,
     strip_ansi: bool,
+    debug: bool,
     auto: AutoLog<'_>,
 ) -> ProcessSpec {
     let unique = namespec::join(&group.name, &process.name);
@@ -173,16 +176,22 @@ fn process(
     };
     ProcessSpec {
         instance,
+        bad_command: shell_words::split(&process.command).is_err().then(|| {
+            format!(
+                "can't parse command {}: No closing quotation",
+                super::quote(&process.command)
+            )
+        }),
         command: words(&process.command),
         env: env
             .into_iter()
             .map(|(name, value)| (name, Template::literal(value)))
             .collect(),
-        stdout_tap: tap(&process.stdout, strip_ansi),
+        stdout_tap: tap(&process.stdout, strip_ansi, debug),
         stderr_tap: if process.redirect_stderr {
             Tap::default()
         } else {
-            tap(&process.stderr, strip_ansi)
+            tap(&process.stderr, strip_ansi, debug)
         },
         stdout,
         stderr,
@@ -191,10 +200,10 @@ fn process(
 }
 
 /// The command as a shell would split it. One that cannot be split is no fault of the config in the
-/// original, but one of each start: it is given as a program that cannot be found.
+/// original, but one of each start.
 fn words(command: &str) -> Vec<Template> {
     shell_words::split(command)
-        .unwrap_or_else(|_| vec![command.to_owned()])
+        .unwrap_or_default()
         .into_iter()
         .map(Template::literal)
         .collect()
@@ -211,13 +220,14 @@ fn retention(output: &options::Output) -> Retention {
     }
 }
 
-fn tap(output: &options::Output, strip_ansi: bool) -> Tap {
+fn tap(output: &options::Output, strip_ansi: bool, debug: bool) -> Tap {
     Tap {
         // Only what goes into a file is stripped.
         strip_ansi: strip_ansi && output.logfile != LogFile::Off,
         capture: output.capture_maxbytes,
         events: output.events_enabled,
         syslog: output.syslog,
+        debug,
     }
 }
 

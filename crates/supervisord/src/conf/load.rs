@@ -139,7 +139,7 @@ pub fn load(path: &Path, around: &Surroundings) -> Result<Loaded, ConfigError> {
     }
     check_interfaces(&ini)?;
     let groups = reader.groups(&ini, &section)?;
-    let servers = servers(&ini, &reader.names)?;
+    let servers = servers(&ini, &reader.names, reader.home())?;
     reader.warn_of_unknown(&ini);
     Ok(Loaded {
         path,
@@ -161,10 +161,9 @@ fn text_of(path: &Path, bytes: Vec<u8>) -> Result<String, ConfigError> {
     })
 }
 
-/// Absolute, with `~` replaced by the home directory of its user, without `.` and `..`.
+/// Absolute, without `.` and `..`.
 pub fn normalize(path: &Path) -> PathBuf {
-    let path = expand_user(&path.to_string_lossy());
-    let absolute = std::path::absolute(&path).unwrap_or(path);
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut out = PathBuf::new();
     for part in absolute.components() {
         match part {
@@ -178,14 +177,19 @@ pub fn normalize(path: &Path) -> PathBuf {
     out
 }
 
-/// `~` and `~user` at the beginning, as a shell reads them.
-fn expand_user(path: &str) -> PathBuf {
+/// `~` and `~user` at the beginning, as a shell reads them: HOME counts first.
+pub(super) fn expand_user(path: &str, home: Option<&str>) -> PathBuf {
     let Some(rest) = path.strip_prefix('~') else {
         return PathBuf::from(path);
     };
     let (user, rest) = rest
         .split_once('/')
         .map_or((rest, None), |(u, r)| (u, Some(r)));
+    if user.is_empty()
+        && let Some(home) = home
+    {
+        return rest.map_or_else(|| home.into(), |rest| Path::new(home).join(rest));
+    }
     let found = if user.is_empty() {
         users::by_uid(users::effective_uid())
     } else {
@@ -203,8 +207,8 @@ fn directory_of(path: &Path) -> String {
 }
 
 /// A path whose directory exists, `~` expanded.
-fn existing_parent(path: &str) -> Result<PathBuf, String> {
-    let expanded = expand_user(path);
+fn existing_parent(path: &str, home: Option<&str>) -> Result<PathBuf, String> {
+    let expanded = expand_user(path, home);
     match expanded.parent() {
         Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => Err(format!(
             "The directory named as part of the path {path} does not exist"
@@ -213,8 +217,8 @@ fn existing_parent(path: &str) -> Result<PathBuf, String> {
     }
 }
 
-fn existing_directory(path: &str) -> Result<PathBuf, String> {
-    let expanded = expand_user(path);
+fn existing_directory(path: &str, home: Option<&str>) -> Result<PathBuf, String> {
+    let expanded = expand_user(path, home);
     if expanded.is_dir() {
         Ok(expanded)
     } else {
@@ -334,6 +338,10 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    fn home(&self) -> Option<&str> {
+        self.around.environment.get("HOME").map(String::as_str)
+    }
+
     fn include(&mut self, ini: &mut Ini, here: &str) -> Result<(), ConfigError> {
         if ini.section("include").is_none() {
             return Ok(());
@@ -382,10 +390,11 @@ impl Reader<'_> {
 
     fn check_supervisord(&self, section: &mut SupervisordSection) -> Result<(), ConfigError> {
         let text = |path: PathBuf| normalize(&path).display().to_string();
-        let parent = |path: &str| existing_parent(path).map_err(ConfigError::new);
+        let home = self.home();
+        let parent = |path: &str| existing_parent(path, home).map_err(ConfigError::new);
         if let Some(directory) = &section.directory {
             section.directory = Some(text(
-                existing_directory(directory).map_err(ConfigError::new)?,
+                existing_directory(directory, home).map_err(ConfigError::new)?,
             ));
         }
         if section.logfile != "syslog" {
@@ -393,7 +402,7 @@ impl Reader<'_> {
         }
         section.pidfile = text(parent(&section.pidfile)?);
         section.childlogdir = Some(match &section.childlogdir {
-            Some(directory) => text(existing_directory(directory).map_err(ConfigError::new)?),
+            Some(directory) => text(existing_directory(directory, home).map_err(ConfigError::new)?),
             None => self.around.temporary.display().to_string(),
         });
         Ok(())
@@ -620,7 +629,7 @@ impl Reader<'_> {
             process.environment = environment;
             for output in [&mut process.stdout, &mut process.stderr] {
                 if let LogFile::File(path) = &output.logfile {
-                    let expanded = existing_parent(path).map_err(inside)?;
+                    let expanded = existing_parent(path, self.home()).map_err(inside)?;
                     output.logfile = LogFile::File(normalize(&expanded).display().to_string());
                 }
             }

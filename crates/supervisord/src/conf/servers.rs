@@ -1,13 +1,13 @@
 //! The sections `unix_http_server` and `inet_http_server`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use mainstay_base::Secret;
 
 use super::ConfigError;
 use super::expand::{Expansions, expand};
 use super::ini::{Ini, Section};
-use super::load::{group_id, normalize, user_id};
+use super::load::{expand_user, group_id, normalize, user_id};
 use super::values;
 
 /// Where HTTP is served, and to whom.
@@ -49,7 +49,11 @@ pub enum Address {
 /// # Errors
 /// A value that is missing or that its type refuses, a password without a name or the other way
 /// round.
-pub fn servers(ini: &Ini, names: &Expansions) -> Result<Vec<HttpServer>, ConfigError> {
+pub fn servers(
+    ini: &Ini,
+    names: &Expansions,
+    home: Option<&str>,
+) -> Result<Vec<HttpServer>, ConfigError> {
     let with = |prefix: &'static str| {
         ini.sections()
             .iter()
@@ -104,7 +108,7 @@ pub fn servers(ini: &Ini, names: &Expansions) -> Result<Vec<HttpServer>, ConfigE
         out.push(HttpServer {
             section: section.name.clone(),
             address: Address::Unix {
-                file: normalize(Path::new(file.trim())),
+                file: normalize(&expand_user(file.trim(), home)),
                 mode,
                 owner,
             },
