@@ -158,11 +158,12 @@ class Toml:
         """By name: state, pid, uptime in seconds, restarts that the daemon counts."""
         words = [*self.storm.daemon_words, "status", "--json", "-c", self.config]
         code, out, err = self.storm.reaper.run_to_end(words)
-        if not out.strip():
-            raise OSError(f"status: exit code {code}: {err.decode(errors='replace').strip()}")
+        said = json.loads(out) if out.strip() else {}
+        if "programs" not in said:
+            raise OSError(f"status: exit code {code}: {said or err.decode(errors='replace').strip()}")
         return {
             one["name"]: (one["state"], one["pid"] or 0, one["uptime_seconds"], one.get("restarts"))
-            for one in json.loads(out)["programs"]
+            for one in said["programs"]
         }
 
 
@@ -455,6 +456,8 @@ class Storm:
             starts += len(lives)
             deaths += died
             told += restarts or 0
+            if restarts not in (None, died):
+                self.faults.add(f"{program.name}: {restarts} restarts told, {died} deaths")
             if len(lives) != died + 1:
                 self.faults.add(f"{program.name}: {len(lives)} starts for {died} deaths: {lives[:5]}")
             if not KINDS[program.kind].get("dies"):
