@@ -486,3 +486,33 @@ fn a_full_disk_stops_only_the_journal() {
     mount(&["umount"]);
     assert!(adopted);
 }
+
+#[test]
+fn nothing_is_begun_after_a_handover() {
+    let dir = tempfile::tempdir().unwrap();
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let mut job = program(dir.path(), "job", &["true"]);
+    job.autostart = false;
+    let supervisor = Arc::new(supervise(dir.path(), vec![job], &events));
+    let (answers, answered) = std::sync::mpsc::channel();
+    let inside = Arc::clone(&supervisor);
+    let look = Command::Status { names: Vec::new() };
+    supervisor.request(look, move |_| {
+        // This is the supervision thread: it finds both requests at once.
+        let first = answers.clone();
+        inside.request(Command::Handover, move |reply| {
+            first.send(reply.is_ok()).unwrap();
+        });
+        let start = Command::Start {
+            names: vec!["job".to_owned()],
+            wait: false,
+            strict: false,
+        };
+        inside.request(start, move |reply| answers.send(reply.is_ok()).unwrap());
+    });
+    assert_eq!(answered.iter().collect::<Vec<_>>(), [true]);
+    drop(supervisor);
+    let events = events.lock().unwrap();
+    let begun = |event: &Event| matches!(event, Event::Spawned { .. } | Event::Changed(_));
+    assert!(!events.iter().any(begun), "{events:?}");
+}
