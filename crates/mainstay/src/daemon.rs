@@ -19,7 +19,7 @@ use mainstay_log::{
 use mainstay_supervise::{Command, Event, Reply, Supervisor};
 use mainstay_sys::daemon::{Daemonized, Verdict, daemonize};
 use mainstay_sys::limits::{self, Resource};
-use mainstay_sys::{LockError, LockFile};
+use mainstay_sys::{LockError, LockFile, signals};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -282,7 +282,7 @@ impl Daemon {
                 if let Ok(fd) = &control_fd {
                     open.push(("control".to_owned(), fd.try_clone()));
                 }
-                give_way(&successor, &supervisor, &logger, open).await;
+                give_way(&successor, &supervisor, &logger, open, &stopping).await;
             }
             let _ = timetable.await;
             supervisor.request(Command::Shutdown, Box::new(|_| ()));
@@ -311,9 +311,15 @@ async fn give_way(
     supervisor: &Supervisor,
     logger: &Logger,
     open: Vec<(String, std::io::Result<OwnedFd>)>,
+    stopping: &watch::Receiver<End>,
 ) {
     // Whoever asked gets the answer first.
     tokio::time::sleep(GRACE).await;
+    let is_to_stop = || *stopping.borrow() != End::No;
+    if is_to_stop() {
+        log::info!("no upgrade: the daemon is to end");
+        return;
+    }
     let mut kept = Vec::new();
     for (name, fd) in open {
         match fd {
@@ -340,6 +346,16 @@ async fn give_way(
     kept.extend(fds.into_iter().map(|fd| ("open".to_owned(), fd)));
     log::info!("another binary takes over");
     logger.pipeline().flush();
+    // From here on a signal waits for the next binary, which would be ended by it otherwise.
+    if let Err(error) = signals::block(&HEEDED) {
+        log::warn!("a signal in this moment would be lost: {error}");
+    }
+    // What came before that has been noted by now, but for a turn of the runtime.
+    tokio::task::yield_now().await;
+    if is_to_stop() {
+        // There is no supervision left here that could stop anything.
+        let _ = signals::raise(mainstay_sys::Signal::TERM);
+    }
     let Err(why) = successor.become_it(&kept);
     log::error!("{why}; the running binary is started again");
     logger.pipeline().flush();
@@ -465,6 +481,16 @@ fn write_event(event: &Event) {
     log::log!(target: SUPERVISE, level, "{event}");
 }
 
+/// The signals a daemon answers to, as they are held back while another binary takes over.
+const HEEDED: [mainstay_sys::Signal; 6] = [
+    mainstay_sys::Signal::TERM,
+    mainstay_sys::Signal::INT,
+    mainstay_sys::Signal::QUIT,
+    mainstay_sys::Signal::HUP,
+    mainstay_sys::Signal::USR1,
+    mainstay_sys::Signal::USR2,
+];
+
 /// The signals a daemon answers to.
 struct Signals {
     term: Signal,
@@ -484,14 +510,19 @@ impl Signals {
                 Failure::new(Exit::Failed, format!("cannot listen for signals: {error}"))
             })
         };
-        Ok(Self {
+        let all = Self {
             term: listen(SignalKind::terminate())?,
             int: listen(SignalKind::interrupt())?,
             quit: listen(SignalKind::quit())?,
             usr1: listen(SignalKind::user_defined1())?,
             usr2: listen(SignalKind::user_defined2())?,
             hup: listen(SignalKind::hangup())?,
-        })
+        };
+        // What came while this process became this binary has waited for this.
+        signals::unblock(&HEEDED).map_err(|error| {
+            Failure::new(Exit::Failed, format!("cannot let signals in: {error}"))
+        })?;
+        Ok(all)
     }
 
     /// TERM, INT and QUIT end the daemon; USR1 replaces the binary, USR2 opens the logs anew; HUP does
