@@ -385,6 +385,29 @@ fn a_process_whose_birth_was_only_planned_is_found_by_its_pipe() {
     assert_eq!(bench.stop("web"), [Did::Stopped]);
 }
 
+/// A daemon that died between the plan of a restart and the birth of the process.
+#[test]
+fn a_restart_that_was_only_planned_is_made_and_counted_once() {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let web = program(dir.path(), "web", &["sleep", "1000"]);
+    let path = dir.path().join("programs.journal");
+    let (mut journal, _) = Journal::open(&path, &mainstay_sys::boot_id().unwrap()).unwrap();
+    let mut record = SlotRecord {
+        process: "web".into(),
+        program: "web".into(),
+        phase: Phase::Starting,
+        live: Some(ProcessRecord::Intent),
+        spec_hash: web.hash(&web.processes[0]),
+        // No pipe has this number.
+        stdout_pipe: u64::MAX,
+        ..SlotRecord::default()
+    };
+    record.counters.restarts = 7;
+    journal.rewrite([&record]).unwrap();
+    let bench = Bench::within(dir, vec![web]);
+    assert_eq!(bench.until("web", Phase::Running).restarts, 7);
+}
+
 #[test]
 fn a_number_that_means_another_process_is_left_alone() {
     let dir = Arc::new(tempfile::tempdir().unwrap());
