@@ -158,10 +158,12 @@ impl Runtime {
         let now = self.now();
         let slot = &mut self.slots[i];
         let policy = &slot.spec.policy;
+        // Of its last process, until it has another: the daemon after this one must be able to tell
+        // whether it is done or has a new config.
+        slot.live_hash = record.spec_hash;
         match verdict {
             Verdict::Rest => self.after_start(i),
             Verdict::Resume | Verdict::Keep => {
-                slot.live_hash = record.spec_hash;
                 slot.state = State::restored(
                     record.phase,
                     verdict == Verdict::Resume,

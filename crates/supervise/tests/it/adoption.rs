@@ -106,6 +106,37 @@ fn a_job_that_is_done_is_not_done_twice() {
 }
 
 #[test]
+fn a_job_that_ended_unseen_is_not_done_again_by_any_later_daemon() {
+    let mut dir = Arc::new(tempfile::tempdir().unwrap());
+    let mut job = script(dir.path(), "job", "echo done again");
+    job.policy.autorestart = Autorestart::Never;
+    let mut gone = Process::new("true").spawn().unwrap();
+    gone.wait().unwrap();
+    let path = dir.path().join("programs.journal");
+    let (mut journal, _) = Journal::open(&path, &mainstay_sys::boot_id().unwrap()).unwrap();
+    journal
+        .rewrite([&SlotRecord {
+            process: "job".into(),
+            program: "job".into(),
+            phase: Phase::Running,
+            live: Some(ProcessRecord::Live {
+                pid: gone.id(),
+                start_ticks: 1,
+            }),
+            spec_hash: job.hash(&job.processes[0]),
+            ..SlotRecord::default()
+        }])
+        .unwrap();
+    drop(journal);
+    for _ in 0..3 {
+        let bench = Bench::within(Arc::clone(&dir), vec![job.clone()]);
+        assert_eq!(bench.status("job").phase, Phase::Exited);
+        assert_eq!(bench.log("job.stdout.log"), "");
+        dir = bench.abandon();
+    }
+}
+
+#[test]
 fn what_was_given_up_still_says_why() {
     let programs = |dir: &Path| {
         let mut broken = program(dir, "broken", &["/no/such/program"]);
