@@ -16,7 +16,7 @@ use jiff::tz::TimeZone;
 use mainstay_base::{Clock as _, SystemClock};
 use mainstay_log::{
     Capture, Config, Format, Level, Pipeline, Progress, Record, Retention, RollingFile, SinkConfig,
-    Stream, Surroundings, When,
+    Stream, Surroundings, Verdict, When,
 };
 
 const LINES: usize = 300_000;
@@ -44,6 +44,90 @@ fn main() {
             time.as_secs_f64() / best[0].as_secs_f64()
         );
     }
+    per_gigabyte(dir.path());
+}
+
+/// The processor time of one gigabyte from one writer, as the supervisor's thread spends it: rolling
+/// at 50 MB, waiting in epoll.
+fn per_gigabyte(dir: &Path) {
+    let plain = line();
+    let coloured = format!("\x1b[32m{}\x1b[0m{}", &plain[..30], &plain[30..]);
+    let cases: [(&str, &str, bool); 3] = [
+        ("spliced", &plain, false),
+        ("inspected, all kept", &plain, true),
+        ("inspected, two sequences a line dropped", &coloured, true),
+    ];
+    for (name, line, inspected) in cases {
+        let total = if line.len() > plain.len() { 100 } else { 1000 } * 1_000_000;
+        let mut best = (Duration::MAX, Duration::MAX, 0);
+        for _ in 0..3 {
+            best = best.min(gigabyte(dir, line, total, inspected));
+        }
+        let scale = 1e9 / total as f64;
+        println!(
+            "{name:40} {:4.2} s of processor, {:4.2} s by the wall, {:6.0} turns a GB",
+            best.0.as_secs_f64() * scale,
+            best.1.as_secs_f64() * scale,
+            f64::from(best.2) * scale
+        );
+    }
+}
+
+fn gigabyte(dir: &Path, line: &str, total: usize, inspected: bool) -> (Duration, Duration, u32) {
+    let retention = Retention {
+        files: Some(1),
+        ..Retention::default()
+    };
+    let clock = Arc::new(SystemClock::new());
+    let file = RollingFile::open(dir.join("gigabyte"), retention, clock).unwrap();
+    let mut capture = Capture::new("bench", Stream::Stdout, file, None);
+    if inspected {
+        capture = capture.inspected(|| Box::new(colours));
+    }
+    let (read, write) = mainstay_sys::pipe::capture_pipe(1 << 20).unwrap();
+    let block = line.repeat(64 * 1024 / line.len());
+    let writer = std::thread::spawn(move || {
+        let mut out = File::from(write);
+        for _ in 0..total / block.len() {
+            out.write_all(block.as_bytes()).unwrap();
+        }
+    });
+    let epoll = mainstay_sys::Epoll::new().unwrap();
+    epoll
+        .add(&read, 1, mainstay_sys::epoll::Interest::READ)
+        .unwrap();
+    let mut events = mainstay_sys::epoll::Events::with_capacity(8);
+    let (begin, cpu, mut turns) = (Instant::now(), processor(), 0);
+    loop {
+        epoll.wait(&mut events, None).unwrap();
+        turns += 1;
+        if capture.on_readable(read.as_fd()) == Progress::Ended {
+            break;
+        }
+    }
+    let took = (processor().saturating_sub(cpu), begin.elapsed(), turns);
+    writer.join().unwrap();
+    took
+}
+
+/// Drops `ESC [ ... m`.
+fn colours(ahead: &[u8], _: bool) -> Verdict {
+    match ahead.iter().position(|byte| *byte == 0x1b) {
+        Some(0) => match ahead.iter().position(|byte| *byte == b'm') {
+            Some(end) => Verdict::Drop(end + 1),
+            None => Verdict::Wait,
+        },
+        Some(at) => Verdict::Keep(at),
+        None => Verdict::Keep(ahead.len()),
+    }
+}
+
+fn processor() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(
+        time.tv_sec.cast_unsigned(),
+        time.tv_nsec.try_into().unwrap(),
+    )
 }
 
 fn line() -> String {
@@ -132,7 +216,7 @@ fn captured(dir: &Path) -> Duration {
             match capture.on_readable(pipe.as_fd()) {
                 Progress::Ended => break,
                 Progress::More => {}
-                Progress::Wait | Progress::Stuck => wait(&pipe),
+                Progress::Wait | Progress::Stuck | Progress::Undecided => wait(&pipe),
             }
         }
     })

@@ -1,16 +1,20 @@
 //! What a program prints, into its file and, line by line, to the routes that ask for it.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
+use mainstay_base::Clock;
 
 use crate::error::{Error, Notice, Reason, WriteError};
+use crate::inspect::{Head, Inspect, Inspection, RUNS, VIEW};
 use crate::level::Level;
 use crate::logger::Logger;
-use crate::plumbing::{self, Moved, Periscope};
+use crate::plumbing::{self, Moved, Nowhere, Periscope};
 use crate::record::{Record, Stream, Value};
 use crate::rolling::{RollingFile, Spliced};
 use crate::splitter::{Piece, Splitter};
@@ -23,6 +27,10 @@ const BUDGET: usize = 1 << 20;
 /// How soon the file is tried again while output presses, and how late when it does not.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(1);
+/// How soon a reader is tried again that did not keep up, and how long it may take nothing before
+/// that counts as a file that cannot be written.
+const RETRY_READER: Duration = Duration::from_millis(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a file that comes and goes is spoken of.
 const SPEAK_EVERY: Duration = Duration::from_mins(1);
 
@@ -37,12 +45,21 @@ const SPEAK_EVERY: Duration = Duration::from_mins(1);
 /// the older half of it is dropped, up to a line end, so that the program goes on. What was dropped
 /// is counted, and stands in the file, in its place, as soon as that takes anything again:
 /// `[mainstay] N bytes of output lost between T1 and T2: no space left on device`.
-#[derive(Debug)]
+///
+/// Where the file is a pipe, a terminal or a socket that somebody reads too slowly, the program waits
+/// as it would if it wrote there itself; a reader that takes nothing for ten seconds is a file that
+/// cannot be written.
+///
+/// An [`Inspect`] may decide which bytes are kept, see [`Capture::inspected`].
 pub struct Capture {
     program: String,
     stream: Stream,
-    file: RollingFile,
+    outlet: Outlet,
+    clock: Arc<dyn Clock>,
     routed: Option<Routed>,
+    inspection: Option<Inspection>,
+    /// The program has ended: what an inspector waits for does not come.
+    finishing: bool,
     trouble: Option<Trouble>,
     /// Dropped and not yet declared in the file.
     lost: Option<Lost>,
@@ -51,6 +68,13 @@ pub struct Capture {
     taken: u64,
     spoken: Option<Duration>,
     notices: Vec<Notice>,
+}
+
+/// Where kept bytes go.
+#[derive(Debug)]
+enum Outlet {
+    File(Box<RollingFile>),
+    Nowhere(Nowhere),
 }
 
 #[derive(Debug)]
@@ -67,6 +91,8 @@ struct Routed {
 struct Trouble {
     since: Timestamp,
     reason: String,
+    /// On the monotonic clock: when it began, and when to try again.
+    began: Duration,
     next: Duration,
     delay: Duration,
 }
@@ -78,6 +104,25 @@ struct Lost {
     reason: String,
 }
 
+/// What one step came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// So many bytes left the pipe.
+    Moved(usize),
+    Empty,
+    End,
+    /// Bytes are there, and the inspector must see more of them.
+    Undecided,
+}
+
+/// What becomes of bytes that the inspector keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Delivered,
+    /// Dropped and counted, because the file cannot be written to.
+    Lost,
+}
+
 /// What the caller should do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
@@ -85,6 +130,10 @@ pub enum Progress {
     Wait,
     /// There may be more; a level-triggered poll says so by itself.
     More,
+    /// Bytes are in the pipe that its inspector cannot decide on before more come. A level-triggered
+    /// poll would report them without end: wait for an edge, that is until the pipe is written to or
+    /// closed, and go back to levels when this says something else.
+    Undecided,
     /// Nobody has the other end open and the pipe is empty: call [`Capture::finish`] and close it.
     Ended,
     /// The file cannot be written to: stop polling the pipe, and call [`Capture::on_tick`] at
@@ -113,10 +162,41 @@ impl Capture {
         file: RollingFile,
         logger: Option<Logger>,
     ) -> Self {
-        Self {
-            program: program.into(),
+        let clock = Arc::clone(file.clock());
+        Self::to(
+            program.into(),
             stream,
-            file,
+            Outlet::File(Box::new(file)),
+            clock,
+            logger,
+        )
+    }
+
+    /// The same without a file: what is kept goes to the routes only.
+    pub fn discarding(
+        program: impl Into<String>,
+        stream: Stream,
+        clock: Arc<dyn Clock>,
+        logger: Option<Logger>,
+    ) -> Self {
+        let outlet = Outlet::Nowhere(Nowhere::default());
+        Self::to(program.into(), stream, outlet, clock, logger)
+    }
+
+    fn to(
+        program: String,
+        stream: Stream,
+        outlet: Outlet,
+        clock: Arc<dyn Clock>,
+        logger: Option<Logger>,
+    ) -> Self {
+        Self {
+            program,
+            stream,
+            outlet,
+            clock,
+            inspection: None,
+            finishing: false,
             routed: logger.map(|logger| Routed {
                 logger,
                 splitter: Splitter::new(LINE_LIMIT),
@@ -132,9 +212,29 @@ impl Capture {
         }
     }
 
-    /// The file it writes to.
-    pub fn file(&self) -> &RollingFile {
-        &self.file
+    /// Lets inspectors decide which bytes reach the file and the routes. `make` is called once for
+    /// each pipe that is read, when it is read first, so that what one process has begun does not
+    /// mix with the output of the next.
+    ///
+    /// With an inspector the output is read by this process, by tee(2), and each run of kept bytes is
+    /// a splice of its own: output that changes sides every few bytes costs accordingly.
+    #[must_use]
+    pub fn inspected(mut self, make: impl FnMut() -> Box<dyn Inspect> + Send + 'static) -> Self {
+        self.inspection = Some(Inspection::new(Box::new(make)));
+        self
+    }
+
+    /// The file it writes to, if there is one.
+    pub fn file(&self) -> Option<&RollingFile> {
+        match &self.outlet {
+            Outlet::File(file) => Some(file),
+            Outlet::Nowhere(_) => None,
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.file()
+            .map_or_else(|| Path::new("/dev/null"), RollingFile::path)
     }
 
     /// Bytes of output lost since the start, whether or not the file says so yet.
@@ -144,12 +244,54 @@ impl Capture {
 
     /// Opens the file again, see [`RollingFile::reopen`].
     pub fn reopen(&mut self) -> Result<(), Error> {
-        self.file.reopen()
+        match &mut self.outlet {
+            Outlet::File(file) => file.reopen(),
+            Outlet::Nowhere(_) => Ok(()),
+        }
+    }
+
+    /// Empties the file and deletes the rolled ones, see [`RollingFile::clear`]. What is still in the
+    /// pipe comes after that.
+    pub fn clear(&mut self) -> Result<(), Error> {
+        if let Some(trouble) = &mut self.trouble {
+            // There is space now, perhaps.
+            trouble.next = Duration::ZERO;
+        }
+        match &mut self.outlet {
+            Outlet::File(file) => file.clear(),
+            Outlet::Nowhere(_) => Ok(()),
+        }
+    }
+
+    /// Puts a line of our own, without its end, among what the program prints: into the file, on a
+    /// line of its own, and to the routes, past the inspector. While the file cannot be written to,
+    /// the routes alone get it.
+    pub fn say(&mut self, line: &str) {
+        if self.trouble.is_none()
+            && let Outlet::File(file) = &mut self.outlet
+        {
+            // Whoever calls tells it elsewhere too; a file that fails here fails soon for output.
+            let _ = file.write_on_new_line(format!("{line}\n").as_bytes());
+        }
+        if let Some(routed) = &self.routed {
+            let pipeline = routed.logger.pipeline();
+            if pipeline.wants(&self.program, self.stream) {
+                let piece = Piece {
+                    bytes: line.as_bytes(),
+                    index: 0,
+                    last: true,
+                };
+                let now = pipeline.clock().now();
+                pipeline.write_piece(now, &self.program, self.stream, piece);
+            }
+        }
     }
 
     /// Takes what a person should know.
     pub fn take_notices(&mut self) -> Vec<Notice> {
-        self.notices.extend(self.file.take_notices());
+        if let Outlet::File(file) = &mut self.outlet {
+            self.notices.extend(file.take_notices());
+        }
         std::mem::take(&mut self.notices)
     }
 
@@ -167,16 +309,17 @@ impl Capture {
         let mut moved = 0;
         while moved < BUDGET {
             match self.step(pipe, BUDGET - moved) {
-                Ok(Spliced::Moved(bytes)) => moved += bytes,
-                Ok(Spliced::Empty) => return Progress::Wait,
-                Ok(Spliced::End) => return Progress::Ended,
+                Ok(Step::Moved(bytes)) => moved += bytes,
+                Ok(Step::Empty) => return Progress::Wait,
+                Ok(Step::End) => return Progress::Ended,
+                Ok(Step::Undecided) => return Progress::Undecided,
                 Err(error) => {
                     self.fail(&error);
                     return Progress::Stuck;
                 }
             }
             // One splice takes all there is, mostly; asking again would cost a call each time.
-            if self.routed.is_none() {
+            if self.routed.is_none() || self.inspection.is_some() {
                 break;
             }
         }
@@ -186,7 +329,7 @@ impl Capture {
     /// Tries again what failed. Does nothing before [`Self::next_tick`].
     pub fn on_tick(&mut self, pipe: BorrowedFd<'_>) -> Progress {
         match &self.trouble {
-            Some(trouble) if self.file.clock().monotonic() >= trouble.next => self.retry(pipe),
+            Some(trouble) if self.clock.monotonic() >= trouble.next => self.retry(pipe),
             Some(_) => Progress::Stuck,
             None => Progress::Wait,
         }
@@ -201,12 +344,19 @@ impl Capture {
         if let Some(trouble) = &mut self.trouble {
             trouble.next = Duration::ZERO;
         }
-        loop {
+        self.finishing = true;
+        let progress = loop {
             match self.on_readable(pipe) {
-                Progress::Stuck => return Finish::Held(plumbing::waiting(pipe).unwrap_or(0)),
                 Progress::More if self.taken < end => {}
-                Progress::More | Progress::Ended | Progress::Wait => break,
+                progress => break progress,
             }
+        };
+        self.finishing = false;
+        if progress == Progress::Stuck {
+            return Finish::Held(plumbing::waiting(pipe).unwrap_or(0));
+        }
+        if let Some(inspection) = &mut self.inspection {
+            inspection.finish(pipe, progress == Progress::Ended);
         }
         self.flush_partial();
         Finish::Done
@@ -219,16 +369,19 @@ impl Capture {
         self.route(pipe);
         let waiting = plumbing::waiting(pipe).unwrap_or(0);
         self.drop_bytes(pipe, waiting);
+        if let Some(inspection) = &mut self.inspection {
+            inspection.finish(pipe, true);
+        }
         self.flush_partial();
         let Some(lost) = self.lost.take() else {
             return 0;
         };
         let text = format!(
             "{} of {} ({}) that {} does not tell of",
-            lost.sentence(self.file.clock().now()),
+            lost.sentence(self.clock.now()),
             self.program,
             self.stream,
-            self.file.path().display()
+            self.path().display()
         );
         self.notices.push(Notice {
             level: Level::Error,
@@ -238,19 +391,171 @@ impl Capture {
     }
 
     /// Routes and moves once.
-    fn step(&mut self, pipe: BorrowedFd<'_>, max: usize) -> Result<Spliced, WriteError> {
+    fn step(&mut self, pipe: BorrowedFd<'_>, max: usize) -> Result<Step, WriteError> {
+        if self.inspection.is_some() {
+            return self.inspect(pipe, max, Fate::Delivered);
+        }
         let max = match self.route(pipe) {
             Some(Moved::Bytes(seen)) => seen.min(max),
             // Not one byte goes past the routes, also if one came in the meantime.
-            Some(Moved::Empty) => return Ok(Spliced::Empty),
-            Some(Moved::End) => return Ok(Spliced::End),
+            Some(Moved::Empty) => return Ok(Step::Empty),
+            Some(Moved::End) => return Ok(Step::End),
             None => max,
         };
-        let spliced = self.file.splice_from(pipe, max)?;
-        if let Spliced::Moved(bytes) = spliced {
-            self.left_pipe(bytes);
+        let moved = self.deliver(pipe, max)?;
+        Ok(match moved {
+            Moved::Bytes(bytes) => {
+                self.left_pipe(bytes);
+                Step::Moved(bytes)
+            }
+            Moved::Empty => Step::Empty,
+            Moved::End => Step::End,
+        })
+    }
+
+    /// Moves bytes out of the pipe to where they belong.
+    fn deliver(&mut self, pipe: BorrowedFd<'_>, max: usize) -> Result<Moved, WriteError> {
+        match &mut self.outlet {
+            Outlet::File(file) => Ok(match file.splice_from(pipe, max)? {
+                Spliced::Moved(bytes) => Moved::Bytes(bytes),
+                Spliced::Empty => Moved::Empty,
+                Spliced::End => Moved::End,
+            }),
+            Outlet::Nowhere(nowhere) => nowhere
+                .splice(pipe, max)
+                .map_err(|error| self.failed(error)),
         }
-        Ok(spliced)
+    }
+
+    fn failed(&self, error: io::Error) -> WriteError {
+        WriteError {
+            written: 0,
+            path: self.path().to_owned(),
+            error,
+        }
+    }
+
+    /// Has the head of the pipe decided on, and does what was decided, for at most `max` bytes.
+    fn inspect(
+        &mut self,
+        pipe: BorrowedFd<'_>,
+        max: usize,
+        fate: Fate,
+    ) -> Result<Step, WriteError> {
+        let Some(mut inspection) = self.inspection.take() else {
+            return Ok(Step::Empty);
+        };
+        let result = match inspection.at(pipe) {
+            Ok(at) => self.inspect_head(pipe, max, fate, at),
+            // What cannot be looked at stays where it is.
+            Err(error) => Err(self.failed(error)),
+        };
+        self.inspection = Some(inspection);
+        result
+    }
+
+    fn inspect_head(
+        &mut self,
+        pipe: BorrowedFd<'_>,
+        max: usize,
+        fate: Fate,
+        (head, periscope, scratch): (&mut Head, &mut Periscope, &mut Vec<u8>),
+    ) -> Result<Step, WriteError> {
+        let (mut moved, mut runs) = (0, 0);
+        // So much of what the periscope saw is decided on.
+        let mut decided = 0;
+        let mut looked = false;
+        loop {
+            while let Some(run) = head.run {
+                if moved >= max || runs >= RUNS {
+                    return Ok(Step::Moved(moved));
+                }
+                let part = run.left.min(max - moved);
+                let done = if run.keep && fate == Fate::Delivered {
+                    self.deliver(pipe, part)
+                } else {
+                    plumbing::take(pipe, scratch, part).map_err(|error| self.failed(error))
+                };
+                match done {
+                    Ok(Moved::Bytes(bytes)) => {
+                        head.done(bytes);
+                        self.left_pipe(bytes);
+                        if run.keep && fate == Fate::Lost {
+                            self.count_lost(bytes);
+                        }
+                        moved += bytes;
+                        runs += 1;
+                    }
+                    // Nobody else reads this pipe; were it so, there would be nothing left to do.
+                    Ok(_) => head.run = None,
+                    Err(_) if moved > 0 => return Ok(Step::Moved(moved)),
+                    Err(error) => return Err(error),
+                }
+            }
+            if !looked || decided == periscope.seen().len() {
+                if moved > 0 {
+                    return Ok(Step::Moved(moved));
+                }
+                let seen = periscope.look(pipe, VIEW);
+                match seen.map_err(|error| self.failed(error))? {
+                    Moved::Bytes(_) => {}
+                    Moved::Empty => return Ok(Step::Empty),
+                    Moved::End => return Ok(Step::End),
+                }
+                (looked, decided) = (true, 0);
+            }
+            let run = match head.decide(&periscope.seen()[decided..], false) {
+                Some(run) => run,
+                None if moved > 0 => return Ok(Step::Moved(moved)),
+                // Nothing has moved, so what was shown is the head of the pipe.
+                None => {
+                    // All this is asked before the second look, which so sees what came before the
+                    // writers went.
+                    let over = self.finishing
+                        || fate == Fate::Lost
+                        || plumbing::hung_up(pipe)
+                        || !plumbing::is_writable(pipe);
+                    let waiting = plumbing::waiting(pipe).unwrap_or(0);
+                    let before = periscope.seen().len();
+                    let seen = periscope.look(pipe, VIEW);
+                    seen.map_err(|error| self.failed(error))?;
+                    let seen = periscope.seen();
+                    if seen.len() > before {
+                        decided = 0;
+                        continue;
+                    }
+                    // What is beyond the view is not shown later either.
+                    if !over && waiting <= seen.len() {
+                        return Ok(Step::Undecided);
+                    }
+                    match head.decide(seen, true) {
+                        Some(run) => run,
+                        None => return Ok(Step::Undecided),
+                    }
+                }
+            };
+            let end = decided + run.left;
+            if run.keep {
+                self.route_kept(&periscope.seen()[decided..end]);
+            }
+            decided = end;
+        }
+    }
+
+    /// Gives the routes what an inspector keeps.
+    fn route_kept(&mut self, bytes: &[u8]) {
+        let Some(routed) = &mut self.routed else {
+            return;
+        };
+        let pipeline = routed.logger.pipeline();
+        if !pipeline.wants(&self.program, self.stream) {
+            return;
+        }
+        let now = pipeline.clock().now();
+        let (program, stream) = (&self.program, self.stream);
+        routed.splitter.push(bytes, |piece| {
+            pipeline.write_piece(now, program, stream, piece);
+        });
     }
 
     fn left_pipe(&mut self, bytes: usize) {
@@ -263,6 +568,10 @@ impl Capture {
     /// Gives the routes the lines they have not seen. Returns how many bytes at the head of the pipe
     /// they have seen then, or why there are none; `None` if no route asks for this stream.
     fn route(&mut self, pipe: BorrowedFd<'_>) -> Option<Moved> {
+        if self.inspection.is_some() {
+            // They get what is kept, when that is decided.
+            return None;
+        }
         let routed = self.routed.as_mut()?;
         let pipeline = routed.logger.pipeline();
         if !pipeline.wants(&self.program, self.stream) {
@@ -311,24 +620,34 @@ impl Capture {
 
     /// The file failed: remembers it and says so.
     fn fail(&mut self, error: &WriteError) {
-        let clock = self.file.clock();
-        let (now, monotonic) = (clock.now(), clock.monotonic());
+        let monotonic = self.clock.monotonic();
         let reason = Reason(&error.error).to_string();
-        self.speak(format!(
-            "cannot be written to {}: {reason}; it waits, and when the pipe is full its oldest \
-             part is dropped and counted",
-            self.file.path().display()
-        ));
+        let delay = if error.error.kind() == io::ErrorKind::WouldBlock {
+            // Most often somebody reads and is slower than the program for a moment.
+            RETRY_READER
+        } else {
+            self.tell_trouble(&reason);
+            RETRY_FIRST
+        };
         self.trouble = Some(Trouble {
-            since: now,
+            since: self.clock.now(),
             reason,
-            next: monotonic + RETRY_FIRST,
-            delay: RETRY_FIRST,
+            began: monotonic,
+            next: monotonic + delay,
+            delay,
         });
     }
 
+    fn tell_trouble(&mut self, reason: &str) {
+        self.speak(format!(
+            "cannot be written to {}: {reason}; it waits, and when the pipe is full its oldest \
+             part is dropped and counted",
+            self.path().display()
+        ));
+    }
+
     fn speak(&mut self, what: String) {
-        let now = self.file.clock().monotonic();
+        let now = self.clock.monotonic();
         if self
             .spoken
             .is_none_or(|last| now.saturating_sub(last) >= SPEAK_EVERY)
@@ -344,19 +663,27 @@ impl Capture {
     fn retry(&mut self, pipe: BorrowedFd<'_>) -> Progress {
         let result = self.declare().and_then(|()| self.step(pipe, BUDGET));
         match result {
-            Ok(spliced) => {
+            Ok(step) => {
                 self.trouble = None;
-                match spliced {
-                    Spliced::Moved(_) => Progress::More,
-                    Spliced::Empty => Progress::Wait,
-                    Spliced::End => Progress::Ended,
+                match step {
+                    Step::Moved(_) => Progress::More,
+                    Step::Empty => Progress::Wait,
+                    Step::End => Progress::Ended,
+                    Step::Undecided => Progress::Undecided,
                 }
             }
             Err(error) => {
-                let pressed = self.make_room(pipe);
-                let now = self.file.clock().monotonic();
+                let reason = Reason(&error.error).to_string();
+                let now = self.clock.monotonic();
+                let began = self.trouble.as_ref().map_or(now, |trouble| trouble.began);
+                let patient = error.error.kind() == io::ErrorKind::WouldBlock
+                    && now.saturating_sub(began) < PATIENCE;
+                let pressed = !patient && {
+                    self.tell_trouble(&reason);
+                    self.make_room(pipe)
+                };
                 if let Some(trouble) = &mut self.trouble {
-                    trouble.reason = Reason(&error.error).to_string();
+                    trouble.reason = reason;
                     trouble.delay = if pressed {
                         RETRY_FIRST
                     } else {
@@ -374,9 +701,10 @@ impl Capture {
         let Some(lost) = &self.lost else {
             return Ok(());
         };
-        let sentence = lost.sentence(self.file.clock().now());
-        self.file
-            .write_on_new_line(format!("[mainstay] {sentence}\n").as_bytes())?;
+        let sentence = lost.sentence(self.clock.now());
+        if let Outlet::File(file) = &mut self.outlet {
+            file.write_on_new_line(format!("[mainstay] {sentence}\n").as_bytes())?;
+        }
         self.notices.push(Notice {
             level: Level::Error,
             text: format!("{sentence} of {} ({})", self.program, self.stream),
@@ -384,7 +712,7 @@ impl Capture {
         self.lost = None;
         if let Some(trouble) = &mut self.trouble {
             // What is lost from here on is another gap.
-            trouble.since = self.file.clock().now();
+            trouble.since = self.clock.now();
         }
         Ok(())
     }
@@ -392,7 +720,7 @@ impl Capture {
     /// Drops the older half of a full pipe, up to a line end. Returns whether it was full.
     fn make_room(&mut self, pipe: BorrowedFd<'_>) -> bool {
         let waiting = plumbing::waiting(pipe).unwrap_or(0);
-        let full = waiting >= plumbing::capacity(pipe) / 4 * 3 || !is_writable(pipe);
+        let full = waiting >= plumbing::capacity(pipe) / 4 * 3 || !plumbing::is_writable(pipe);
         if !full || waiting == 0 {
             return false;
         }
@@ -414,23 +742,49 @@ impl Capture {
     }
 
     fn drop_bytes(&mut self, pipe: BorrowedFd<'_>, bytes: usize) {
-        let dropped = plumbing::discard(pipe, bytes).unwrap_or(0);
-        if dropped == 0 {
+        let mut left = bytes;
+        while self.inspection.is_some() && left > 0 {
+            // Where even looking fails, the program still must go on.
+            match self.inspect(pipe, left, Fate::Lost) {
+                Ok(Step::Moved(moved)) => left = left.saturating_sub(moved),
+                Ok(Step::Empty | Step::End | Step::Undecided) => return,
+                Err(_) => break,
+            }
+        }
+        let dropped = plumbing::discard(pipe, left).unwrap_or(0);
+        self.left_pipe(dropped);
+        self.count_lost(dropped);
+    }
+
+    fn count_lost(&mut self, bytes: usize) {
+        if bytes == 0 {
             return;
         }
-        self.left_pipe(dropped);
-        self.lost_in_all += dropped as u64;
+        self.lost_in_all += bytes as u64;
         let (since, reason) = match &self.trouble {
             Some(trouble) => (trouble.since, trouble.reason.clone()),
-            None => (self.file.clock().now(), "it was given up".to_owned()),
+            None => (self.clock.now(), "it was given up".to_owned()),
         };
         let lost = self.lost.get_or_insert_with(|| Lost {
             bytes: 0,
             since,
             reason: String::new(),
         });
-        lost.bytes += dropped as u64;
+        lost.bytes += bytes as u64;
         lost.reason = reason;
+    }
+}
+
+impl fmt::Debug for Capture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Capture")
+            .field("program", &self.program)
+            .field("stream", &self.stream)
+            .field("outlet", &self.outlet)
+            .field("inspection", &self.inspection)
+            .field("trouble", &self.trouble)
+            .field("lost", &self.lost)
+            .finish_non_exhaustive()
     }
 }
 
@@ -463,22 +817,4 @@ impl crate::Pipeline {
             .fields(fields);
         self.write(&record);
     }
-}
-
-/// Whether a writer would get anything into the pipe now.
-///
-/// A pipe is full when it has no free page, and small writes do not fill pages: the number of bytes
-/// in it does not tell. Only a writing end can be asked; it is opened for a moment.
-fn is_writable(pipe: BorrowedFd<'_>) -> bool {
-    let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
-    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let Ok(end) = rustix::fs::open(path, flags, Mode::empty()) else {
-        return true;
-    };
-    let mut fds = [PollFd::new(&end, PollFlags::OUT)];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
 }

@@ -22,6 +22,8 @@ pub enum Kind {
     Open,
     /// Opening or reading a log file to show it.
     Read,
+    /// Emptying a log file or deleting a rolled one, because somebody asked for it.
+    Clear,
     /// Building a pipeline from a config that names what does not exist.
     Config,
     /// Making a pipeline the receiver of the `log` crate's macros.
@@ -40,6 +42,14 @@ impl Error {
     pub(crate) fn read(path: &Path, source: io::Error) -> Self {
         Self {
             kind: Kind::Read,
+            subject: path.display().to_string(),
+            source: Some(source),
+        }
+    }
+
+    pub(crate) fn clear(path: &Path, source: io::Error) -> Self {
+        Self {
+            kind: Kind::Clear,
             subject: path.display().to_string(),
             source: Some(source),
         }
@@ -83,6 +93,9 @@ impl Error {
                 "log files are readable by their owner and group only: run as one of these"
             }
             (Kind::Read, _) => "check that the file is there and is a plain file",
+            (Kind::Clear, _) => {
+                "give the user mainstay runs as the right to write there, or clear it by hand"
+            }
             (Kind::Config, _) => "name a sink that the config has",
             (Kind::Install, _) => "install one logger only, early in main",
         }
@@ -94,6 +107,7 @@ impl fmt::Display for Error {
         match self.kind {
             Kind::Open => write!(f, "cannot open the log file {}", self.subject)?,
             Kind::Read => write!(f, "cannot read the log file {}", self.subject)?,
+            Kind::Clear => write!(f, "cannot clear the log file {}", self.subject)?,
             Kind::Config => write!(f, "the log config is inconsistent: {}", self.subject)?,
             Kind::Install => f.write_str("another logger has been installed before")?,
         }

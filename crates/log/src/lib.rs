@@ -39,7 +39,8 @@
 //!   or truncate the file.
 //! - **Capture** ([`Capture`]): a program's output goes from its pipe into a rolling file by
 //!   splice(2), so that killing the daemon at any moment loses none of it, and line by line to the
-//!   routes that ask. A full disk neither stops the program for good nor loses anything unsaid.
+//!   routes that ask. A full disk neither stops the program for good nor loses anything unsaid. An
+//!   [`Inspect`] may look ahead and decide which bytes are kept, without giving any of that up.
 //! - **Failing sinks**: none blocks, breaks or feeds back into another; what was lost is counted by
 //!   level and declared in place.
 //! - **Reading back** ([`Tail`]): the last lines and each new one once, over rolls, moves and
@@ -52,6 +53,7 @@
 mod capture;
 mod error;
 mod format;
+mod inspect;
 mod level;
 mod logger;
 mod model;
@@ -68,10 +70,12 @@ mod sink;
 mod splitter;
 mod stamp;
 mod tail;
+mod target;
 
 pub use capture::{Capture, Finish, Progress};
 pub use error::{Error, Kind, Notice, WriteError};
 pub use format::{Format, NAMES as FORMAT_NAMES};
+pub use inspect::{Inspect, Verdict};
 pub use level::{Level, LevelSet, UnknownLevel};
 pub use logger::{Logger, bridge};
 pub use model::{Config, Route, SinkConfig, SinkId};

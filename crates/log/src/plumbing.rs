@@ -3,11 +3,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use mainstay_sys::pipe;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::retry_on_intr;
-use rustix::pipe::PipeFlags;
+use rustix::pipe::{PipeFlags, SpliceFlags};
 
 /// What moving bytes came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,77 @@ pub(crate) fn splice(
 ) -> io::Result<Moved> {
     moved(pipe::splice_to_file(pipe, file, offset, max))
 }
+
+/// Moves at most `max` bytes from the pipe to what has no offsets: a pipe, a device. `WouldBlock` when
+/// that takes nothing now.
+pub(crate) fn splice_on(pipe: BorrowedFd<'_>, to: &File, max: usize) -> io::Result<Moved> {
+    let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+    let splice = || {
+        let result = retry_on_intr(|| rustix::pipe::splice(pipe, None, to, None, max, flags));
+        moved(result.map_err(io::Error::from))
+    };
+    match splice()? {
+        // Either of the two ends may be meant. Bytes that are there do not go away meanwhile, so that
+        // a second time it is the other end.
+        Moved::Empty if waiting(pipe)? > 0 => match splice()? {
+            Moved::Empty => Err(io::ErrorKind::WouldBlock.into()),
+            other => Ok(other),
+        },
+        other => Ok(other),
+    }
+}
+
+/// Takes at most `max` bytes out of the pipe, into `scratch`: where it holds so many, a kill of this
+/// process falls before or after all of them.
+///
+/// That is why this is a read and no splice to `/dev/null`: the kernel looks for signals between two
+/// pages of a splice, and not within a read that finds bytes.
+pub(crate) fn take(pipe: BorrowedFd<'_>, scratch: &mut Vec<u8>, max: usize) -> io::Result<Moved> {
+    if scratch.len() < max {
+        scratch.resize(max, 0);
+    }
+    let read = retry_on_intr(|| rustix::io::read(pipe, &mut scratch[..max]));
+    moved(read.map_err(io::Error::from))
+}
+
+/// The place where bytes go that nobody wants, open while there are such.
+#[derive(Debug, Default)]
+pub(crate) struct Nowhere(Option<File>);
+
+impl Nowhere {
+    pub(crate) fn splice(&mut self, pipe: BorrowedFd<'_>, max: usize) -> io::Result<Moved> {
+        let file = match self.0.take() {
+            Some(file) => file,
+            None => File::options().write(true).open("/dev/null")?,
+        };
+        splice_on(pipe, self.0.insert(file), max)
+    }
+}
+
+/// Whether nobody has the writing end open any more.
+pub(crate) fn hung_up(pipe: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(&pipe, PollFlags::IN)];
+    poll(&mut fds, Some(&NOW)).is_ok() && fds[0].revents().contains(PollFlags::HUP)
+}
+
+/// Whether a writer would get anything into the pipe now.
+///
+/// A pipe is full when it has no free page, and small writes do not fill pages: the number of bytes
+/// in it does not tell. Only a writing end can be asked; it is opened for a moment.
+pub(crate) fn is_writable(pipe: BorrowedFd<'_>) -> bool {
+    let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(end) = rustix::fs::open(path, flags, Mode::empty()) else {
+        return true;
+    };
+    let mut fds = [PollFd::new(&end, PollFlags::OUT)];
+    poll(&mut fds, Some(&NOW)).is_ok_and(|ready| ready > 0)
+}
+
+const NOW: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
 
 /// Drops at most `max` bytes and says how many; less only when no more are there.
 pub(crate) fn discard(pipe: BorrowedFd<'_>, max: usize) -> io::Result<usize> {
@@ -106,6 +179,13 @@ impl Periscope {
         }
         self.buffer.truncate(seen);
         Ok(Moved::Bytes(seen))
+    }
+
+    /// Takes at most `max` bytes out of the pipe, see [`take`]. What was seen is gone from here.
+    pub(crate) fn take(&mut self, pipe: BorrowedFd<'_>, max: usize) -> io::Result<Moved> {
+        let result = take(pipe, &mut self.buffer, max);
+        self.buffer.clear();
+        result
     }
 
     /// What the last look saw.

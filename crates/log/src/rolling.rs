@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use crate::error::{Error, Notice, Reason, WriteError};
 use crate::level::Level;
 use crate::plumbing::{self, Moved, Periscope};
 use crate::retention::{Retention, Rolled, Step, doomed, number_of, step};
+use crate::target::{self, Door, Target, options, parent_of};
 
 /// How often the path is compared with the open file, at most.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -55,14 +56,17 @@ const NOTICES: usize = 32;
 /// renames do not follow links, so that nobody who may write to the directory later can send the log
 /// elsewhere.
 ///
-/// What is no plain file (`/dev/null`, a terminal) is written to and never rolled.
+/// What is no plain file (`/dev/null`, a terminal, a FIFO) is written to and never rolled; neither is
+/// what a descriptor of this process leads to (`/dev/stdout`, `/dev/stderr`, `/dev/fd/N`), be it a
+/// pipe, a terminal, a socket or a file that a shell has opened. No write waits for its reader: where
+/// that takes nothing the error is `WouldBlock`.
 pub struct RollingFile {
     path: PathBuf,
     retention: Retention,
     clock: Arc<dyn Clock>,
     file: File,
     identity: Identity,
-    plain: bool,
+    door: Door,
     position: u64,
     line: Line,
     checked: Duration,
@@ -124,13 +128,16 @@ impl RollingFile {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         let path = path.into();
-        let opened = create_parents(&path)
-            .and_then(|()| open_current(&path))
-            .and_then(|file| Ok((file.metadata()?, file)));
-        let (metadata, file) = match opened {
-            Ok(opened) => opened,
+        let target = match target::open(&path) {
+            Ok(target) => target,
             Err(error) => return Err(Error::open(&path, error)),
         };
+        let splices = target::splices(&target);
+        let Target {
+            file,
+            metadata,
+            door,
+        } = target;
         let now = clock.monotonic();
         let mut rolling = Self {
             path,
@@ -140,20 +147,20 @@ impl RollingFile {
             },
             file,
             identity: Identity::of(&metadata),
-            plain: metadata.is_file(),
+            door,
             position: 0,
             line: Line::Unknown,
             checked: now,
             pruned: now,
             blocked: None,
             moved_away: false,
-            splices: true,
+            splices,
             appends: true,
             periscope: None,
             notices: VecDeque::new(),
             clock,
         };
-        if rolling.plain {
+        if rolling.door.is_plain() {
             rolling.position = metadata.len();
             rolling.prune();
         }
@@ -195,27 +202,63 @@ impl RollingFile {
     }
 
     fn try_reopen(&mut self) -> io::Result<()> {
-        create_parents(&self.path)?;
-        let file = open_current(&self.path)?;
-        let metadata = file.metadata()?;
-        self.become_file(file, &metadata);
+        self.become_target(target::open(&self.path)?);
         Ok(())
     }
 
-    fn become_file(&mut self, file: File, metadata: &Metadata) {
-        self.identity = Identity::of(metadata);
-        self.plain = metadata.is_file();
-        self.position = if self.plain { metadata.len() } else { 0 };
-        self.file = file;
+    fn become_target(&mut self, target: Target) {
+        self.identity = Identity::of(&target.metadata);
+        self.door = target.door;
+        self.position = if self.door.is_plain() {
+            target.metadata.len()
+        } else {
+            0
+        };
+        self.splices = target::splices(&target);
+        self.file = target.file;
         self.line = if self.position == 0 {
             Line::Length(0)
         } else {
             Line::Unknown
         };
         self.moved_away = false;
-        self.splices = true;
         self.appends = true;
         self.checked = self.clock.monotonic();
+    }
+
+    /// Empties the file and deletes the rolled ones, as supervisord's `clearProcessLogs` does. Whoever
+    /// follows the file sees that it was truncated. Files with numbers are left alone where nothing
+    /// rolls, because then they are somebody else's; so is all that is no plain file.
+    ///
+    /// Goes as far as it can and fails with the first thing that could not be done.
+    pub fn clear(&mut self) -> Result<(), Error> {
+        if !self.door.is_plain() {
+            return Ok(());
+        }
+        if !self.is_current() {
+            // Somebody moved it: theirs is not ours to cut.
+            self.reopen()?;
+        }
+        let mut result = self
+            .file
+            .set_len(0)
+            .map_err(|error| Error::clear(&self.path, error));
+        if result.is_ok() {
+            self.position = 0;
+            self.line = Line::Length(0);
+        }
+        if self.retention.size.is_some() {
+            for rolled in rolled_files(&self.path) {
+                let path = self.rolled_path(rolled.number);
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        result = result.and(Err(Error::clear(&path, error)));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        result
     }
 
     /// Writes whole lines, and begins new files between them as needed.
@@ -228,8 +271,7 @@ impl RollingFile {
         self.write_counting(data, &mut written)
             .map_err(|error| WriteError {
                 written,
-                path: self.path.clone(),
-                error,
+                ..self.failed(error)
             })
     }
 
@@ -298,7 +340,7 @@ impl RollingFile {
             }
         };
         let keep = match &failed {
-            Some(_) if self.plain => self.take_back(data, done),
+            Some(_) if self.door.is_plain() => self.take_back(data, done),
             _ => done,
         };
         self.advance(&data[..keep]);
@@ -310,15 +352,14 @@ impl RollingFile {
 
     /// Writes at the end of the file, wherever that is by now; without `RWF_APPEND` at `end`.
     fn append(&self, data: &[u8], end: u64) -> rustix::io::Result<usize> {
-        rustix::io::retry_on_intr(|| {
-            if !self.plain {
-                rustix::io::write(&self.file, data)
-            } else if self.appends {
+        rustix::io::retry_on_intr(|| match self.door {
+            Door::Stream => rustix::io::write(&self.file, data),
+            Door::Shared => target::write_at_once(&self.file, data),
+            Door::Plain if self.appends => {
                 let data = [io::IoSlice::new(data)];
                 rustix::io::pwritev2(&self.file, &data, end, ReadWriteFlags::APPEND)
-            } else {
-                rustix::io::pwrite(&self.file, data, end)
             }
+            Door::Plain => rustix::io::pwrite(&self.file, data, end),
         })
     }
 
@@ -343,7 +384,7 @@ impl RollingFile {
     }
 
     fn advance(&mut self, data: &[u8]) {
-        if self.plain {
+        if self.door.is_plain() {
             self.position += data.len() as u64;
         }
         self.line = match (data.iter().rposition(|byte| *byte == b'\n'), self.line) {
@@ -397,6 +438,11 @@ impl RollingFile {
     }
 
     fn failed(&self, error: io::Error) -> WriteError {
+        let error = if error.kind() == io::ErrorKind::WouldBlock {
+            io::Error::new(error.kind(), "nobody reads what is written there")
+        } else {
+            error
+        };
         WriteError {
             written: 0,
             path: self.path.clone(),
@@ -405,17 +451,22 @@ impl RollingFile {
     }
 
     fn splice(&mut self, pipe: BorrowedFd<'_>, max: usize) -> io::Result<Moved> {
-        // What is no plain file has no offsets to splice to.
-        if self.plain && self.splices {
-            match plumbing::splice(pipe, &self.file, self.position, max) {
+        if self.splices {
+            let plain = self.door.is_plain();
+            let result = if plain {
+                plumbing::splice(pipe, &self.file, self.position, max)
+            } else {
+                plumbing::splice_on(pipe, &self.file, max)
+            };
+            match result {
                 Ok(moved) => {
                     if let Moved::Bytes(bytes) = moved {
-                        self.position += bytes as u64;
+                        self.position += if plain { bytes as u64 } else { 0 };
                         self.line = Line::Unknown;
                     }
                     return Ok(moved);
                 }
-                // Some file systems cannot be spliced to.
+                // Some file systems and devices cannot be spliced to.
                 Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
                     self.splices = false;
                 }
@@ -439,8 +490,7 @@ impl RollingFile {
         match periscope.look(pipe, max)? {
             Moved::Bytes(_) => {
                 let written = self.put(periscope.seen())?;
-                plumbing::discard(pipe, written)?;
-                Ok(Moved::Bytes(written))
+                periscope.take(pipe, written)
             }
             nothing => Ok(nothing),
         }
@@ -500,7 +550,7 @@ impl RollingFile {
         if self.moved_away {
             return Some(0);
         }
-        if !self.plain {
+        if !self.door.is_plain() {
             return None;
         }
         match self.blocked {
@@ -520,7 +570,11 @@ impl RollingFile {
             return Ok(length);
         }
         let mut buffer = [0; 8192];
-        let mut from = if self.plain { self.position } else { 0 };
+        let mut from = if self.door.is_plain() {
+            self.position
+        } else {
+            0
+        };
         let mut length = 0;
         'file: while from > 0 && length < self.cut() {
             let part = from.min(buffer.len() as u64);
@@ -541,7 +595,7 @@ impl RollingFile {
 
     /// Sees what others did to the file since the last write.
     fn look(&mut self) -> io::Result<()> {
-        if !self.plain {
+        if !self.door.is_plain() {
             return Ok(());
         }
         let (size, links) = size_and_links(&self.file)?;
@@ -687,7 +741,16 @@ impl RollingFile {
         rename(&self.path, &first)?;
         match create_next(&self.path, &self.file) {
             Ok((file, metadata)) => {
-                self.become_file(file, &metadata);
+                let door = if metadata.is_file() {
+                    Door::Plain
+                } else {
+                    Door::Stream
+                };
+                self.become_target(Target {
+                    file,
+                    metadata,
+                    door,
+                });
                 Ok(())
             }
             Err(error) => {
@@ -712,7 +775,7 @@ impl RollingFile {
             && self.retention.age.is_none()
             && self.retention.total.is_none();
         // Without rolling, files with numbers are somebody else's.
-        if keeps_all || self.retention.size.is_none() || !self.plain {
+        if keeps_all || self.retention.size.is_none() || !self.door.is_plain() {
             return;
         }
         let rolled = rolled_files(&self.path);
@@ -809,13 +872,6 @@ pub(crate) fn rolled_path(path: &Path, number: u32) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn parent_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
 /// The size of a file and under how many names it is.
 ///
 /// Its times are not asked for: since multigrain timestamps (Linux 6.13) a write after somebody has
@@ -826,29 +882,6 @@ fn size_and_links(file: &File) -> io::Result<(u64, u64)> {
         Ok(found) => Ok((found.stx_size, found.stx_nlink.into())),
         Err(_) => file.metadata().map(|found| (found.len(), found.nlink())),
     }
-}
-
-fn create_parents(path: &Path) -> io::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o750)
-        .create(parent_of(path))
-}
-
-/// Opens to write anywhere and to read back what is at the end. Never blocks, not even on a FIFO.
-fn options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o640);
-    options
-}
-
-fn open_current(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    options()
-        .create(true)
-        .truncate(false)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)
 }
 
 /// Creates the file that follows `before`, with its mode and, where we may, its owner.

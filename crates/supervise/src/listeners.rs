@@ -290,6 +290,17 @@ impl Runtime {
                 TapEvent::Log(data) => self.heard_output(i, stream, &data),
                 TapEvent::Communication(data) => self.heard_communication(i, stream, &data),
                 TapEvent::Raw(data) => self.heard_listener(i, &data),
+                TapEvent::Unfinished(data) => {
+                    let text = format!(
+                        "{}: {} bytes between capture tokens were not finished when it ended, and are no communication",
+                        self.slots[i].name(),
+                        data.len()
+                    );
+                    self.tell(Event::Said {
+                        level: mainstay_log::Level::Warn,
+                        text,
+                    });
+                }
             }
         }
     }

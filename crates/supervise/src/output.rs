@@ -1,11 +1,11 @@
 //! The output of one process stream: the pipes it comes from and the file it goes to.
 
-use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use mainstay_log::{Capture, Finish, Notice, Progress};
-use mainstay_sys::pipe;
+use mainstay_sys::Epoll;
+use mainstay_sys::epoll::Interest;
 
 /// A pipe that a process writes into.
 #[derive(Debug)]
@@ -14,6 +14,44 @@ pub(crate) struct Pipe {
     pub(crate) token: u64,
     /// Whether it is out of the epoll set, because its file cannot be written.
     pub(crate) paused: bool,
+    /// Whether it is watched for edges, because it has bytes that nobody can decide on yet.
+    edges: bool,
+}
+
+impl Pipe {
+    /// A pipe that has been added to the epoll set with this token.
+    pub(crate) fn new(fd: OwnedFd, token: u64) -> Self {
+        Self {
+            fd,
+            token,
+            paused: false,
+            edges: false,
+        }
+    }
+
+    /// Watches it as it is to be watched after this progress.
+    pub(crate) fn watch(&mut self, epoll: &Epoll, progress: Progress) {
+        let edges = progress == Progress::Undecided;
+        let interest = if edges {
+            Interest::READ_EDGE
+        } else {
+            Interest::READ
+        };
+        if self.edges != edges
+            && !self.paused
+            && epoll.modify(&self.fd, self.token, interest).is_ok()
+        {
+            self.edges = edges;
+        }
+    }
+
+    /// Takes it out of the epoll set for now: that reports a hang-up whatever one asks for.
+    pub(crate) fn pause(&mut self, epoll: &Epoll) {
+        if !self.paused {
+            let _ = epoll.delete(&self.fd);
+            (self.paused, self.edges) = (true, false);
+        }
+    }
 }
 
 /// A stream of a process. The last pipe is the present process's; those before it belong to ended
@@ -66,20 +104,12 @@ impl Channel {
         self.capture.next_tick()
     }
 
-    /// Lines of mainstay's own, for whoever reads the log of the program. It takes the way of
-    /// the program's output, so that routes get it too. When the file cannot be written it is
-    /// dropped: it was told as an event as well.
+    /// Lines of mainstay's own, for whoever reads the log of the program. When the file cannot be
+    /// written they are dropped: they were told as an event as well.
     pub(crate) fn note(&mut self, text: &str) {
-        let Ok((reader, writer)) = pipe::capture_pipe(0) else {
-            return;
-        };
-        // A pipe holds at least a page; a longer text would wait for a reader, which is us.
         let text: String = text.chars().take(1000).collect();
-        if std::fs::File::from(writer)
-            .write_all(format!("{}\n", text.trim_end_matches('\n')).as_bytes())
-            .is_ok()
-        {
-            let _ = self.capture.finish(reader.as_fd());
+        for line in text.lines() {
+            self.capture.say(line);
         }
     }
 
@@ -90,8 +120,7 @@ impl Channel {
 
     /// Empties the file and removes those that were rolled.
     pub(crate) fn clear(&mut self) -> Result<(), String> {
-        let _ = &mut self.capture;
-        Ok(())
+        self.capture.clear().map_err(|error| error.to_string())
     }
 
     /// Opens the file anew.

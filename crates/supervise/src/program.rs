@@ -105,6 +105,16 @@ pub struct SocketSpec {
     pub mode: u32,
 }
 
+impl SocketSpec {
+    /// As the config writes it: `tcp://host:port` or `unix:///path`.
+    pub fn url(&self) -> String {
+        match &self.address {
+            SocketAddress::Tcp { host, port } => format!("tcp://{host}:{port}"),
+            SocketAddress::Unix(path) => format!("unix://{}", path.display()),
+        }
+    }
+}
+
 /// Where a socket listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SocketAddress {

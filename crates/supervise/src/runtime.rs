@@ -352,11 +352,7 @@ impl Runtime {
             return Err(error);
         }
         if let Some(channel) = self.slots[i].channel(stream) {
-            channel.pipes.push(Pipe {
-                fd,
-                token,
-                paused: false,
-            });
+            channel.pipes.push(Pipe::new(fd, token));
         }
         Ok(())
     }
@@ -591,7 +587,9 @@ impl Runtime {
             return;
         };
         match progress {
-            Progress::More | Progress::Wait => {}
+            Progress::More | Progress::Wait | Progress::Undecided => {
+                channel.pipes[at].watch(&self.epoll, progress);
+            }
             Progress::Ended => {
                 let pipe = channel.pipes.remove(at);
                 if !pipe.paused {
@@ -601,12 +599,7 @@ impl Runtime {
             }
             Progress::Stuck => {
                 let next = channel.next_tick().map(|at| at.saturating_add(ORIGIN));
-                let pipe = &mut channel.pipes[at];
-                if !pipe.paused {
-                    // Out of the set: epoll reports a hang-up whatever one asks for.
-                    let _ = self.epoll.delete(&pipe.fd);
-                    pipe.paused = true;
-                }
+                channel.pipes[at].pause(&self.epoll);
                 self.timers.set(Timer::Output(i, index(stream)), next);
             }
         }

@@ -105,18 +105,19 @@ impl Slot {
                             Error::new(Kind::Log { process, source }, "")
                         })?
                 }
-                _ => return Ok(None),
+                _ => Capture::discarding(name, stream, Arc::clone(clock), logger.cloned()),
             };
             if tap.is_active() || is_listener {
                 let ears = Heard::default();
                 heard[index(stream)] = Some(Arc::clone(&ears));
-                let inspector = TapInspector::new(tap, is_listener, move |event| {
-                    ears.lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push(event);
+                capture = capture.inspected(move || {
+                    let ears = Arc::clone(&ears);
+                    Box::new(TapInspector::new(tap, is_listener, move |event| {
+                        ears.lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .push(event);
+                    }))
                 });
-                let _ = inspector;
-                let _ = &mut capture;
             }
             Ok(Some(Channel::new(capture)))
         };

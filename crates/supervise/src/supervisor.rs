@@ -264,6 +264,22 @@ impl Drop for Supervisor {
     }
 }
 
+/// The log files, stdout and stderr, of the processes that an earlier supervisor with this state
+/// directory left alive, as far as its journal knows. Empty after an orderly end.
+///
+/// # Errors
+/// The journal, or the id of this boot, cannot be read.
+pub fn live_logs(state_dir: &Path) -> std::io::Result<BTreeMap<String, [PathBuf; 2]>> {
+    let boot_id = mainstay_sys::boot_id()?;
+    let (_, earlier) = Journal::open(&state_dir.join("programs.journal"), &boot_id)?;
+    Ok(earlier
+        .slots
+        .into_values()
+        .filter(|slot| slot.live.is_some())
+        .map(|slot| (slot.process, [slot.stdout_log, slot.stderr_log]))
+        .collect())
+}
+
 /// How many files a daemon with these programs has open at once, its own included: for each
 /// process its pidfd, and for each captured stream a pipe and a log file. Compare it with the soft
 /// limit of open files before the start; with a lower limit some programs cannot be started or taken

@@ -6,13 +6,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, openat};
 use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with};
 
-use crate::call::retry;
+use crate::call::{check, retry};
 
 /// The room that [`capture_pipe`] is usually asked for: what an unprivileged process may have at
 /// most, by default.
@@ -104,6 +104,20 @@ fn reopen_of(pid: i32, fd: i32, flags: OFlags) -> io::Result<(OwnedFd, u64)> {
         ));
     }
     Ok((reopen(&handle, flags | OFlags::NONBLOCK)?, about.st_ino))
+}
+
+/// A second descriptor of what this process has open as descriptor `number`, close-on-exec: what a
+/// config means by `/dev/stdout`. `EBADF` when nothing is open under that number.
+///
+/// Both are the same open file: they share its offset and its flags.
+pub fn duplicate(number: i32) -> io::Result<OwnedFd> {
+    // Above the standard streams, also when these are closed.
+    const LEAST: libc::c_int = 3;
+    // SAFETY: F_DUPFD_CLOEXEC takes integers only and changes no descriptor there is; a number that
+    // is not open is refused by the kernel.
+    let fd = check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, LEAST) })?;
+    // SAFETY: the kernel has just made this descriptor, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// The number that names a pipe as long as it exists.
@@ -217,6 +231,18 @@ mod tests {
     fn a_size_beyond_the_limit_is_halved_and_not_refused() {
         let (reader, _writer) = capture_pipe(1 << 40).unwrap();
         assert!(capacity(&reader).unwrap() >= 64 * 1024);
+    }
+
+    #[test]
+    fn a_duplicate_is_the_same_open_file() {
+        use std::os::fd::AsRawFd as _;
+        let (reader, writer) = capture_pipe(0).unwrap();
+        let second = duplicate(writer.as_raw_fd()).unwrap();
+        assert!(fcntl_getfd(&second).unwrap().contains(FdFlags::CLOEXEC));
+        File::from(second).write_all(b"x").unwrap();
+        assert_eq!(bytes_readable(&reader).unwrap(), 1);
+        let error = duplicate(i32::MAX).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EBADF));
     }
 
     #[test]

@@ -187,7 +187,7 @@ fn a_fast_program_loses_nothing_over_many_rolls() {
     loop {
         match capture.on_readable(read.as_fd()) {
             Progress::Ended => break,
-            Progress::Wait => std::thread::yield_now(),
+            Progress::Wait | Progress::Undecided => std::thread::yield_now(),
             Progress::More => {}
             Progress::Stuck => panic!("{:?}", capture.take_notices()),
         }

@@ -165,7 +165,7 @@ fn captured_output_waits_then_is_dropped_counted_and_declared() {
                 }
             }
             Progress::More => {}
-            Progress::Wait => std::thread::yield_now(),
+            Progress::Wait | Progress::Undecided => std::thread::yield_now(),
         }
     }
     writer.join().unwrap();

@@ -6,9 +6,11 @@
 
 mod capture;
 mod full;
+mod inspect;
 mod pipeline;
 mod rolling;
 mod tail;
+mod target;
 
 use std::fs;
 use std::io::Write;
