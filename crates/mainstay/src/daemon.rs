@@ -21,7 +21,7 @@ use mainstay_supervisord::rpc::Rpc;
 use mainstay_supervisord::server::Login;
 use mainstay_sys::daemon::{Daemonized, Verdict, daemonize};
 use mainstay_sys::limits::{self, Resource};
-use mainstay_sys::{LockError, LockFile};
+use mainstay_sys::{LockError, LockFile, signals};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -389,7 +389,7 @@ impl Daemon {
                         open.push((name.clone(), fd.try_clone()));
                     }
                 }
-                give_way(&successor, &supervisor, &logger, open).await;
+                give_way(&successor, &supervisor, &logger, open, &stopping).await;
             }
             let _ = timetable.await;
             supervisor.request(Command::Shutdown, Box::new(|_| ()));
@@ -429,9 +429,14 @@ async fn give_way(
     supervisor: &Supervisor,
     logger: &Logger,
     open: Vec<(String, std::io::Result<OwnedFd>)>,
+    stopping: &watch::Receiver<End>,
 ) {
     // Whoever asked gets the answer first.
     tokio::time::sleep(GRACE).await;
+    if *stopping.borrow() != End::No {
+        log::info!("no upgrade: the daemon is to end");
+        return;
+    }
     let mut kept = Vec::new();
     for (name, fd) in open {
         match fd {
@@ -458,6 +463,18 @@ async fn give_way(
     kept.extend(fds.into_iter().map(|fd| ("open".to_owned(), fd)));
     log::info!("another binary takes over");
     logger.pipeline().flush();
+    // From here on a signal waits for the next binary, which would be ended by it otherwise.
+    if let Err(error) = signals::block(&HEEDED) {
+        log::warn!("a signal in this moment would be lost: {error}");
+    }
+    // What came before that has been noted by now, but for a turn of the runtime.
+    tokio::task::yield_now().await;
+    // There is no supervision left here that could stop anything.
+    let _ = match *stopping.borrow() {
+        End::No => Ok(()),
+        End::Stop => signals::raise(mainstay_sys::Signal::TERM),
+        End::Restart => signals::raise(mainstay_sys::Signal::HUP),
+    };
     let Err(why) = successor.become_it(&kept);
     log::error!("{why}; the running binary is started again");
     logger.pipeline().flush();
@@ -583,6 +600,16 @@ fn write_event(event: &Event) {
     log::log!(target: SUPERVISE, level, "{event}");
 }
 
+/// The signals a daemon answers to, as they are held back while another binary takes over.
+const HEEDED: [mainstay_sys::Signal; 6] = [
+    mainstay_sys::Signal::TERM,
+    mainstay_sys::Signal::INT,
+    mainstay_sys::Signal::QUIT,
+    mainstay_sys::Signal::HUP,
+    mainstay_sys::Signal::USR1,
+    mainstay_sys::Signal::USR2,
+];
+
 /// The signals a daemon answers to.
 struct Signals {
     term: Signal,
@@ -602,14 +629,19 @@ impl Signals {
                 Failure::new(Exit::Failed, format!("cannot listen for signals: {error}"))
             })
         };
-        Ok(Self {
+        let all = Self {
             term: listen(SignalKind::terminate())?,
             int: listen(SignalKind::interrupt())?,
             quit: listen(SignalKind::quit())?,
             usr1: listen(SignalKind::user_defined1())?,
             usr2: listen(SignalKind::user_defined2())?,
             hup: listen(SignalKind::hangup())?,
-        })
+        };
+        // What came while this process became this binary has waited for this.
+        signals::unblock(&HEEDED).map_err(|error| {
+            Failure::new(Exit::Failed, format!("cannot let signals in: {error}"))
+        })?;
+        Ok(all)
     }
 
     /// TERM, INT and QUIT end the daemon; USR1 replaces the binary, USR2 opens the logs anew; HUP does

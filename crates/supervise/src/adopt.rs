@@ -18,7 +18,7 @@ use crate::group::{leads_session, processes};
 use crate::input::Input;
 use crate::journal::{Inherited, ProcessRecord, Record, SlotRecord};
 use crate::launch::Words;
-use crate::machine::{self, Exit, Phase, State, Trouble, step};
+use crate::machine::{self, Counters, Exit, Phase, State, Trouble, step};
 use crate::program::{Output, Stdin};
 use crate::reserve::is_shortage;
 use crate::runtime::Runtime;
@@ -166,10 +166,12 @@ impl Runtime {
         let now = self.now();
         let slot = &mut self.slots[i];
         let policy = &slot.spec.policy;
+        // Of its last process, until it has another: the daemon after this one must be able to tell
+        // whether it is done or has a new config.
+        slot.live_hash = record.spec_hash;
         match verdict {
             Verdict::Rest => self.after_start(i),
             Verdict::Resume | Verdict::Keep => {
-                slot.live_hash = record.spec_hash;
                 slot.state = State::restored(
                     record.phase,
                     verdict == Verdict::Resume,
@@ -183,6 +185,17 @@ impl Runtime {
             }
             // The birth was planned and did not happen.
             Verdict::Find if record.decided == Some(false) => self.after_start(i),
+            // It was a restart, and still is: what was counted so far goes on, this one included.
+            Verdict::Find if record.counters.restarts > 0 => {
+                let counters = Counters {
+                    restarts: record.counters.restarts - 1,
+                    ..record.counters
+                };
+                slot.state = State::restored(Phase::Exited, true, counters, policy, now);
+                // Its delay was over.
+                slot.state.deadline = Some(now);
+                self.after_start(i);
+            }
             Verdict::Find | Verdict::Start => self.feed(i, machine::Event::Autostart),
             // It ended while nobody watched.
             Verdict::Adopt { pid, .. } => {
