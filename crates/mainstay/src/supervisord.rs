@@ -340,7 +340,7 @@ fn turn(called: &Called, first: bool, mut heritage: Heritage) -> Result<Turn, Re
         .iter()
         .flat_map(|group| import::group(&loaded, group, &mut auto))
         .collect();
-    try_sockets(&programs, &autos)?;
+    try_sockets(&programs, &autos, &log)?;
     let doors = open_doors(&loaded, &mut heritage, &log)?;
     let (nodaemon, umask) = (section.nodaemon, section.umask);
     let directory = section.directory.clone();
@@ -552,7 +552,7 @@ fn writable(directory: &Path) -> std::io::Result<()> {
 }
 
 /// Fails early when a program's socket cannot be opened. Those of programs that live are open.
-fn try_sockets(programs: &[ProgramSpec], autos: &AutoLogs) -> Result<(), String> {
+fn try_sockets(programs: &[ProgramSpec], autos: &AutoLogs, log: &MainLog) -> Result<(), String> {
     for program in programs {
         let Stdin::Socket(socket) = &program.stdin else {
             continue;
@@ -561,9 +561,11 @@ fn try_sockets(programs: &[ProgramSpec], autos: &AutoLogs) -> Result<(), String>
         if processes.any(|process| autos.kept.contains_key(&process.process)) {
             continue;
         }
-        mainstay_supervise::try_socket(socket).map_err(|error| {
-            format!("Could not create FastCGI socket {}: {error}", socket.url())
-        })?;
+        let url = socket.url();
+        log.say(Level::Info, &format!("Creating socket {url}"));
+        mainstay_supervise::try_socket(socket)
+            .map_err(|error| format!("Could not create FastCGI socket {url}: {error}"))?;
+        log.say(Level::Info, &format!("Closing socket {url}"));
     }
     Ok(())
 }

@@ -158,6 +158,14 @@ impl Face {
         if let Some((level, text)) = line {
             self.log.say(level, &text);
         }
+        // There it is a process of its own that could not become the program.
+        if let mainstay_supervise::Event::SpawnFailed { process, text } = event
+            && text.starts_with("couldn't ")
+        {
+            let name = process.rsplit(':').next().unwrap_or(process);
+            let text = format!("exited: {name} (exit status 127; not expected)");
+            self.log.say(Level::Warn, &text);
+        }
     }
 
     async fn add(&self, name: &str) -> Result<(), GroupError> {
