@@ -292,7 +292,10 @@ impl Runtime {
             match event {
                 TapEvent::Log(data) => self.heard_output(i, stream, &data),
                 TapEvent::Communication(data) => self.heard_communication(i, stream, &data),
-                TapEvent::Raw(data) => self.heard_listener(i, &data),
+                TapEvent::Raw(data) => {
+                    self.tell_output_text(i, stream, &data);
+                    self.heard_listener(i, &data);
+                }
                 TapEvent::Unfinished(data) => {
                     let text = format!(
                         "{}: {} bytes between capture tokens were not finished when it ended, and are no communication",
@@ -319,6 +322,19 @@ impl Runtime {
             let text = as_text(data).into_owned();
             self.tell(Event::Syslog { process, text });
         }
+        self.tell_output_text(i, stream, data);
+        if tap.events {
+            self.announce_stream(i, stream, data, false);
+        }
+    }
+
+    /// Tells what was written, if somebody wants to read it in the daemon's own log.
+    fn tell_output_text(&self, i: usize, stream: Stream, data: &[u8]) {
+        let slot = &self.slots[i];
+        let tap = match stream {
+            Stream::Stdout => slot.process.stdout_tap,
+            Stream::Stderr => slot.process.stderr_tap,
+        };
         if tap.debug {
             let process = slot.names().member();
             let text = format!("'{process}' {} output:\n{}", stream.name(), as_text(data));
@@ -326,9 +342,6 @@ impl Runtime {
                 level: mainstay_log::Level::Debug,
                 text,
             });
-        }
-        if tap.events {
-            self.announce_stream(i, stream, data, false);
         }
     }
 

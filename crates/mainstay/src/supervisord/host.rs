@@ -108,6 +108,12 @@ impl Face {
         self.log.reopen();
     }
 
+    /// The signal that tells of children came.
+    pub(crate) fn on_child(&self) {
+        self.log
+            .say(Level::Debug, "received SIGCHLD indicating a child quit");
+    }
+
     /// A process ended that nobody here had started.
     pub(crate) fn on_stranger(&self, pid: i32, status: mainstay_sys::ExitStatus) {
         self.say(words::reaped_stranger(pid.cast_unsigned(), status.into()));

@@ -207,7 +207,7 @@ fn directory_of(path: &Path) -> String {
 }
 
 /// A path whose directory exists, `~` expanded.
-fn existing_parent(path: &str, home: Option<&str>) -> Result<PathBuf, String> {
+pub(super) fn existing_parent(path: &str, home: Option<&str>) -> Result<PathBuf, String> {
     let expanded = expand_user(path, home);
     match expanded.parent() {
         Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => Err(format!(
@@ -217,7 +217,7 @@ fn existing_parent(path: &str, home: Option<&str>) -> Result<PathBuf, String> {
     }
 }
 
-fn existing_directory(path: &str, home: Option<&str>) -> Result<PathBuf, String> {
+pub(super) fn existing_directory(path: &str, home: Option<&str>) -> Result<PathBuf, String> {
     let expanded = expand_user(path, home);
     if expanded.is_dir() {
         Ok(expanded)
