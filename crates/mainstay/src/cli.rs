@@ -147,6 +147,17 @@ pub(crate) enum Command {
         arguments: Vec<std::ffi::OsString>,
     },
 
+    /// Be supervisorctl: its command line, its shell, its texts
+    #[command(
+        disable_help_flag = true,
+        after_help = "Example:\n  mainstay supervisorctl -c /etc/supervisor/supervisord.conf status"
+    )]
+    Supervisorctl {
+        /// As supervisorctl takes them; `-h` lists them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
+
     /// Replace the running daemon by the binary on disk: same process id, programs untouched
     #[command(after_help = "Example:\n  cargo install mainstay && mainstay upgrade")]
     Upgrade,

@@ -13,6 +13,7 @@ mod jobs;
 mod output;
 mod progress;
 mod render;
+mod supervisorctl;
 mod supervisord;
 mod timetable;
 mod upgrade;
@@ -30,8 +31,11 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args_os()
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    if let Some((program, rest)) = command::called_supervisord(&words) {
+    if let Some((program, rest)) = command::called(&words, "supervisord") {
         return supervisord::run(&program, rest);
+    }
+    if let Some((program, rest)) = command::called(&words, "supervisorctl") {
+        return supervisorctl::run(&program, rest);
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -102,7 +106,7 @@ fn dispatch(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Backup(backup) => command::backup::run(cli, output, backup),
         Command::Shutdown => command::program::shutdown(cli, output),
         // Dispatched before the command line is parsed: it is not ours.
-        Command::Supervisord { .. } => Ok(Exit::Usage),
+        Command::Supervisord { .. } | Command::Supervisorctl { .. } => Ok(Exit::Usage),
         Command::Upgrade => command::program::upgrade(cli, output),
         Command::SelfCheck { arguments } => command::self_check(output, arguments),
         Command::ReopenLogs => command::program::reopen_logs(cli, output),

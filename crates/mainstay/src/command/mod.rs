@@ -54,17 +54,15 @@ pub(crate) fn socket(cli: &Cli) -> Result<PathBuf, Failure> {
     config::socket(&path).map_err(|diagnostics| config_failure(&diagnostics))
 }
 
-/// The program's name and the words behind it, if this is a call of `supervisord`: under that name, or
-/// as `mainstay supervisord`.
-pub(crate) fn called_supervisord(words: &[String]) -> Option<(String, &[String])> {
+/// The program's name and the words behind it, if this is a call under another name, as of
+/// `supervisord`: by a link of that name, or as `mainstay supervisord`.
+pub(crate) fn called<'a>(words: &'a [String], name: &str) -> Option<(String, &'a [String])> {
     let (program, rest) = words.split_first()?;
-    if std::path::Path::new(program).file_name()? == "supervisord" {
+    if std::path::Path::new(program).file_name()? == name {
         return Some((program.clone(), rest));
     }
     match rest.split_first() {
-        Some((word, rest)) if word == "supervisord" => {
-            Some((format!("{program} supervisord"), rest))
-        }
+        Some((word, rest)) if word == name => Some((format!("{program} {name}"), rest)),
         _ => None,
     }
 }
@@ -75,7 +73,7 @@ pub(crate) fn self_check(output: &Output, arguments: &[OsString]) -> Result<Exit
         .iter()
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    if let Some((program, rest)) = called_supervisord(&words) {
+    if let Some((program, rest)) = called(&words, "supervisord") {
         crate::supervisord::self_check(&program, rest)
             .map_err(|text| Failure::new(Exit::Usage, text))?;
         output.print(&format!("{}\n", crate::upgrade::answer()));

@@ -1,0 +1,203 @@
+//! `supervisorctl` at a terminal: what the library of that name does not do itself.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mainstay_base::Secret;
+use mainstay_supervisord::ctl::options::{self, Wanted};
+use mainstay_supervisord::ctl::{Console, Ctl, Settings, Surroundings, word_start};
+use mainstay_supervisord::rpc::COMPATIBLE_VERSION;
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use rustyline::completion::Completer;
+use rustyline::error::ReadlineError;
+use rustyline::history::FileHistory;
+use rustyline::{Config, Context, Editor, Helper, Highlighter, Hinter, Validator};
+
+/// Runs `supervisorctl` with these words of the command line.
+pub(crate) fn run(program: &str, words: &[String]) -> ExitCode {
+    let read = options::parse(words).and_then(|options| {
+        let settings = options::settings(&options, &surroundings(program))?;
+        Ok((options, settings))
+    });
+    let given = options::parse(words).ok().and_then(|options| options.wants);
+    match given {
+        Some(Wanted::Help) => {
+            show(&options::usage(program));
+            return ExitCode::SUCCESS;
+        }
+        Some(Wanted::Version) => {
+            show(&format!("{COMPATIBLE_VERSION}\n"));
+            return ExitCode::SUCCESS;
+        }
+        None => {}
+    }
+    let (options, settings) = match read {
+        Ok(read) => read,
+        Err(error) => {
+            complain(&error.text(program));
+            return 2.into();
+        }
+    };
+    for note in &settings.notes {
+        complain(&format!("{note}\n"));
+    }
+    let interrupt = Arc::new(AtomicBool::new(false));
+    let flag = signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&interrupt));
+    if let Err(error) = flag {
+        complain(&format!("Ctrl-C will end this at once: {error}\n"));
+    }
+    let history = settings.history_file.clone().map(PathBuf::from);
+    let mut ctl = Ctl::new(settings, Box::new(Terminal), interrupt);
+    let mut out = std::io::stdout();
+    if let Some(line) = options.line() {
+        ctl.line(&line, &mut out);
+        let status = u8::try_from(ctl.status()).unwrap_or(1);
+        return status.into();
+    }
+    if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+        match Shell::new(history) {
+            Ok(mut shell) => {
+                ctl.shell(|ctl, prompt| shell.read(ctl, prompt), &mut out);
+                shell.save();
+                return ExitCode::SUCCESS;
+            }
+            Err(error) => complain(&format!("no line editing here: {error}\n")),
+        }
+    }
+    ctl.shell(|_, prompt| plain_line(prompt), &mut out);
+    ExitCode::SUCCESS
+}
+
+fn surroundings(program: &str) -> Surroundings {
+    Surroundings {
+        program: program.to_owned(),
+        directory: std::env::current_dir().unwrap_or_default(),
+        home: std::env::var_os("HOME").map(PathBuf::from),
+        variables: crate::command::environment().into_iter().collect(),
+    }
+}
+
+/// Shows the prompt, also where nobody sees it, and reads a line.
+fn plain_line(prompt: &str) -> Option<String> {
+    show(prompt);
+    let mut line = String::new();
+    match std::io::stdin().lock().read_line(&mut line) {
+        Ok(0) | Err(_) => None,
+        Ok(_) => Some(line.trim_end_matches(['\r', '\n']).to_owned()),
+    }
+}
+
+/// The person at the terminal.
+struct Terminal;
+
+impl Console for Terminal {
+    fn ask(&mut self, prompt: &str) -> Option<String> {
+        plain_line(prompt)
+    }
+
+    fn ask_secret(&mut self, prompt: &str) -> Option<Secret> {
+        let stdin = std::io::stdin();
+        let before = tcgetattr(&stdin).ok();
+        if let Some(before) = &before {
+            let mut quiet = before.clone();
+            quiet.local_modes.remove(LocalModes::ECHO);
+            let _ = tcsetattr(&stdin, OptionalActions::Flush, &quiet);
+        }
+        let line = plain_line(prompt);
+        if let Some(before) = &before {
+            let _ = tcsetattr(&stdin, OptionalActions::Flush, before);
+            show("\n");
+        }
+        line.map(Secret::new)
+    }
+}
+
+/// A line editor that completes what the server has.
+struct Shell {
+    editor: Editor<Words, FileHistory>,
+    history: Option<PathBuf>,
+}
+
+impl Shell {
+    fn new(history: Option<PathBuf>) -> rustyline::Result<Self> {
+        let config = Config::builder().auto_add_history(true).build();
+        let mut editor = Editor::with_config(config)?;
+        if let Some(path) = &history {
+            // There is none the first time.
+            let _ = editor.load_history(path);
+        }
+        Ok(Self { editor, history })
+    }
+
+    fn read(&mut self, ctl: &Ctl, prompt: &str) -> Option<String> {
+        self.editor.set_helper(Some(Words::new(ctl.settings())));
+        match self.editor.readline(prompt) {
+            Ok(line) => Some(line),
+            // Ctrl-C gives the line up, not the shell.
+            Err(ReadlineError::Interrupted) => Some(String::new()),
+            Err(_) => None,
+        }
+    }
+
+    fn save(&mut self) {
+        if let Some(path) = &self.history
+            && let Err(error) = self.editor.save_history(path)
+        {
+            complain(&format!(
+                "the history was not saved to {}: {error}\n",
+                path.display()
+            ));
+        }
+    }
+}
+
+/// Completion by a client of its own: it must not disturb the one that obeys.
+#[derive(Helper, Hinter, Highlighter, Validator)]
+struct Words(std::cell::RefCell<Ctl>);
+
+impl Words {
+    fn new(settings: &Settings) -> Self {
+        let interrupt = Arc::new(AtomicBool::new(false));
+        interrupt.store(false, Ordering::Relaxed);
+        Self(Ctl::new(settings.clone(), Box::new(Nobody), interrupt).into())
+    }
+}
+
+impl Completer for Words {
+    type Candidate = String;
+
+    fn complete(
+        &self,
+        line: &str,
+        position: usize,
+        _context: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<String>)> {
+        let found = self.0.borrow_mut().complete(line, position);
+        Ok((word_start(line, position), found))
+    }
+}
+
+/// Nobody is asked while words are completed.
+struct Nobody;
+
+impl Console for Nobody {
+    fn ask(&mut self, _prompt: &str) -> Option<String> {
+        None
+    }
+
+    fn ask_secret(&mut self, _prompt: &str) -> Option<Secret> {
+        None
+    }
+}
+
+fn show(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+fn complain(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
