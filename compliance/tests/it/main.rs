@@ -12,3 +12,4 @@ mod foreign;
 mod idle;
 mod life;
 mod shop;
+mod upgrade;

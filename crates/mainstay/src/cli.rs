@@ -136,6 +136,17 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  mainstay shutdown")]
     Shutdown,
 
+    /// Be supervisord: its command line, its config, its clients
+    #[command(
+        disable_help_flag = true,
+        after_help = "Example:\n  mainstay supervisord -n -c /etc/supervisor/supervisord.conf"
+    )]
+    Supervisord {
+        /// As supervisord takes them; `-h` lists them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
+
     /// Replace the running daemon by the binary on disk: same process id, programs untouched
     #[command(after_help = "Example:\n  cargo install mainstay && mainstay upgrade")]
     Upgrade,

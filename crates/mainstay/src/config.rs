@@ -244,6 +244,47 @@ pub(crate) fn supervise_settings(
     settings
 }
 
+/// A config of supervisord as a config of ours: programs only, and the control socket beside the
+/// journal.
+pub(crate) fn from_supervisord(
+    path: &Path,
+    name: &str,
+    state: PathBuf,
+    programs: Vec<ProgramSpec>,
+    environment: BTreeMap<String, String>,
+) -> Config {
+    let zone = TimeZone::system();
+    Config {
+        path: path.to_owned(),
+        control: Control {
+            socket: state.join("control.sock"),
+            mode: 0o600,
+            group: None,
+        },
+        log: mainstay_log::Config::new(&state, zone.clone()),
+        programs,
+        backup: mainstay_backup::Config {
+            host: name.to_owned(),
+            zone: zone.clone(),
+            repositories: Vec::new(),
+            backups: Vec::new(),
+        },
+        host: Host {
+            name: name.to_owned(),
+            state,
+            zone,
+        },
+        resolver: crate::supervisord::resolver(environment),
+        warnings: Vec::new(),
+    }
+}
+
+/// Whether this file is a config of supervisord rather than one of ours, by its name.
+pub(crate) fn is_supervisord(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|ending| ending == "conf" || ending == "ini")
+}
+
 fn read_log(root: &mut Section<'_>, host: &Host, colours: bool) -> mainstay_log::Config {
     let defaults = mainstay_log::Defaults {
         directory: host.state.join("log"),
@@ -263,6 +304,9 @@ pub(crate) fn load(
     environment: BTreeMap<String, String>,
     colours: bool,
 ) -> Result<Config, Diagnostics> {
+    if is_supervisord(path) {
+        return crate::supervisord::config(path).map_err(foreign);
+    }
     let document = document(path)?;
     let mut root = document.root();
     read_schema(&mut root);
@@ -307,6 +351,15 @@ pub(crate) fn load(
     })
 }
 
+/// What is wrong with a config of supervisord, among our own diagnostics.
+fn foreign(error: mainstay_supervisord::conf::ConfigError) -> Diagnostics {
+    let text = match &error.place {
+        Some(place) => format!("{place}: {error}"),
+        None => error.to_string(),
+    };
+    Diagnostic::error(text).into()
+}
+
 /// The programs a restore stops must exist; only here are both known.
 fn check_stops(root: &Section<'_>, backup: &mainstay_backup::Config, programs: &[ProgramSpec]) {
     for stop in backup
@@ -329,6 +382,12 @@ fn check_stops(root: &Section<'_>, backup: &mainstay_backup::Config, programs: &
 /// The control socket a config names, even when something else in the config is wrong: a daemon that
 /// runs must stay reachable while its config is being edited.
 pub(crate) fn socket(path: &Path) -> Result<PathBuf, Diagnostics> {
+    if is_supervisord(path) {
+        return Ok(crate::supervisord::config(path)
+            .map_err(foreign)?
+            .control
+            .socket);
+    }
     let document = document(path)?;
     let mut root = document.root();
     let host = read_host(&mut root, default_state(path));

@@ -17,9 +17,11 @@ use mainstay_log::{
     Format, Logger, Pattern, Pipeline, Retention, SinkConfig, Stream, Surroundings, When,
 };
 use mainstay_supervise::{Command, Event, Reply, Supervisor};
+use mainstay_supervisord::rpc::Rpc;
+use mainstay_supervisord::server::Login;
 use mainstay_sys::daemon::{Daemonized, Verdict, daemonize};
 use mainstay_sys::limits::{self, Resource};
-use mainstay_sys::{LockError, LockFile};
+use mainstay_sys::{LockError, LockFile, signals};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -29,6 +31,7 @@ use crate::exit::{Exit, Failure};
 use crate::facade::Facade;
 use crate::jobs;
 use crate::output::Output;
+use crate::supervisord::{Compat, Face};
 use crate::upgrade::{Heritage, Successor};
 
 /// How long the lock of a daemon that was killed may still be held on by a process it was starting.
@@ -50,6 +53,8 @@ pub(crate) enum End {
     No,
     /// Everything is stopped, and it ends.
     Stop,
+    /// Everything is stopped, the config is read anew, and it begins anew in the same process.
+    Restart,
 }
 
 /// Runs the config until it is told to end.
@@ -116,7 +121,7 @@ pub(crate) fn run(config: Config, output: &Output, background: bool) -> Result<E
 }
 
 /// Everything that is up, before it does anything.
-struct Daemon {
+pub(crate) struct Daemon {
     // The order of the fields is the order in which they are dropped.
     listener: Listener,
     supervisor: Supervisor,
@@ -126,10 +131,28 @@ struct Daemon {
     started: Timestamp,
     signals: Signals,
     runtime: Runtime,
+    compat: Option<Compat>,
     lock: LockFile,
 }
 
 impl Daemon {
+    /// As [`Daemon::assemble`], for a daemon that is called supervisord.
+    pub(crate) fn assemble_compat(
+        config: Config,
+        compat: Compat,
+        child_nofile: Option<(u64, u64)>,
+        mut heritage: Heritage,
+    ) -> Result<Self, Failure> {
+        let lock = claim_state(&config, None, &mut heritage)?;
+        match Self::bring_up(config, None, None, heritage, Some(compat), child_nofile) {
+            Ok(up) => Ok(up(lock)),
+            Err(failure) => {
+                let _ = lock.release();
+                Err(failure)
+            }
+        }
+    }
+
     /// Brings everything up. On an error nothing is left: no socket, no lock, no process.
     fn assemble(
         config: Config,
@@ -141,7 +164,7 @@ impl Daemon {
             Some(name) => Some(group_id(name)?),
         };
         let lock = claim_state(&config, group, &mut heritage)?;
-        match Self::bring_up(config, terminal, group, heritage) {
+        match Self::bring_up(config, terminal, group, heritage, None, None) {
             Ok(up) => Ok(up(lock)),
             Err(failure) => {
                 // Best effort: a lock file that stays is no lock any more once this process ends.
@@ -156,6 +179,8 @@ impl Daemon {
         terminal: Option<&Output>,
         group: Option<u32>,
         heritage: Heritage,
+        mut compat: Option<Compat>,
+        child_nofile: Option<(u64, u64)>,
     ) -> Result<impl FnOnce(LockFile) -> Self, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -174,14 +199,31 @@ impl Daemon {
                 .or_else(|_| mainstay_control::bind(path, mode, group))?,
             None => mainstay_control::bind(path, mode, group)?,
         };
-        let logger = own_log(&mut config, terminal)?;
+        let logger = match &compat {
+            None => own_log(&mut config, terminal)?,
+            // Its log is supervisord's; there are no routes.
+            Some(_) => Logger::new(
+                Pipeline::build(&config.log, Surroundings::new(Arc::new(SystemClock::new())))
+                    .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?,
+            ),
+        };
         // Before any program starts: one that found its data missing might begin anew without it.
         for done in crate::command::backup::recover(&config)? {
             log::warn!(target: BACKUP, "{done}");
         }
         let (sender, events) = mpsc::unbounded_channel();
-        let mut settings = crate::config::supervise_settings(&config, &logger, raise_descriptors());
+        let child_nofile = child_nofile.or_else(raise_descriptors);
+        let mut settings = crate::config::supervise_settings(&config, &logger, child_nofile);
         settings.inherited = heritage.open;
+        if let Some(compat) = &mut compat {
+            settings.logger = None;
+            settings.group_by_group = true;
+            settings.as_supervisord = true;
+            settings
+                .identifier
+                .clone_from(&compat.loaded.supervisord.identifier);
+            compat.begin();
+        }
         let supervisor = Supervisor::start(
             settings,
             config.programs.clone(),
@@ -217,12 +259,18 @@ impl Daemon {
             started,
             signals,
             runtime,
+            compat,
             lock,
         })
     }
 
     /// Lives until told to end; then every program has ended, the socket is gone, the lock is free.
     fn live(self) -> Exit {
+        self.live_compat().1
+    }
+
+    /// As [`Daemon::live`], and says whether it is to begin anew.
+    pub(crate) fn live_compat(self) -> (End, Exit) {
         let Self {
             listener,
             supervisor,
@@ -232,6 +280,7 @@ impl Daemon {
             started,
             signals,
             runtime,
+            compat,
             lock,
         } = self;
         let (stop, mut stopping) = watch::channel(End::No);
@@ -247,12 +296,38 @@ impl Daemon {
             stop.clone(),
             upgrades,
         ));
+        let mut stopped = stopping.clone();
+        let mut door_fds = Vec::new();
+        let (closing, closed) = watch::channel(false);
+        let mut face = None;
+        let mut pidfile = None;
+        let mut files = Vec::new();
+        let mut doors = Vec::new();
+        let zone = config.host.zone.clone();
+        if let Some(mut compat) = compat {
+            pidfile = compat.pidfile.take();
+            for door in std::mem::take(&mut compat.doors) {
+                door_fds.push((format!("http:{}", door.server.section), door.try_clone_fd()));
+                files.extend(door.file);
+                doors.push((door.server, door.socket));
+            }
+            face = Some(Arc::new(Face::new(
+                compat,
+                Arc::clone(&supervisor),
+                stop.clone(),
+                &config.programs,
+            )));
+        }
         let all_down = runtime.block_on(async {
             let told = Arc::clone(&facade);
+            let face_told = face.clone();
             let journal = tokio::spawn(async move {
                 let mut all_down = true;
                 while let Some(event) = events.recv().await {
-                    write_event(&event);
+                    match &face_told {
+                        Some(face) => face.note(&event),
+                        None => write_event(&event),
+                    }
                     all_down &= !matches!(event, Event::LeftRunning { .. });
                     told.note(&event);
                     if event == Event::Down {
@@ -262,9 +337,36 @@ impl Daemon {
                 let _ = down.send(true);
                 all_down
             });
+            if let Some(face) = &face {
+                let clock: Arc<dyn mainstay_base::Clock> = Arc::new(SystemClock::new());
+                let rpc = Arc::new(Rpc::new(
+                    Arc::clone(&supervisor),
+                    Arc::clone(face),
+                    clock,
+                    zone,
+                ));
+                for (server, socket) in doors {
+                    let server = mainstay_supervisord::server::Server {
+                        socket,
+                        login: server
+                            .login
+                            .map(|(name, password)| Login::new(name, password)),
+                        names: vec![config.host.name.clone()],
+                        limits: mainstay_supervisord::server::Limits::default(),
+                    };
+                    let (rpc, closed) = (Arc::clone(&rpc), closed.clone());
+                    tokio::spawn(async move {
+                        if let Err(error) =
+                            mainstay_supervisord::server::serve(server, rpc, closed).await
+                        {
+                            log::error!("an HTTP server could not be served: {error}");
+                        }
+                    });
+                }
+            }
             check_descriptors(&config, &facade);
-            tokio::spawn(reap(Arc::clone(&facade)));
-            let signals = tokio::spawn(signals.watch(Arc::clone(&facade), stop));
+            tokio::spawn(reap(Arc::clone(&facade), face.clone()));
+            let signals = tokio::spawn(signals.watch(Arc::clone(&facade), face.clone(), stop));
             let timetable = tokio::spawn(jobs::keep(
                 Arc::clone(&config),
                 Arc::clone(&facade),
@@ -282,12 +384,24 @@ impl Daemon {
                 if let Ok(fd) = &control_fd {
                     open.push(("control".to_owned(), fd.try_clone()));
                 }
-                give_way(&successor, &supervisor, &logger, open).await;
+                for (name, fd) in &door_fds {
+                    if let Ok(fd) = fd {
+                        open.push((name.clone(), fd.try_clone()));
+                    }
+                }
+                give_way(&successor, &supervisor, &logger, open, &stopping).await;
             }
             let _ = timetable.await;
             supervisor.request(Command::Shutdown, Box::new(|_| ()));
+            let report = face
+                .clone()
+                .map(|face| tokio::spawn(async move { face.report_shutdown().await }));
             let all_down = journal.await.unwrap_or(false);
             signals.abort();
+            if let Some(report) = report {
+                report.abort();
+            }
+            let _ = closing.send(true);
             if let Ok(Err(error)) = server.await {
                 log::error!(target: CONTROL, "the control socket could not be served: {}", error.message);
             }
@@ -296,11 +410,15 @@ impl Daemon {
         // What is left of the runtime are calls whose clients are gone.
         runtime.shutdown_timeout(Duration::from_secs(1));
         log::info!("mainstay is down");
+        // While the daemon is there, so are its files.
+        drop(files);
+        drop(pidfile);
+        let end = *stopped.borrow_and_update();
         logger.pipeline().flush();
         if let Err(error) = lock.release() {
             log::warn!("could not release the lock of the state directory: {error}");
         }
-        if all_down { Exit::Done } else { Exit::Partly }
+        (end, if all_down { Exit::Done } else { Exit::Partly })
     }
 }
 
@@ -311,9 +429,14 @@ async fn give_way(
     supervisor: &Supervisor,
     logger: &Logger,
     open: Vec<(String, std::io::Result<OwnedFd>)>,
+    stopping: &watch::Receiver<End>,
 ) {
     // Whoever asked gets the answer first.
     tokio::time::sleep(GRACE).await;
+    if *stopping.borrow() != End::No {
+        log::info!("no upgrade: the daemon is to end");
+        return;
+    }
     let mut kept = Vec::new();
     for (name, fd) in open {
         match fd {
@@ -340,6 +463,18 @@ async fn give_way(
     kept.extend(fds.into_iter().map(|fd| ("open".to_owned(), fd)));
     log::info!("another binary takes over");
     logger.pipeline().flush();
+    // From here on a signal waits for the next binary, which would be ended by it otherwise.
+    if let Err(error) = signals::block(&HEEDED) {
+        log::warn!("a signal in this moment would be lost: {error}");
+    }
+    // What came before that has been noted by now, but for a turn of the runtime.
+    tokio::task::yield_now().await;
+    // There is no supervision left here that could stop anything.
+    let _ = match *stopping.borrow() {
+        End::No => Ok(()),
+        End::Stop => signals::raise(mainstay_sys::Signal::TERM),
+        End::Restart => signals::raise(mainstay_sys::Signal::HUP),
+    };
     let Err(why) = successor.become_it(&kept);
     log::error!("{why}; the running binary is started again");
     logger.pipeline().flush();
@@ -465,6 +600,16 @@ fn write_event(event: &Event) {
     log::log!(target: SUPERVISE, level, "{event}");
 }
 
+/// The signals a daemon answers to, as they are held back while another binary takes over.
+const HEEDED: [mainstay_sys::Signal; 6] = [
+    mainstay_sys::Signal::TERM,
+    mainstay_sys::Signal::INT,
+    mainstay_sys::Signal::QUIT,
+    mainstay_sys::Signal::HUP,
+    mainstay_sys::Signal::USR1,
+    mainstay_sys::Signal::USR2,
+];
+
 /// The signals a daemon answers to.
 struct Signals {
     term: Signal,
@@ -484,25 +629,39 @@ impl Signals {
                 Failure::new(Exit::Failed, format!("cannot listen for signals: {error}"))
             })
         };
-        Ok(Self {
+        let all = Self {
             term: listen(SignalKind::terminate())?,
             int: listen(SignalKind::interrupt())?,
             quit: listen(SignalKind::quit())?,
             usr1: listen(SignalKind::user_defined1())?,
             usr2: listen(SignalKind::user_defined2())?,
             hup: listen(SignalKind::hangup())?,
-        })
+        };
+        // What came while this process became this binary has waited for this.
+        signals::unblock(&HEEDED).map_err(|error| {
+            Failure::new(Exit::Failed, format!("cannot let signals in: {error}"))
+        })?;
+        Ok(all)
     }
 
     /// TERM, INT and QUIT end the daemon; USR1 replaces the binary, USR2 opens the logs anew; HUP does
     /// nothing yet, and says so.
-    async fn watch(mut self, facade: Arc<Facade>, stop: watch::Sender<End>) {
+    async fn watch(
+        mut self,
+        facade: Arc<Facade>,
+        face: Option<Arc<Face>>,
+        stop: watch::Sender<End>,
+    ) {
         loop {
             let name = tokio::select! {
                 _ = self.term.recv() => "SIGTERM",
                 _ = self.int.recv() => "SIGINT",
                 _ = self.quit.recv() => "SIGQUIT",
                 _ = self.hup.recv() => {
+                    if let Some(face) = &face {
+                        face.on_hangup();
+                        continue;
+                    }
                     log::warn!("SIGHUP: reading the config anew does not work yet; restart mainstay to apply a new config");
                     continue;
                 }
@@ -517,27 +676,44 @@ impl Signals {
                     continue;
                 }
                 _ = self.usr2.recv() => {
-                    log::info!("SIGUSR2: opening the log files anew");
+                    match &face {
+                        Some(face) => face.on_reopen(),
+                        None => log::info!("SIGUSR2: opening the log files anew"),
+                    }
                     facade.reopen();
                     continue;
                 }
             };
-            log::warn!("{name}: stopping every program, then ending");
+            match &face {
+                Some(face) => face.on_exit_request(name),
+                None => log::warn!("{name}: stopping every program, then ending"),
+            }
             let _ = stop.send(End::Stop);
         }
     }
 }
 
 /// As the first process of a container every orphan is ours to reap; else somebody else does it.
-async fn reap(facade: Arc<Facade>) {
-    if std::process::id() != 1 {
+async fn reap(facade: Arc<Facade>, face: Option<Arc<Face>>) {
+    // supervisord does so in any case: whoever executed it may have had children.
+    if std::process::id() != 1 && face.is_none() {
         return;
     }
     match signal(SignalKind::child()) {
         Ok(mut ended) => {
             while ended.recv().await.is_some() {
-                if let Err(error) = mainstay_sys::reap_strangers(|pid| facade.knows(pid)) {
-                    log::warn!("could not reap orphans: {error}");
+                if let Some(face) = &face {
+                    face.on_child();
+                }
+                match mainstay_sys::reap_strangers(|pid| facade.knows(pid)) {
+                    Ok(ended) => {
+                        for (pid, status) in ended {
+                            if let Some(face) = &face {
+                                face.on_stranger(pid, status);
+                            }
+                        }
+                    }
+                    Err(error) => log::warn!("could not reap orphans: {error}"),
                 }
             }
         }

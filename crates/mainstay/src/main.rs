@@ -13,6 +13,7 @@ mod jobs;
 mod output;
 mod progress;
 mod render;
+mod supervisord;
 mod timetable;
 mod upgrade;
 
@@ -26,6 +27,12 @@ use crate::exit::{Exit, Failure};
 use crate::output::Output;
 
 fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args_os()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    if let Some((program, rest)) = command::called_supervisord(&words) {
+        return supervisord::run(&program, rest);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -94,6 +101,8 @@ fn dispatch(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Check => command::check::run(cli, output),
         Command::Backup(backup) => command::backup::run(cli, output, backup),
         Command::Shutdown => command::program::shutdown(cli, output),
+        // Dispatched before the command line is parsed: it is not ours.
+        Command::Supervisord { .. } => Ok(Exit::Usage),
         Command::Upgrade => command::program::upgrade(cli, output),
         Command::SelfCheck { arguments } => command::self_check(output, arguments),
         Command::ReopenLogs => command::program::reopen_logs(cli, output),

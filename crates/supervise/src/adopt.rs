@@ -18,7 +18,7 @@ use crate::group::{leads_session, processes};
 use crate::input::Input;
 use crate::journal::{Inherited, ProcessRecord, Record, SlotRecord};
 use crate::launch::Words;
-use crate::machine::{self, Exit, Phase, State, Trouble, step};
+use crate::machine::{self, Counters, Exit, Phase, State, Trouble, step};
 use crate::program::{Output, Stdin};
 use crate::reserve::is_shortage;
 use crate::runtime::Runtime;
@@ -135,6 +135,14 @@ impl Runtime {
         self.adopt_left_over(&inherited);
         self.begin_with_inherited();
         self.listen();
+        let groups: std::collections::BTreeSet<_> = self
+            .slots
+            .iter()
+            .map(|slot| slot.spec.group.clone())
+            .collect();
+        for group in groups {
+            self.announce_group(&group.name, true);
+        }
         self.announce_state(true);
         later.sort_by_key(|(i, ..)| {
             let slot = &self.slots[*i];
@@ -158,10 +166,12 @@ impl Runtime {
         let now = self.now();
         let slot = &mut self.slots[i];
         let policy = &slot.spec.policy;
+        // Of its last process, until it has another: the daemon after this one must be able to tell
+        // whether it is done or has a new config.
+        slot.live_hash = record.spec_hash;
         match verdict {
             Verdict::Rest => self.after_start(i),
             Verdict::Resume | Verdict::Keep => {
-                slot.live_hash = record.spec_hash;
                 slot.state = State::restored(
                     record.phase,
                     verdict == Verdict::Resume,
@@ -175,6 +185,17 @@ impl Runtime {
             }
             // The birth was planned and did not happen.
             Verdict::Find if record.decided == Some(false) => self.after_start(i),
+            // It was a restart, and still is: what was counted so far goes on, this one included.
+            Verdict::Find if record.counters.restarts > 0 => {
+                let counters = Counters {
+                    restarts: record.counters.restarts - 1,
+                    ..record.counters
+                };
+                slot.state = State::restored(Phase::Exited, true, counters, policy, now);
+                // Its delay was over.
+                slot.state.deadline = Some(now);
+                self.after_start(i);
+            }
             Verdict::Find | Verdict::Start => self.feed(i, machine::Event::Autostart),
             // It ended while nobody watched.
             Verdict::Adopt { pid, .. } => {
@@ -313,6 +334,15 @@ impl Runtime {
             slot.process = complete.process;
             slot.spec = complete.spec;
         }
+        let Self {
+            slots,
+            clock,
+            logger,
+            ..
+        } = self;
+        slots[i]
+            .open_channels(clock, logger.as_ref())
+            .map_err(io::Error::other)?;
         // A zombie has no descriptors any more; its end is on its way to the loop.
         let ended = matches!(child.try_wait(), Ok(Some(_)));
         let mut readers = Vec::new();

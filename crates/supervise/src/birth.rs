@@ -64,6 +64,16 @@ impl Runtime {
         }
     }
 
+    /// Says that the socket of a program was opened or closed.
+    pub(crate) fn tell_socket(&self, doing: &str, i: usize) {
+        if let Stdin::Socket(socket) = &self.slots[i].spec.stdin {
+            self.tell(Event::Said {
+                level: mainstay_log::Level::Info,
+                text: format!("{doing} socket {}", socket.url()),
+            });
+        }
+    }
+
     /// Whether the process of slot `i` could be started as far as one can tell without doing it.
     pub(crate) fn probe(&mut self, i: usize) -> Result<(), Refused> {
         let Self {
@@ -105,19 +115,32 @@ impl Runtime {
                 ),
             })
         };
+        slot.open_channels(&self.clock, self.logger.as_ref())
+            .map_err(|error| {
+                Refused::other(match words {
+                    Words::Supervisord => {
+                        format!("unknown error making dispatchers for '{name}': {error}")
+                    }
+                    Words::Mainstay => format!("cannot start {name}: {error}"),
+                })
+            })?;
         let mut plumbing =
             plumb(slot).map_err(|error| system("no pipe for its input or output", &error))?;
         if let Some(resolved) = &slot.socket {
-            let socket = self
-                .sockets
-                .get(&slot.spec.name, resolved)
-                .map_err(|error| {
-                    Refused::other(format!(
-                        "cannot start {name}: its socket cannot be opened: {error}"
-                    ))
-                })?;
+            let (socket, opened) =
+                self.sockets
+                    .get(&slot.spec.name, resolved)
+                    .map_err(|error| {
+                        Refused::other(format!(
+                            "cannot start {name}: its socket cannot be opened: {error}"
+                        ))
+                    })?;
             plumbing.fds.push((socket, 0));
+            if opened {
+                self.tell_socket("Creating", i);
+            }
         }
+        let slot = &mut self.slots[i];
         let mut call = launch::prepare(
             &slot.spec,
             &slot.process,

@@ -77,6 +77,7 @@ pub fn read(mut section: Section<'_>, name: &str, defaults: &Defaults) -> Option
             },
             instance,
             command: command.clone(),
+            bad_command: None,
             env: env.clone(),
             stdout: logs.output(logs.stdout.as_ref(), instance),
             stdout_tap: Tap::default(),

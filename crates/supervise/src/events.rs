@@ -12,8 +12,6 @@
 //!
 //! It departs from supervisord 4.2.5 where that is wrong, and nowhere else:
 //!
-//! - `len` in the header counts bytes; there it counts characters, so that a listener which reads
-//!   as it is told stops short within the first payload beyond ASCII.
 //! - Remote communication carries its text, not the `b'…'` of Python.
 //! - A pool that names a kind twice, as in `TICK,TICK_5`, gets a notification once.
 //! - A rejected notification goes back into its own pool only; there, into every pool of the same

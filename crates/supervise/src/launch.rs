@@ -77,7 +77,7 @@ impl Refused {
 
     /// The system refused what was prepared.
     pub(crate) fn spawn(process: &str, error: &SpawnError, words: Words) -> Self {
-        let errno = error.errno;
+        let errno = errno_name(error.errno);
         let own = || {
             let text = error.to_string();
             let text = text.strip_prefix("cannot start ").unwrap_or(&text);
@@ -94,6 +94,33 @@ impl Refused {
             _ => own(),
         })
     }
+}
+
+/// The names that a failed start can have, as supervisord writes them.
+fn errno_name(errno: mainstay_sys::Errno) -> String {
+    use mainstay_sys::Errno;
+    let names = [
+        (Errno::NOENT, "ENOENT"),
+        (Errno::NOEXEC, "ENOEXEC"),
+        (Errno::ACCESS, "EACCES"),
+        (Errno::PERM, "EPERM"),
+        (Errno::NOTDIR, "ENOTDIR"),
+        (Errno::ISDIR, "EISDIR"),
+        (Errno::TOOBIG, "E2BIG"),
+        (Errno::TXTBSY, "ETXTBSY"),
+        (Errno::NOMEM, "ENOMEM"),
+        (Errno::AGAIN, "EAGAIN"),
+        (Errno::MFILE, "EMFILE"),
+        (Errno::NFILE, "ENFILE"),
+        (Errno::LOOP, "ELOOP"),
+        (Errno::NAMETOOLONG, "ENAMETOOLONG"),
+        (Errno::INVAL, "EINVAL"),
+        (Errno::IO, "EIO"),
+    ];
+    names
+        .iter()
+        .find(|(known, _)| *known == errno)
+        .map_or_else(|| errno.to_string(), |(_, name)| (*name).to_owned())
 }
 
 /// Who a program runs as, looked up ahead of its start.
@@ -248,6 +275,12 @@ pub(crate) fn prepare(
     for (variable, template) in &process.env {
         let value = resolve(template, &format!("variable {variable}"))?;
         env.insert(variable, value.expose().into());
+    }
+    if let Some(why) = &process.bad_command {
+        return Err(Refused {
+            reason: Reason::NotExecutable,
+            text: why.clone(),
+        });
     }
     let mut args = Vec::with_capacity(process.command.len());
     for word in &process.command {

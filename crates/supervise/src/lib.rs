@@ -87,4 +87,4 @@ pub use program::{
     Group, ListenerSpec, Output, ProcessSpec, ProgramSpec, SocketAddress, SocketSpec, Stdin, Tap,
 };
 pub use socket::try_socket;
-pub use supervisor::{Settings, Supervisor, check, descriptors_needed};
+pub use supervisor::{Settings, Supervisor, check, descriptors_needed, live_logs};

@@ -29,6 +29,8 @@ pub(crate) struct ListenerSlot {
     protocol: Listener,
     /// What it is busy with.
     busy: Option<Delivery>,
+    /// How many bytes were sent of that, or are about to be.
+    sent: usize,
 }
 
 /// Everyone who listens.
@@ -50,8 +52,7 @@ impl Slot {
             let unwritten = self.input.as_ref().map_or(0, crate::input::Input::waiting);
             let in_flight = listener.busy.as_ref().map(|delivery| {
                 // What waits in memory is not in the pipe.
-                let whole = delivery.envelope("").len();
-                InFlight::new(delivery, whole.saturating_sub(unwritten) as u64)
+                InFlight::new(delivery, listener.sent.saturating_sub(unwritten) as u64)
             });
             ListenerRecord {
                 listener: listener.protocol.clone(),
@@ -209,6 +210,7 @@ impl Runtime {
                 if let Some(listener) = &mut self.slots[i].listener {
                     listener.protocol.sent();
                     listener.busy = Some(delivery);
+                    listener.sent = envelope.len();
                 }
                 self.note(i);
             }
@@ -273,6 +275,7 @@ impl Runtime {
             .filter(|rest| !rest.is_empty() && whole)
             .map(<[u8]>::to_vec);
         listener.busy = Some(delivery);
+        listener.sent = envelope.len();
         let inherited = slot.input.as_ref().is_some_and(|input| input.waiting() > 0);
         if let Some(rest) = unwritten.filter(|_| !inherited) {
             let _ = self.write_input(i, &rest);
@@ -289,7 +292,10 @@ impl Runtime {
             match event {
                 TapEvent::Log(data) => self.heard_output(i, stream, &data),
                 TapEvent::Communication(data) => self.heard_communication(i, stream, &data),
-                TapEvent::Raw(data) => self.heard_listener(i, &data),
+                TapEvent::Raw(data) => {
+                    self.tell_output_text(i, stream, &data);
+                    self.heard_listener(i, &data);
+                }
                 TapEvent::Unfinished(data) => {
                     let text = format!(
                         "{}: {} bytes between capture tokens were not finished when it ended, and are no communication",
@@ -316,8 +322,26 @@ impl Runtime {
             let text = as_text(data).into_owned();
             self.tell(Event::Syslog { process, text });
         }
+        self.tell_output_text(i, stream, data);
         if tap.events {
             self.announce_stream(i, stream, data, false);
+        }
+    }
+
+    /// Tells what was written, if somebody wants to read it in the daemon's own log.
+    fn tell_output_text(&self, i: usize, stream: Stream, data: &[u8]) {
+        let slot = &self.slots[i];
+        let tap = match stream {
+            Stream::Stdout => slot.process.stdout_tap,
+            Stream::Stderr => slot.process.stderr_tap,
+        };
+        if tap.debug {
+            let process = slot.names().member();
+            let text = format!("'{process}' {} output:\n{}", stream.name(), as_text(data));
+            self.tell(Event::Said {
+                level: mainstay_log::Level::Debug,
+                text,
+            });
         }
     }
 

@@ -67,6 +67,8 @@ pub struct ProcessSpec {
     pub instance: u32,
     /// The program and its arguments. No shell is involved.
     pub command: Vec<Template>,
+    /// Why the command cannot be used, if it cannot be split into words: each start fails with it.
+    pub bad_command: Option<String>,
     /// What is added to the environment that the daemon hands down.
     pub env: BTreeMap<String, Template>,
     /// What happens to its standard output.
@@ -105,6 +107,16 @@ pub struct SocketSpec {
     pub mode: u32,
 }
 
+impl SocketSpec {
+    /// As the config writes it: `tcp://host:port` or `unix:///path`.
+    pub fn url(&self) -> String {
+        match &self.address {
+            SocketAddress::Tcp { host, port } => format!("tcp://{host}:{port}"),
+            SocketAddress::Unix(path) => format!("unix://{}", path.display()),
+        }
+    }
+}
+
 /// Where a socket listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SocketAddress {
@@ -140,6 +152,8 @@ pub struct Tap {
     pub events: bool,
     /// Output is sent to syslog too.
     pub syslog: bool,
+    /// Output is told as [`crate::Event::Said`] too, at the level debug.
+    pub debug: bool,
 }
 
 impl Tap {
@@ -205,6 +219,7 @@ impl ProgramSpec {
                 process: name.to_owned(),
                 instance: 0,
                 command,
+                bad_command: None,
                 env: BTreeMap::new(),
                 stdout: output("stdout"),
                 stderr: output("stderr"),

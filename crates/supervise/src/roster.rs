@@ -175,8 +175,8 @@ impl Runtime {
                 .slots
                 .iter()
                 .any(|slot| slot.spec.name == *program && slot.is_live());
-            if !used {
-                self.sockets.close(program);
+            if !used && self.sockets.close(program) {
+                self.tell_socket("Closing", i);
             }
         }
     }

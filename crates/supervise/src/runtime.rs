@@ -164,6 +164,9 @@ impl Runtime {
             }
             self.turns.fetch_add(1, Ordering::Relaxed);
             for event in &events {
+                if self.done {
+                    break;
+                }
                 match self.tokens.get(&event.token) {
                     Some(Token::Wake) => self.on_wake(),
                     Some(&Token::Process(i)) => self.on_process(i),
@@ -175,6 +178,11 @@ impl Runtime {
                     // Removed earlier in this turn.
                     None => {}
                 }
+            }
+            if self.done {
+                // After a handover the process may be another program at any instant: a birth or a
+                // reaping begun now would be known to nobody.
+                break;
             }
             let now = self.now();
             while let Some(timer) = self.timers.due(now) {
@@ -188,7 +196,9 @@ impl Runtime {
     fn on_wake(&mut self) {
         // A level that stays up would only cost another turn.
         let _ = self.wake.drain();
-        while let Ok(message) = self.inbox.try_recv() {
+        while !self.done
+            && let Ok(message) = self.inbox.try_recv()
+        {
             self.on_message(message);
         }
     }

@@ -62,6 +62,8 @@ pub(crate) struct Slot {
     pub(crate) heard: [Option<Heard>; 2],
     /// What it does as an event listener.
     pub(crate) listener: Option<Box<ListenerSlot>>,
+    /// Whether the log files have been opened.
+    opened: bool,
     /// stdout and stderr; `None`: discarded, or merged into stdout.
     pub(crate) channels: [Option<Channel>; 2],
     /// What the journal says.
@@ -81,12 +83,55 @@ pub(crate) fn index(stream: Stream) -> usize {
 }
 
 impl Slot {
+    /// A slot whose log files are not open yet.
     pub(crate) fn new(
         spec: &Arc<ProgramSpec>,
         process: &ProcessSpec,
         clock: &Arc<dyn Clock>,
-        logger: Option<&Logger>,
     ) -> Result<Self, Error> {
+        let name = &process.process;
+        Ok(Self {
+            spec: Arc::clone(spec),
+            process: process.clone(),
+            run_as: RunAs::look_up(spec),
+            state: State::default(),
+            since: clock.now(),
+            decided: None,
+            child: None,
+            child_token: 0,
+            departing: None,
+            held: None,
+            live: None,
+            live_hash: 0,
+            pipes: [0; 2],
+            stdin_pipe: 0,
+            input: None,
+            socket: match &spec.stdin {
+                Stdin::Socket(socket) => Some(Resolved::look_up(socket).map_err(|source| {
+                    Error::system(format!("look up the socket of {name}"), source)
+                })?),
+                Stdin::Null | Stdin::Pipe => None,
+            },
+            listener: spec.listener.as_ref().map(|_| Box::default()),
+            channels: [None, None],
+            heard: [None, None],
+            opened: false,
+            noted: None,
+            left_over: false,
+            forgotten: false,
+        })
+    }
+
+    /// Opens the log files, if that has not been done.
+    pub(crate) fn open_channels(
+        &mut self,
+        clock: &Arc<dyn Clock>,
+        logger: Option<&Logger>,
+    ) -> Result<(), Error> {
+        if self.opened {
+            return Ok(());
+        }
+        let (spec, process) = (Arc::clone(&self.spec), self.process.clone());
         let name = &process.process;
         let mut heard = [None, None];
         let mut open = |output: &Output, stream: Stream, tap: Tap| {
@@ -121,39 +166,13 @@ impl Slot {
             }
             Ok(Some(Channel::new(capture)))
         };
-        let channels = [
+        self.channels = [
             open(&process.stdout, Stream::Stdout, process.stdout_tap)?,
             open(&process.stderr, Stream::Stderr, process.stderr_tap)?,
         ];
-        Ok(Self {
-            spec: Arc::clone(spec),
-            process: process.clone(),
-            run_as: RunAs::look_up(spec),
-            state: State::default(),
-            since: clock.now(),
-            decided: None,
-            child: None,
-            child_token: 0,
-            departing: None,
-            held: None,
-            live: None,
-            live_hash: 0,
-            pipes: [0; 2],
-            stdin_pipe: 0,
-            input: None,
-            socket: match &spec.stdin {
-                Stdin::Socket(socket) => Some(Resolved::look_up(socket).map_err(|source| {
-                    Error::system(format!("look up the socket of {name}"), source)
-                })?),
-                Stdin::Null | Stdin::Pipe => None,
-            },
-            listener: spec.listener.as_ref().map(|_| Box::default()),
-            channels,
-            heard,
-            noted: None,
-            left_over: false,
-            forgotten: false,
-        })
+        self.heard = heard;
+        self.opened = true;
+        Ok(())
     }
 
     /// A slot for a live process whose program has left the config, from what the journal says.
@@ -200,6 +219,7 @@ impl Slot {
             process: record.process.clone(),
             instance: record.instance,
             command: Vec::new(),
+            bad_command: None,
             env: BTreeMap::new(),
             stdout_tap: Tap::default(),
             stderr_tap: Tap::default(),
@@ -211,7 +231,8 @@ impl Slot {
             },
         }];
         let process = spec.processes[0].clone();
-        let mut slot = Self::new(&Arc::new(spec), &process, clock, logger)?;
+        let mut slot = Self::new(&Arc::new(spec), &process, clock)?;
+        slot.open_channels(clock, logger)?;
         slot.left_over = true;
         Ok(slot)
     }

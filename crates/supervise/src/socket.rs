@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 
 use rustix::net::{
@@ -118,14 +118,19 @@ pub(crate) struct Sockets(HashMap<String, OwnedFd>);
 
 impl Sockets {
     /// The program's socket, opened if it is not.
-    pub(crate) fn get(&mut self, program: &str, resolved: &Resolved) -> io::Result<OwnedFd> {
+    /// The answer says whether it was opened just now.
+    pub(crate) fn get(
+        &mut self,
+        program: &str,
+        resolved: &Resolved,
+    ) -> io::Result<(OwnedFd, bool)> {
         if let Some(fd) = self.0.get(program) {
-            return fd.try_clone();
+            return Ok((fd.try_clone()?, false));
         }
         let fd = resolved.open()?;
         let copy = fd.try_clone()?;
         self.0.insert(program.to_owned(), fd);
-        Ok(copy)
+        Ok((copy, true))
     }
 
     /// The socket that a process of an earlier daemon has as its input: what its program goes on
@@ -149,9 +154,9 @@ impl Sockets {
         self.0.drain()
     }
 
-    /// Closes the socket of a program whose processes are all down.
-    pub(crate) fn close(&mut self, program: &str) {
-        self.0.remove(program);
+    /// Closes the socket of a program whose processes are all down. Whether there was one.
+    pub(crate) fn close(&mut self, program: &str) -> bool {
+        self.0.remove(program).is_some()
     }
 }
 
@@ -160,16 +165,16 @@ pub fn try_socket(spec: &SocketSpec) -> io::Result<()> {
     Resolved::look_up(spec)?.open().map(drop)
 }
 
-/// Whether two descriptors are the same socket; for tests.
-#[cfg(test)]
-fn same(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
-    let inode = |fd| rustix::fs::fstat(fd).map(|at| at.st_ino).ok();
-    inode(one) == inode(other)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::fd::{AsFd, BorrowedFd};
+
     use super::*;
+
+    fn same(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
+        let inode = |fd| rustix::fs::fstat(fd).map(|at| at.st_ino).ok();
+        inode(one) == inode(other)
+    }
 
     fn unix(path: std::path::PathBuf) -> SocketSpec {
         SocketSpec {
@@ -186,15 +191,16 @@ mod tests {
         let path = dir.path().join("s");
         let resolved = Resolved::look_up(&unix(path.clone())).unwrap();
         let mut sockets = Sockets::default();
-        let one = sockets.get("p", &resolved).unwrap();
-        let two = sockets.get("p", &resolved).unwrap();
+        let (one, opened) = sockets.get("p", &resolved).unwrap();
+        let (two, again) = sockets.get("p", &resolved).unwrap();
+        assert!(opened && !again);
         assert!(same(one.as_fd(), two.as_fd()));
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o701
         );
         drop((one, two));
-        sockets.close("p");
+        assert!(sockets.close("p") && !sockets.close("p"));
         assert!(std::os::unix::net::UnixStream::connect(&path).is_err());
         // The file is left, and is no hindrance.
         let _again = sockets.get("p", &resolved).unwrap();

@@ -83,7 +83,7 @@ pub struct Supervisor {
     wake: Arc<Wake>,
     turns: Arc<AtomicU64>,
     /// What new slots are made with.
-    slot_maker: (Arc<dyn Clock>, Option<Logger>),
+    slot_maker: (Arc<dyn Clock>, Option<Logger>, bool),
     thread: Option<JoinHandle<()>>,
 }
 
@@ -112,7 +112,7 @@ impl Supervisor {
             identifier,
             mut inherited,
         } = settings;
-        check(&programs)?;
+        check_for(&programs, as_supervisord)?;
         let lock_path = state_dir.join("programs.lock");
         let lock = match LockFile::inherit(&lock_path, &mut inherited) {
             Some(lock) => lock,
@@ -128,10 +128,15 @@ impl Supervisor {
         for spec in programs {
             let spec = Arc::new(spec);
             for process in &spec.processes {
-                slots.push(Slot::new(&spec, process, &clock, logger.as_ref())?);
+                let mut slot = Slot::new(&spec, process, &clock)?;
+                // supervisord opens a log at the first start, and fails that start if it cannot.
+                if !as_supervisord {
+                    slot.open_channels(&clock, logger.as_ref())?;
+                }
+                slots.push(slot);
             }
         }
-        let slot_maker = (Arc::clone(&clock), logger.clone());
+        let slot_maker = (Arc::clone(&clock), logger.clone(), as_supervisord);
         let wake = Arc::new(Wake::new().map_err(|e| Error::system("make an event descriptor", e))?);
         let turns = Arc::new(AtomicU64::new(0));
         let (sender, receiver) = channel();
@@ -184,13 +189,17 @@ impl Supervisor {
         programs: Vec<ProgramSpec>,
         answer: impl FnOnce(Result<Reply, Refusal>) + Send + 'static,
     ) -> Result<(), Error> {
-        check(&programs)?;
-        let (clock, logger) = &self.slot_maker;
+        let (clock, logger, as_supervisord) = &self.slot_maker;
+        check_for(&programs, *as_supervisord)?;
         let mut slots = Vec::new();
         for spec in programs {
             let spec = Arc::new(spec);
             for process in &spec.processes {
-                slots.push(Slot::new(&spec, process, clock, logger.as_ref())?);
+                let mut slot = Slot::new(&spec, process, clock)?;
+                if !as_supervisord {
+                    slot.open_channels(clock, logger.as_ref())?;
+                }
+                slots.push(slot);
             }
         }
         self.send(Message::AddGroup(slots, Box::new(answer)));
@@ -264,6 +273,22 @@ impl Drop for Supervisor {
     }
 }
 
+/// The log files, stdout and stderr, of the processes that an earlier supervisor with this state
+/// directory left alive, as far as its journal knows. Empty after an orderly end.
+///
+/// # Errors
+/// The journal, or the id of this boot, cannot be read.
+pub fn live_logs(state_dir: &Path) -> std::io::Result<BTreeMap<String, [PathBuf; 2]>> {
+    let boot_id = mainstay_sys::boot_id()?;
+    let (_, earlier) = Journal::open(&state_dir.join("programs.journal"), &boot_id)?;
+    Ok(earlier
+        .slots
+        .into_values()
+        .filter(|slot| slot.live.is_some())
+        .map(|slot| (slot.process, [slot.stdout_log, slot.stderr_log]))
+        .collect())
+}
+
 /// How many files a daemon with these programs has open at once, its own included: for each
 /// process its pidfd, and for each captured stream a pipe and a log file. Compare it with the soft
 /// limit of open files before the start; with a lower limit some programs cannot be started or taken
@@ -281,6 +306,11 @@ pub fn descriptors_needed(programs: &[ProgramSpec]) -> u64 {
 /// into one file, an output into a file that another's would be rolled over. Paths are compared as
 /// they are written, `.` and `..` resolved; symbolic links are not followed.
 pub fn check(programs: &[ProgramSpec]) -> Result<(), Error> {
+    check_for(programs, false)
+}
+
+/// Users of supervisord let several processes write one log file, and may.
+fn check_for(programs: &[ProgramSpec], as_supervisord: bool) -> Result<(), Error> {
     let mut names = HashSet::new();
     let mut files: BTreeMap<PathBuf, (&str, bool)> = BTreeMap::new();
     for process in programs.iter().flat_map(|program| &program.processes) {
@@ -297,7 +327,9 @@ pub fn check(programs: &[ProgramSpec]) -> Result<(), Error> {
             };
             let path = plain(path);
             let rolls = *retain != Retention::NONE;
-            if let Some((other, _)) = files.insert(path.clone(), (name, rolls)) {
+            if let Some((other, _)) = files.insert(path.clone(), (name, rolls))
+                && !as_supervisord
+            {
                 return Err(Error::new(
                     Kind::SameFile {
                         path,
@@ -308,6 +340,9 @@ pub fn check(programs: &[ProgramSpec]) -> Result<(), Error> {
                 ));
             }
         }
+    }
+    if as_supervisord {
+        return Ok(());
     }
     for (path, (name, _)) in &files {
         if let Some((other, true)) = rolled_from(path).and_then(|from| files.get(&from)) {

@@ -170,7 +170,7 @@ impl Inspect for TapInspector {
             if !self.ended {
                 self.raw.extend_from_slice(run);
             }
-        } else if kept && (self.tap.events || self.tap.syslog) {
+        } else if kept && (self.tap.events || self.tap.syslog || self.tap.debug) {
             self.log.extend_from_slice(run);
         }
         // Told together: output in colours would be a notification every few bytes.
@@ -354,6 +354,7 @@ mod tests {
         capture: 1000,
         events: true,
         syslog: false,
+        debug: false,
     };
 
     #[test]
@@ -658,7 +659,7 @@ mod tests {
             capture in prop_oneof![Just(0_u64), 1..20_u64, Just(1000)],
             hold in prop_oneof![Just(HOLD), 1..100_usize],
         ) {
-            let tap = Tap { strip_ansi, capture, events, syslog: false };
+            let tap = Tap { strip_ansi, capture, events, syslog: false, debug: false };
             let input = fragments.concat();
             let mut pieces = Vec::new();
             let mut rest = &input[..];

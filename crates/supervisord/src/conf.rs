@@ -1,6 +1,6 @@
 //! The config of supervisord, read: its INI dialect, its values, its expansions, its programs.
 //!
-//! This module is pure: texts in, values out. It hides how a `supervisord.conf` is understood,
+//! Everything but [`load`] is pure: texts in, values out. It hides how a `supervisord.conf` is understood,
 //! faults of the original included where configs rely on them.
 //!
 //! Messages keep the original's wording, because people and scripts look for it; the place of the
@@ -9,10 +9,16 @@
 use std::fmt;
 use std::sync::Arc;
 
+pub mod arguments;
 pub mod daemon;
+pub mod diff;
 pub mod expand;
+pub mod extra;
+pub mod import;
 pub mod ini;
+pub mod load;
 pub mod options;
+pub mod servers;
 pub mod values;
 
 /// A place in a config file.

@@ -10,6 +10,7 @@
 
 pub mod conf;
 pub mod ctl;
+mod getopt;
 pub mod namespec;
 pub mod pages;
 pub mod rpc;

@@ -28,7 +28,7 @@ use crate::xmlrpc::{Fault, Value, ValueWriter, write_fault, write_response_with}
 
 mod act;
 pub mod faults;
-mod info;
+pub mod info;
 pub mod logs;
 pub mod methods;
 mod params;
@@ -190,6 +190,59 @@ pub trait Host: Send + Sync + 'static {
     fn configs(&self) -> Vec<ConfigInfo>;
     /// A line for the daemon's log.
     fn log(&self, level: Level, text: &str);
+}
+
+impl<H: Host> Host for Arc<H> {
+    fn identification(&self) -> String {
+        (**self).identification()
+    }
+
+    fn pid(&self) -> u32 {
+        (**self).pid()
+    }
+
+    fn state(&self) -> DaemonState {
+        (**self).state()
+    }
+
+    fn main_log(&self) -> Option<PathBuf> {
+        (**self).main_log()
+    }
+
+    fn clear_main_log(&self) -> io::Result<()> {
+        (**self).clear_main_log()
+    }
+
+    fn shutdown(&self) {
+        (**self).shutdown();
+    }
+
+    fn restart(&self) {
+        (**self).restart();
+    }
+
+    fn reload_config(&self) -> impl Future<Output = Result<Reread, String>> + Send {
+        (**self).reload_config()
+    }
+
+    fn add_process_group(&self, name: &str) -> impl Future<Output = Result<(), GroupError>> + Send {
+        (**self).add_process_group(name)
+    }
+
+    fn remove_process_group(
+        &self,
+        name: &str,
+    ) -> impl Future<Output = Result<(), GroupError>> + Send {
+        (**self).remove_process_group(name)
+    }
+
+    fn configs(&self) -> Vec<ConfigInfo> {
+        (**self).configs()
+    }
+
+    fn log(&self, level: Level, text: &str) {
+        (**self).log(level, text);
+    }
 }
 
 /// The methods.

@@ -145,13 +145,8 @@ impl SignalFd {
     /// signals stay blocked when the value is dropped. Programs started by [`Spawn`](crate::Spawn)
     /// begin with nothing blocked all the same.
     pub fn new(signals: &[Signal]) -> io::Result<Self> {
+        block(signals)?;
         let set = set_of(signals)?;
-        // SAFETY: set is an initialised sigset_t; the old mask is not asked for.
-        let error =
-            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
-        if error != 0 {
-            return Err(io::Error::from_raw_os_error(error));
-        }
         // SAFETY: set is an initialised sigset_t, -1 asks for a new descriptor.
         let fd = check(unsafe {
             libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
@@ -192,6 +187,37 @@ impl AsFd for SignalFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Blocks the signals in this thread: one that comes waits, also through an `execve`, until
+/// [`unblock`].
+///
+/// A signal for the whole process waits only if every thread has it blocked. Without this, one that
+/// comes between an `execve` and the moment the next program takes it over from its default deed
+/// ends the process (execve(2): handlers are reset, the mask and what waits are kept).
+pub fn block(signals: &[Signal]) -> io::Result<()> {
+    change_mask(libc::SIG_BLOCK, signals)
+}
+
+/// Takes [`block`] back for this thread. What waited is delivered before this returns.
+pub fn unblock(signals: &[Signal]) -> io::Result<()> {
+    change_mask(libc::SIG_UNBLOCK, signals)
+}
+
+/// Sends a signal to this very thread. If it is blocked here, it waits here.
+pub fn raise(signal: Signal) -> io::Result<()> {
+    // SAFETY: plain integers; raise is thread-directed in a program with threads.
+    check(unsafe { libc::raise(signal.0) }).map(drop)
+}
+
+fn change_mask(how: i32, signals: &[Signal]) -> io::Result<()> {
+    let set = set_of(signals)?;
+    // SAFETY: set is an initialised sigset_t; the old mask is not asked for.
+    let error = unsafe { libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut()) };
+    if error != 0 {
+        return Err(io::Error::from_raw_os_error(error));
+    }
+    Ok(())
 }
 
 fn set_of(signals: &[Signal]) -> io::Result<libc::sigset_t> {

@@ -54,8 +54,33 @@ pub(crate) fn socket(cli: &Cli) -> Result<PathBuf, Failure> {
     config::socket(&path).map_err(|diagnostics| config_failure(&diagnostics))
 }
 
+/// The program's name and the words behind it, if this is a call of `supervisord`: under that name, or
+/// as `mainstay supervisord`.
+pub(crate) fn called_supervisord(words: &[String]) -> Option<(String, &[String])> {
+    let (program, rest) = words.split_first()?;
+    if std::path::Path::new(program).file_name()? == "supervisord" {
+        return Some((program.clone(), rest));
+    }
+    match rest.split_first() {
+        Some((word, rest)) if word == "supervisord" => {
+            Some((format!("{program} supervisord"), rest))
+        }
+        _ => None,
+    }
+}
+
 /// Reads what a daemon called like this would read, and says that it could take over.
 pub(crate) fn self_check(output: &Output, arguments: &[OsString]) -> Result<Exit, Failure> {
+    let words: Vec<String> = arguments
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    if let Some((program, rest)) = called_supervisord(&words) {
+        crate::supervisord::self_check(&program, rest)
+            .map_err(|text| Failure::new(Exit::Usage, text))?;
+        output.print(&format!("{}\n", crate::upgrade::answer()));
+        return Ok(Exit::Done);
+    }
     let cli = Cli::try_parse_from(arguments)
         .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     load(&cli, output)?;

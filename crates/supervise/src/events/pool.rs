@@ -202,7 +202,8 @@ impl Delivery {
             "ver:3.0 server:{identifier} serial:{serial} pool:{} poolserial:{} eventname:{kind} len:{}\n",
             self.pool,
             self.pool_serial,
-            payload.len()
+            // What a reader that decodes as it reads gets, as Python's do: characters.
+            String::from_utf8_lossy(payload).chars().count()
         );
         let mut envelope = header.into_bytes();
         envelope.extend_from_slice(payload);

@@ -106,6 +106,37 @@ fn a_job_that_is_done_is_not_done_twice() {
 }
 
 #[test]
+fn a_job_that_ended_unseen_is_not_done_again_by_any_later_daemon() {
+    let mut dir = Arc::new(tempfile::tempdir().unwrap());
+    let mut job = script(dir.path(), "job", "echo done again");
+    job.policy.autorestart = Autorestart::Never;
+    let mut gone = Process::new("true").spawn().unwrap();
+    gone.wait().unwrap();
+    let path = dir.path().join("programs.journal");
+    let (mut journal, _) = Journal::open(&path, &mainstay_sys::boot_id().unwrap()).unwrap();
+    journal
+        .rewrite([&SlotRecord {
+            process: "job".into(),
+            program: "job".into(),
+            phase: Phase::Running,
+            live: Some(ProcessRecord::Live {
+                pid: gone.id(),
+                start_ticks: 1,
+            }),
+            spec_hash: job.hash(&job.processes[0]),
+            ..SlotRecord::default()
+        }])
+        .unwrap();
+    drop(journal);
+    for _ in 0..3 {
+        let bench = Bench::within(Arc::clone(&dir), vec![job.clone()]);
+        assert_eq!(bench.status("job").phase, Phase::Exited);
+        assert_eq!(bench.log("job.stdout.log"), "");
+        dir = bench.abandon();
+    }
+}
+
+#[test]
 fn what_was_given_up_still_says_why() {
     let programs = |dir: &Path| {
         let mut broken = program(dir, "broken", &["/no/such/program"]);
@@ -385,6 +416,29 @@ fn a_process_whose_birth_was_only_planned_is_found_by_its_pipe() {
     assert_eq!(bench.stop("web"), [Did::Stopped]);
 }
 
+/// A daemon that died between the plan of a restart and the birth of the process.
+#[test]
+fn a_restart_that_was_only_planned_is_made_and_counted_once() {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let web = program(dir.path(), "web", &["sleep", "1000"]);
+    let path = dir.path().join("programs.journal");
+    let (mut journal, _) = Journal::open(&path, &mainstay_sys::boot_id().unwrap()).unwrap();
+    let mut record = SlotRecord {
+        process: "web".into(),
+        program: "web".into(),
+        phase: Phase::Starting,
+        live: Some(ProcessRecord::Intent),
+        spec_hash: web.hash(&web.processes[0]),
+        // No pipe has this number.
+        stdout_pipe: u64::MAX,
+        ..SlotRecord::default()
+    };
+    record.counters.restarts = 7;
+    journal.rewrite([&record]).unwrap();
+    let bench = Bench::within(dir, vec![web]);
+    assert_eq!(bench.until("web", Phase::Running).restarts, 7);
+}
+
 #[test]
 fn a_number_that_means_another_process_is_left_alone() {
     let dir = Arc::new(tempfile::tempdir().unwrap());
@@ -485,4 +539,34 @@ fn a_full_disk_stops_only_the_journal() {
     assert!(supervisor.join());
     mount(&["umount"]);
     assert!(adopted);
+}
+
+#[test]
+fn nothing_is_begun_after_a_handover() {
+    let dir = tempfile::tempdir().unwrap();
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let mut job = program(dir.path(), "job", &["true"]);
+    job.autostart = false;
+    let supervisor = Arc::new(supervise(dir.path(), vec![job], &events));
+    let (answers, answered) = std::sync::mpsc::channel();
+    let inside = Arc::clone(&supervisor);
+    let look = Command::Status { names: Vec::new() };
+    supervisor.request(look, move |_| {
+        // This is the supervision thread: it finds both requests at once.
+        let first = answers.clone();
+        inside.request(Command::Handover, move |reply| {
+            first.send(reply.is_ok()).unwrap();
+        });
+        let start = Command::Start {
+            names: vec!["job".to_owned()],
+            wait: false,
+            strict: false,
+        };
+        inside.request(start, move |reply| answers.send(reply.is_ok()).unwrap());
+    });
+    assert_eq!(answered.iter().collect::<Vec<_>>(), [true]);
+    drop(supervisor);
+    let events = events.lock().unwrap();
+    let begun = |event: &Event| matches!(event, Event::Spawned { .. } | Event::Changed(_));
+    assert!(!events.iter().any(begun), "{events:?}");
 }

@@ -28,6 +28,8 @@ pub struct SupervisordSection {
     pub strip_ansi: bool,
     pub environment: Environment,
     pub identifier: String,
+    /// Where mainstay keeps its journal; the original has no such thing.
+    pub state_dir: Option<String>,
 }
 
 /// Reads the section. `names` holds `ENV_…` and `here`.
@@ -74,6 +76,7 @@ pub fn supervisord(ini: &Ini, names: &Expansions) -> Result<SupervisordSection, 
             values::environment(&twice).map(Environment)
         })?,
         identifier: string("identifier")?.unwrap_or_else(|| "supervisor".into()),
+        state_dir: string("state_dir")?,
     })
 }
 

@@ -169,11 +169,24 @@ fn read(
     }
     let own = at.names.clone();
     let mut all = Vec::new();
+    // What does not differ between processes cannot name them either.
+    let priority = at.value("priority", 999, values::integer)?;
+    let autostart = at.value("autostart", true, values::boolean)?;
+    let autorestart = at.value("autorestart", Restart::Unexpected, values::restart)?;
+    let startsecs = at.value("startsecs", 1, values::integer)?;
+    let startretries = at.value("startretries", 3, values::integer)?;
+    let stopsignal = at.value("stopsignal", 15, values::signal)?;
+    let stopwaitsecs = at.value("stopwaitsecs", 10, values::integer)?;
+    let exitcodes = at.value("exitcodes", vec![0], values::exit_codes)?;
+    let redirect_stderr = at.value("redirect_stderr", false, values::boolean)?;
+    let url = at.text("serverurl")?;
+    let user = at.text("user")?;
+    let umask = at
+        .text("umask")?
+        .map(|text| values::octal(&text))
+        .transpose()?;
     for number in (0..count).map(|step| first.saturating_add(step)) {
         at.names.clone_from(&own);
-        let priority = at.value("priority", 999, values::integer)?;
-        let autostart = at.value("autostart", true, values::boolean)?;
-        let url = at.text("serverurl")?;
         at.names.insert("process_num".into(), Value::Number(number));
         at.names.insert("numprocs".into(), Value::Number(count));
         let raw = at.raw("environment").unwrap_or_default();
@@ -183,7 +196,6 @@ fn read(
                 .insert(format!("ENV_{key}"), Value::Text(value.clone()));
         }
         let mut stderr = at.output("stderr")?;
-        let redirect_stderr = at.value("redirect_stderr", false, values::boolean)?;
         if redirect_stderr {
             stderr.logfile = LogFile::Off;
         }
@@ -196,26 +208,25 @@ fn read(
                 )
             })?,
             directory: at.text("directory")?,
-            umask: at
-                .text("umask")?
-                .map(|text| values::octal(&text))
-                .transpose()?,
+            umask,
             priority,
             autostart,
-            autorestart: at.value("autorestart", Restart::Unexpected, values::restart)?,
-            startsecs: at.value("startsecs", 1, values::integer)?,
-            startretries: at.value("startretries", 3, values::integer)?,
-            stopsignal: at.value("stopsignal", 15, values::signal)?,
-            stopwaitsecs: at.value("stopwaitsecs", 10, values::integer)?,
+            autorestart,
+            startsecs,
+            startretries,
+            stopsignal,
+            stopwaitsecs,
             stopasgroup,
             killasgroup,
-            exitcodes: at.value("exitcodes", vec![0], values::exit_codes)?,
+            exitcodes: exitcodes.clone(),
             redirect_stderr,
-            user: at.text("user")?,
+            user: user.clone(),
             stdout: at.output("stdout")?,
             stderr,
             environment: Environment(environment),
-            serverurl: url.filter(|url| !url.trim().eq_ignore_ascii_case("auto")),
+            serverurl: url
+                .clone()
+                .filter(|url| !url.trim().eq_ignore_ascii_case("auto")),
         });
     }
     all.sort_by(|a, b| a.name.cmp(&b.name));

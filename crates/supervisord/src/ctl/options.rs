@@ -17,6 +17,7 @@ use super::Settings;
 use crate::conf::expand::{Expansions, Value, expand};
 use crate::conf::ini::Ini;
 use crate::conf::quote;
+use crate::getopt::{self, Flag};
 
 /// What `-h` shows; `%s` is the name of the program.
 const USAGE: &str = "\
@@ -115,37 +116,27 @@ enum Key {
     Version,
 }
 
-impl Key {
-    fn takes_value(self) -> bool {
-        !matches!(self, Self::Help | Self::Interactive | Self::Version)
-    }
-
-    fn short(letter: char) -> Option<Self> {
-        Some(match letter {
-            'c' => Self::Config,
-            'h' | '?' => Self::Help,
-            'i' => Self::Interactive,
-            'p' => Self::Password,
-            'r' => Self::History,
-            's' => Self::Serverurl,
-            'u' => Self::Username,
-            'v' => Self::Version,
-            _ => return None,
-        })
+const fn flag(short: Option<char>, long: &'static str, value: bool, key: Key) -> Flag<Key> {
+    Flag {
+        short,
+        long,
+        value,
+        key,
     }
 }
 
-/// The long options. The original documents `--history-file` and accepts `--history_file`.
-const LONG: &[(&str, Key)] = &[
-    ("configuration", Key::Config),
-    ("help", Key::Help),
-    ("history_file", Key::History),
-    ("history-file", Key::History),
-    ("interactive", Key::Interactive),
-    ("password", Key::Password),
-    ("serverurl", Key::Serverurl),
-    ("username", Key::Username),
-    ("version", Key::Version),
+/// The options. The original documents `--history-file` and accepts `--history_file`.
+const FLAGS: &[Flag<Key>] = &[
+    flag(Some('c'), "configuration", true, Key::Config),
+    flag(Some('h'), "help", false, Key::Help),
+    flag(Some('?'), "?", false, Key::Help),
+    flag(Some('r'), "history_file", true, Key::History),
+    flag(None, "history-file", true, Key::History),
+    flag(Some('i'), "interactive", false, Key::Interactive),
+    flag(Some('p'), "password", true, Key::Password),
+    flag(Some('s'), "serverurl", true, Key::Serverurl),
+    flag(Some('u'), "username", true, Key::Username),
+    flag(Some('v'), "version", false, Key::Version),
 ];
 
 /// Reads the words behind the program's name, by the rules of Python's `getopt`: options end at
@@ -154,75 +145,10 @@ const LONG: &[(&str, Key)] = &[
 /// # Errors
 /// An option that is not known or lacks its value, one that is given twice, a URL that is none.
 pub fn parse(words: &[String]) -> Result<Options, UsageError> {
-    let mut found: Vec<(String, Key, String)> = Vec::new();
-    let mut rest = words.iter();
-    let mut positional = Vec::new();
-    while let Some(word) = rest.next() {
-        if word == "--" {
-            break;
-        }
-        if let Some(long) = word.strip_prefix("--") {
-            let (name, value) = match long.split_once('=') {
-                Some((name, value)) => (name, Some(value.to_owned())),
-                None => (long, None),
-            };
-            let (name, key) = self::long(name)?;
-            let value = match (key.takes_value(), value) {
-                (true, Some(value)) => value,
-                (true, None) => rest
-                    .next()
-                    .cloned()
-                    .ok_or_else(|| UsageError::new(format!("option --{name} requires argument")))?,
-                (false, None) => String::new(),
-                (false, Some(_)) => {
-                    let message = format!("option --{name} must not have an argument");
-                    return Err(UsageError::new(message));
-                }
-            };
-            found.push((format!("--{name}"), key, value));
-        } else if let Some(letters) = word.strip_prefix('-').filter(|rest| !rest.is_empty()) {
-            let mut letters = letters.chars();
-            while let Some(letter) = letters.next() {
-                let key = Key::short(letter)
-                    .ok_or_else(|| UsageError::new(format!("option -{letter} not recognized")))?;
-                let mut value = String::new();
-                if key.takes_value() {
-                    let attached = letters.as_str();
-                    letters = "".chars();
-                    value = match attached {
-                        "" => rest.next().cloned().ok_or_else(|| {
-                            UsageError::new(format!("option -{letter} requires argument"))
-                        })?,
-                        attached => attached.to_owned(),
-                    };
-                }
-                found.push((format!("-{letter}"), key, value));
-            }
-        } else {
-            positional.push(word.clone());
-            break;
-        }
-    }
-    positional.extend(rest.cloned());
+    let (found, positional) = getopt::parse(words, FLAGS).map_err(UsageError::new)?;
     let mut options = apply(found)?;
     options.words = positional;
     Ok(options)
-}
-
-fn long(name: &str) -> Result<(&'static str, Key), UsageError> {
-    let fitting = || LONG.iter().filter(|(long, _)| long.starts_with(name));
-    if let Some(exact) = LONG.iter().find(|(long, _)| *long == name) {
-        return Ok(*exact);
-    }
-    let Some(first) = fitting().next() else {
-        let message = format!("option --{name} not recognized");
-        return Err(UsageError::new(message));
-    };
-    if fitting().any(|(_, key)| *key != first.1) {
-        let message = format!("option --{name} not a unique prefix");
-        return Err(UsageError::new(message));
-    }
-    Ok(*first)
 }
 
 fn apply(found: Vec<(String, Key, String)>) -> Result<Options, UsageError> {

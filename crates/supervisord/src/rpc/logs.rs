@@ -114,6 +114,12 @@ pub fn read(path: &Path, offset: i64, length: i64, most: usize) -> Result<Vec<u8
         io::ErrorKind::NotFound => ReadError::NoFile,
         _ => ReadError::Failed,
     };
+    // A device keeps nothing that could be read again.
+    if std::fs::metadata(path).is_ok_and(|about| !about.is_file() && !about.is_dir()) {
+        return read_span(0, offset, length, most as u64)
+            .map(|_| Vec::new())
+            .ok_or(ReadError::BadArguments);
+    }
     let mut file = open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
     let span = read_span(size, offset, length, most as u64).ok_or(ReadError::BadArguments)?;

@@ -146,3 +146,26 @@ fn signals_to_us_come_through_the_descriptor_with_their_sender() {
     assert_eq!(got, [(Signal::USR1, me), (Signal::USR2, me)]);
     assert_eq!(signals.read().unwrap(), None);
 }
+
+#[test]
+fn a_blocked_signal_waits_in_its_thread() {
+    let blocked = || {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+        let mask = u64::from_str_radix(mask.unwrap().trim(), 16).unwrap();
+        mask >> (Signal::USR1.number() - 1) & 1 == 1
+    };
+    // The mask is that of a thread.
+    let thread = std::thread::spawn(move || {
+        assert!(!blocked());
+        mainstay_sys::signals::block(&[Signal::USR1]).unwrap();
+        assert!(blocked());
+        mainstay_sys::signals::raise(Signal::USR1).unwrap();
+        let waiting = SignalFd::new(&[Signal::USR1]).unwrap();
+        let me = std::process::id().cast_signed();
+        assert_eq!(waiting.read().unwrap(), Some((Signal::USR1, me)));
+        mainstay_sys::signals::unblock(&[Signal::USR1]).unwrap();
+        assert!(!blocked());
+    });
+    thread.join().unwrap();
+}

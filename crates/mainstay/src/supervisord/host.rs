@@ -1,0 +1,427 @@
+//! The daemon as supervisord's clients see it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use mainstay_supervise::{Command, ProgramSpec, Refusal, Reply, Supervisor};
+use mainstay_supervisord::conf::load::{GroupConfig, Loaded};
+use mainstay_supervisord::conf::options::{Output, Process};
+use mainstay_supervisord::conf::values::LogFile;
+use mainstay_supervisord::conf::{diff, import};
+use mainstay_supervisord::namespec;
+use mainstay_supervisord::rpc::info::{ConfigInfo, LogPath};
+use mainstay_supervisord::rpc::{DaemonState, GroupError, Host, Reread, Supervision};
+use mainstay_supervisord::words::{self, Level};
+use mainstay_sys::Signal;
+use tokio::sync::{oneshot, watch};
+
+use super::mainlog::{MainLog, Syslog};
+use super::{AutoLogs, Called, Compat};
+use crate::daemon::End;
+
+/// What the clients ask.
+pub(crate) struct Face {
+    called: Called,
+    log: MainLog,
+    supervisor: Arc<Supervisor>,
+    stop: watch::Sender<End>,
+    autos: Arc<AutoLogs>,
+    syslog: Syslog,
+    roster: Mutex<Roster>,
+}
+
+/// How often a shutdown says whom it waits for.
+const REPORT: Duration = Duration::from_secs(3);
+
+/// Which groups there are.
+struct Roster {
+    /// The config read last.
+    read: Loaded,
+    /// The groups that are supervised, as they were configured when they were taken in.
+    active: BTreeMap<String, GroupConfig>,
+    /// The rules of each process, for the words of the log.
+    policies: BTreeMap<String, (String, mainstay_supervise::Policy)>,
+    /// Where the output of each process goes, names of our making included.
+    logs: BTreeMap<String, [Option<PathBuf>; 2]>,
+}
+
+impl Face {
+    pub(crate) fn new(
+        compat: Compat,
+        supervisor: Arc<Supervisor>,
+        stop: watch::Sender<End>,
+        programs: &[ProgramSpec],
+    ) -> Self {
+        let Compat {
+            called,
+            loaded: read,
+            log,
+            autos,
+            ..
+        } = compat;
+        let active = read
+            .groups
+            .iter()
+            .map(|group| (group.name.clone(), group.clone()))
+            .collect();
+        let mut roster = Roster {
+            read,
+            active,
+            policies: BTreeMap::new(),
+            logs: BTreeMap::new(),
+        };
+        roster.learn(programs);
+        Self {
+            called,
+            log,
+            supervisor,
+            stop,
+            autos,
+            syslog: Syslog::default(),
+            roster: Mutex::new(roster),
+        }
+    }
+
+    /// A signal to end came.
+    pub(crate) fn on_exit_request(&self, name: &str) {
+        if let Some(signal) = Signal::from_name(name) {
+            self.say(words::exit_request(signal));
+        }
+    }
+
+    /// A signal to begin anew came.
+    pub(crate) fn on_hangup(&self) {
+        let ending = *self.stop.borrow() == End::Stop;
+        self.say(words::restart_request(Signal::HUP, ending));
+        if !ending {
+            let _ = self.stop.send(End::Restart);
+        }
+    }
+
+    /// A signal to open the logs anew came.
+    pub(crate) fn on_reopen(&self) {
+        self.say(words::reopen_request(Signal::USR2));
+        self.say(words::reopening());
+        self.log.reopen();
+    }
+
+    /// The signal that tells of children came.
+    pub(crate) fn on_child(&self) {
+        self.log
+            .say(Level::Debug, "received SIGCHLD indicating a child quit");
+    }
+
+    /// A process ended that nobody here had started.
+    pub(crate) fn on_stranger(&self, pid: i32, status: mainstay_sys::ExitStatus) {
+        self.say(words::reaped_stranger(pid.cast_unsigned(), status.into()));
+    }
+
+    /// Says every three seconds who is waited for, until it is cancelled.
+    pub(crate) async fn report_shutdown(&self) {
+        loop {
+            let command = Command::Status { names: Vec::new() };
+            let Ok(Reply::Status(all)) = self.supervisor.ask(command).await else {
+                return;
+            };
+            let left: Vec<String> = all
+                .iter()
+                .filter(|status| !status.phase.is_stopped())
+                .map(|status| namespec::member(&status.group, &status.process))
+                .collect();
+            if left.is_empty() {
+                return;
+            }
+            self.say(words::waiting_to_die(left));
+            tokio::time::sleep(REPORT).await;
+        }
+    }
+
+    fn say(&self, (level, text): words::Line) {
+        self.log.say(level, &text);
+    }
+
+    fn roster(&self) -> std::sync::MutexGuard<'_, Roster> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes down what happened to a process.
+    pub(crate) fn note(&self, event: &mainstay_supervise::Event) {
+        if let mainstay_supervise::Event::Syslog { process, text } = event {
+            self.syslog.send("supervisord", &prefixed(process, text));
+            return;
+        }
+        let roster = self.roster();
+        let line = words::line(event, |process| {
+            roster
+                .policies
+                .get(process)
+                .map(|(group, policy)| words::Known { group, policy })
+        });
+        drop(roster);
+        if let Some((level, text)) = line {
+            self.log.say(level, &text);
+        }
+        // There it is a process of its own that could not become the program.
+        if let mainstay_supervise::Event::SpawnFailed { process, text } = event
+            && text.starts_with("couldn't ")
+        {
+            let name = process.rsplit(':').next().unwrap_or(process);
+            let text = format!("exited: {name} (exit status 127; not expected)");
+            self.log.say(Level::Warn, &text);
+        }
+    }
+
+    async fn add(&self, name: &str) -> Result<(), GroupError> {
+        let (group, programs) = {
+            let mut roster = self.roster();
+            if roster.active.contains_key(name) {
+                return Err(GroupError::AlreadyThere);
+            }
+            let group = roster
+                .read
+                .groups
+                .iter()
+                .find(|group| group.name == name)
+                .cloned()
+                .ok_or(GroupError::Unknown)?;
+            let mut auto =
+                |name: &str, unique: &str, stream: &str| self.autos.path(name, unique, stream);
+            let programs = import::group(&roster.read, &group, &mut auto);
+            roster.learn(&programs);
+            (group, programs)
+        };
+        for program in &programs {
+            if let mainstay_supervise::Stdin::Socket(socket) = &program.stdin {
+                mainstay_supervise::try_socket(socket)
+                    .map_err(|error| GroupError::Failed(error.to_string()))?;
+            }
+        }
+        let (sender, receiver) = oneshot::channel();
+        self.supervisor
+            .add_group(programs, move |answer| {
+                let _ = sender.send(answer);
+            })
+            .map_err(|error| GroupError::Failed(error.to_string()))?;
+        match receiver.await.unwrap_or(Err(Refusal::Gone)) {
+            Ok(Reply::Ok) => {
+                self.roster().active.insert(group.name.clone(), group);
+                Ok(())
+            }
+            Err(Refusal::AlreadyThere) => Err(GroupError::AlreadyThere),
+            Ok(_) => Err(GroupError::Failed("an answer of another kind".to_owned())),
+            Err(refusal) => Err(GroupError::Failed(refusal.to_string())),
+        }
+    }
+
+    async fn remove(&self, name: &str) -> Result<(), GroupError> {
+        let command = Command::RemoveGroup {
+            name: name.to_owned(),
+        };
+        match self.supervisor.ask(command).await {
+            Ok(_) => {
+                let mut roster = self.roster();
+                roster.active.remove(name);
+                roster.policies.retain(|_, (group, _)| group != name);
+                Ok(())
+            }
+            Err(Refusal::UnknownName { .. }) => {
+                // A group without processes is known to nobody else.
+                match self.roster().active.remove(name) {
+                    Some(_) => Ok(()),
+                    None => Err(GroupError::Unknown),
+                }
+            }
+            Err(Refusal::StillRunning) => Err(GroupError::StillRunning),
+            Err(refusal) => Err(GroupError::Failed(refusal.to_string())),
+        }
+    }
+}
+
+impl Roster {
+    fn learn(&mut self, programs: &[ProgramSpec]) {
+        for program in programs {
+            for process in &program.processes {
+                let logs = [&process.stdout, &process.stderr].map(|to| to.path().cloned());
+                self.logs.insert(process.process.clone(), logs);
+                self.policies.insert(
+                    process.process.clone(),
+                    (program.group.name.clone(), program.policy.clone()),
+                );
+            }
+        }
+    }
+}
+
+impl Host for Face {
+    fn identification(&self) -> String {
+        self.roster().read.supervisord.identifier.clone()
+    }
+
+    fn pid(&self) -> u32 {
+        std::process::id()
+    }
+
+    fn state(&self) -> DaemonState {
+        match *self.stop.borrow() {
+            End::No => DaemonState::Running,
+            End::Restart => DaemonState::Restarting,
+            End::Stop => DaemonState::Shutdown,
+        }
+    }
+
+    fn main_log(&self) -> Option<PathBuf> {
+        self.log.path()
+    }
+
+    fn clear_main_log(&self) -> io::Result<()> {
+        match self.log.path() {
+            Some(path) if path.exists() => {}
+            _ => return Err(io::ErrorKind::NotFound.into()),
+        }
+        self.log.clear()?;
+        self.say(words::cleared());
+        Ok(())
+    }
+
+    fn shutdown(&self) {
+        let _ = self.stop.send(End::Stop);
+    }
+
+    fn restart(&self) {
+        let _ = self.stop.send(End::Restart);
+    }
+
+    async fn reload_config(&self) -> Result<Reread, String> {
+        let called = self.called.clone();
+        // Files and users are looked at: not on this thread.
+        let read = tokio::task::spawn_blocking(move || called.load())
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())?;
+        for text in &read.warnings {
+            self.log.say(Level::Warn, text);
+        }
+        for text in &read.infos {
+            self.log.say(Level::Info, text);
+        }
+        let mut roster = self.roster();
+        let old: Vec<_> = roster
+            .active
+            .iter()
+            .map(|(name, group)| (name.clone(), group))
+            .collect();
+        let new: Vec<_> = read
+            .groups
+            .iter()
+            .map(|group| (group.name.clone(), group))
+            .collect();
+        let found = diff::diff(&old, &new);
+        roster.read = read;
+        Ok(Reread {
+            added: found.added,
+            changed: found.changed,
+            removed: found.removed,
+        })
+    }
+
+    fn add_process_group(&self, name: &str) -> impl Future<Output = Result<(), GroupError>> + Send {
+        self.add(name)
+    }
+
+    fn remove_process_group(
+        &self,
+        name: &str,
+    ) -> impl Future<Output = Result<(), GroupError>> + Send {
+        self.remove(name)
+    }
+
+    fn configs(&self) -> Vec<ConfigInfo> {
+        let roster = self.roster();
+        roster
+            .read
+            .groups
+            .iter()
+            .flat_map(|group| {
+                let inuse = roster.active.contains_key(&group.name);
+                let programs = group.programs.iter();
+                let processes = programs.flat_map(|program| &program.processes);
+                let roster = &roster;
+                processes.map(move |process| {
+                    let name = namespec::join(&group.name, &process.name);
+                    info(group, process, inuse, roster.logs.get(&name))
+                })
+            })
+            .collect()
+    }
+
+    fn log(&self, level: Level, text: &str) {
+        self.log.say(level, text);
+    }
+}
+
+/// As the original writes output to the system's log: each line behind the name.
+fn prefixed(process: &str, text: &str) -> String {
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| format!("{process} {line}"))
+        .collect();
+    lines.join("\n")
+}
+
+fn info(
+    group: &GroupConfig,
+    process: &Process,
+    inuse: bool,
+    logs: Option<&[Option<PathBuf>; 2]>,
+) -> ConfigInfo {
+    let file = |output: &Output, at: usize| match &output.logfile {
+        LogFile::Auto => match logs.and_then(|logs| logs[at].as_ref()) {
+            Some(path) if inuse => LogPath::Path(path.display().to_string()),
+            _ => LogPath::Auto,
+        },
+        LogFile::Off | LogFile::Syslog => LogPath::None,
+        LogFile::File(path) => LogPath::Path(path.clone()),
+    };
+    let uid = process.user.as_ref().and_then(|user| {
+        let found = mainstay_sys::users::lookup(user).ok().flatten()?;
+        Some(found.identity.uid)
+    });
+    let count = |backups: i64| u64::try_from(backups).unwrap_or(0);
+    ConfigInfo {
+        autostart: process.autostart,
+        directory: process.directory.clone(),
+        uid,
+        command: process.command.clone(),
+        exitcodes: process.exitcodes.clone(),
+        group: group.name.clone(),
+        group_prio: group.priority,
+        inuse,
+        killasgroup: process.killasgroup,
+        name: process.name.clone(),
+        process_prio: process.priority,
+        redirect_stderr: process.redirect_stderr,
+        startretries: process.startretries,
+        startsecs: process.startsecs,
+        stdout_capture_maxbytes: process.stdout.capture_maxbytes,
+        stdout_events_enabled: process.stdout.events_enabled,
+        stdout_logfile: file(&process.stdout, 0),
+        stdout_logfile_backups: count(process.stdout.backups),
+        stdout_logfile_maxbytes: process.stdout.maxbytes,
+        stdout_syslog: process.stdout.syslog,
+        stopsignal: process.stopsignal,
+        stopwaitsecs: process.stopwaitsecs,
+        stderr_capture_maxbytes: process.stderr.capture_maxbytes,
+        stderr_events_enabled: process.stderr.events_enabled,
+        stderr_logfile: file(&process.stderr, 1),
+        stderr_logfile_backups: count(process.stderr.backups),
+        stderr_logfile_maxbytes: process.stderr.maxbytes,
+        stderr_syslog: process.stderr.syslog,
+        serverurl: match &process.serverurl {
+            Some(url) => LogPath::Path(url.clone()),
+            None => LogPath::None,
+        },
+    }
+}
