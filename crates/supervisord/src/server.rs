@@ -325,15 +325,22 @@ async fn converse<S: Supervision, H: Host>(
         .title_case_headers(true)
         .serve_connection(stream, service);
     let mut connection = std::pin::pin!(connection);
+    let mut ending = false;
     // How a connection ends is the client's affair: one that broke off or sent no HTTP has had its
     // answer, if one was possible.
-    tokio::select! {
-        _ = connection.as_mut() => {}
-        () = pace.overdue(limits.head_time, limits.idle) => {}
-        () = pace.dismissed() => {}
-        () = stopped(&mut stop) => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+    loop {
+        tokio::select! {
+            _ = connection.as_mut() => break,
+            () = pace.overdue(limits.head_time, limits.idle) => break,
+            // If a request has come meanwhile, it is answered before the end.
+            () = pace.dismissed() => connection.as_mut().graceful_shutdown(),
+            () = stopped(&mut stop), if !ending => {
+                if !pace.is_busy() {
+                    break;
+                }
+                ending = true;
+                connection.as_mut().graceful_shutdown();
+            }
         }
     }
     drop(guest);

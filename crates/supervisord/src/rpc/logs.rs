@@ -189,10 +189,9 @@ mod tests {
         let missing = read(&dir.path().join("no"), 0, 0, 1);
         assert_eq!(missing, Err(ReadError::NoFile));
         assert_eq!(read(dir.path(), 0, 0, 1), Err(ReadError::Failed));
-        assert_eq!(
-            read(Path::new("/dev/zero"), 0, 0, 1),
-            Err(ReadError::Failed)
-        );
+        let device = Path::new("/dev/zero");
+        assert_eq!(read(device, 0, 0, 1), Ok(Vec::new()));
+        assert_eq!(read(device, 0, -1, 1), Err(ReadError::BadArguments));
     }
 
     #[test]

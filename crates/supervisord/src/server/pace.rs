@@ -48,6 +48,11 @@ impl Pace {
         (doing == Doing::Idle).then_some(since)
     }
 
+    /// Whether a request is being answered.
+    pub(super) fn is_busy(&self) -> bool {
+        self.doing.borrow().0 == Doing::Busy
+    }
+
     /// Asks an idle connection to make room.
     pub(super) fn dismiss(&self) {
         self.dismissed.notify_one();

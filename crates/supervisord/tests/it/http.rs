@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use mainstay_base::Secret;
 use mainstay_supervise::{Did, Phase};
+use mainstay_supervisord::rpc::{Rpc, Supervision};
 use mainstay_supervisord::server::{Limits, Login, Server, Socket, serve};
 use tokio::sync::watch;
 
@@ -20,13 +21,17 @@ use crate::fake::{Fake, running, status};
 const SOON: Duration = Duration::from_mins(1);
 
 /// A server on a thread of its own. It stops when this is dropped.
-struct Running {
-    address: SocketAddr,
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
     stop: Option<watch::Sender<bool>>,
     thread: Option<JoinHandle<()>>,
 }
 
-fn start_on(socket: Socket, fake: &Fake, change: impl FnOnce(&mut Server)) -> Running {
+pub(crate) fn start_on<S: Supervision>(
+    socket: Socket,
+    rpc: Rpc<S, Fake>,
+    change: impl FnOnce(&mut Server),
+) -> Running {
     let address = match &socket {
         Socket::Tcp(socket) => socket.local_addr().unwrap(),
         Socket::Unix(_) => "127.0.0.1:0".parse().unwrap(),
@@ -38,7 +43,7 @@ fn start_on(socket: Socket, fake: &Fake, change: impl FnOnce(&mut Server)) -> Ru
         limits: Limits::default(),
     };
     change(&mut server);
-    let rpc = Arc::new(fake.rpc());
+    let rpc = Arc::new(rpc);
     let (stop, stopped) = watch::channel(false);
     let thread = std::thread::spawn(move || {
         tokio::runtime::Builder::new_current_thread()
@@ -57,7 +62,7 @@ fn start_on(socket: Socket, fake: &Fake, change: impl FnOnce(&mut Server)) -> Ru
 
 fn start(fake: &Fake, change: impl FnOnce(&mut Server)) -> Running {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    start_on(Socket::Tcp(socket), fake, change)
+    start_on(Socket::Tcp(socket), fake.rpc(), change)
 }
 
 impl Drop for Running {
@@ -739,7 +744,7 @@ fn debians_supervisorctl_works() {
     let config = dir.path().join("ctl.conf");
     std::fs::write(&config, "[supervisorctl]\n").unwrap();
     let socket = UnixListener::bind(&path).unwrap();
-    let server = start_on(Socket::Unix(socket), &fake, |server| {
+    let server = start_on(Socket::Unix(socket), fake.rpc(), |server| {
         server.login = Some(Login::new("u", Secret::new("p")));
     });
     let ctl = |password: &str, line: &[&str]| {

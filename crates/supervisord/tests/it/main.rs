@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 #![allow(clippy::print_stdout, reason = "what is skipped is said")]
 
+mod beside;
 mod ctl;
 mod fake;
 mod http;

@@ -765,3 +765,29 @@ fn one_answer_cannot_fill_the_memory() {
     let refused = all[2].as_ref().unwrap_err();
     assert!(refused.text.starts_with("FAILED: "), "{}", refused.text);
 }
+
+/// How long the answer takes, to be looked at: `cargo test --release -- --ignored --nocapture`.
+#[test]
+#[ignore = "it measures and proves nothing"]
+fn thousands_of_processes() {
+    let all = (0..3000).map(|i| running("shop", &format!("shop:web_{i}"), i));
+    let rpc = Fake::new(all.collect()).rpc();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    for _ in 0..5 {
+        let start = std::time::Instant::now();
+        let mut allowance = Allowance::default();
+        let call = rpc.call("supervisor.getAllProcessInfo", &[], &mut allowance);
+        let answer = runtime.block_on(call);
+        let asked = start.elapsed();
+        let mut bytes = Vec::new();
+        rpc.write(&answer, &mut bytes);
+        println!(
+            "asked {asked:?}, all {:?}, {} bytes",
+            start.elapsed(),
+            bytes.len()
+        );
+    }
+}
