@@ -6,6 +6,7 @@ still carries the mark is killed, wherever it has been reparented to; nothing el
 
 import itertools
 import os
+import pwd
 import re
 import shlex
 import shutil
@@ -230,7 +231,10 @@ class Bench:
         return self.run([*argv, *args], env=env, timeout=timeout, cwd=cwd, user=user)
 
     def run(self, argv, env=None, timeout=DEADLINE, cwd=None, stdin=None, user=None):
-        options = {"user": user, "group": user, "extra_groups": []} if user is not None else {}
+        options = {}
+        if user is not None:
+            entry = pwd.getpwnam(user)
+            options = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
         child = subprocess.Popen(
             argv,
             stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
