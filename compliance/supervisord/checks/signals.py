@@ -15,9 +15,17 @@ from harness.register import Skip, check, contains, expect, lacks, same
 FOREVER = sh("exec sleep 600")
 
 
+def unless_fault(call):
+    """The call's answer, or None if it was a fault (as while the daemon restarts)."""
+    try:
+        return call()
+    except xmlrpc.client.Fault:
+        return None
+
+
 def running(t, *sections, **options):
     d = t.start(program("x", FOREVER, autostart="true", startsecs=0), *sections, **options)
-    return d, d.wait_state("x", "RUNNING")["pid"]
+    return d, d.wait_up("x")["pid"]
 
 
 for number in [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]:
@@ -63,7 +71,7 @@ def hup(t):
     d, pid = running(t, supervisord="identifier=before")
     conf = t.conf(program("y", FOREVER, autostart="true", startsecs=0), supervisord="identifier=after")
     d.signal(signal.SIGHUP)
-    until(lambda: d.rpc.supervisor.getIdentification() == "after" if os.path.exists(d.sock) else False, "the new config")
+    until(lambda: unless_fault(d.rpc.supervisor.getIdentification) == "after", "the new config")
     same(d.rpc.supervisor.getPID(), d.pid, "pid")
     expect(not alive(pid), "the old child lives")
     d.wait_state("y", "RUNNING")
@@ -79,8 +87,8 @@ def hup_restarts(t):
     d.signal(signal.SIGHUP)
 
     def anew():
-        info = d.info("x")
-        return info["statename"] == "RUNNING" and info["pid"] != pid
+        info = unless_fault(lambda: d.info("x"))
+        return info and info["statename"] == "RUNNING" and info["pid"] != pid
 
     until(anew, "x to run with another pid")
     expect(not alive(pid), "the old child lives")
@@ -225,7 +233,7 @@ def minprocs_raises(t):
     hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
     if os.getuid() != 0 or (hard != resource.RLIM_INFINITY and hard < 20000):
         raise Skip("needs root and a high limit of processes")
-    d = t.start(supervisord="minprocs=20000", before="command -v prlimit >/dev/null && prlimit --pid $$ --nproc=19000:unlimited")
+    d = t.start(supervisord="minprocs=20000", before="command -v prlimit >/dev/null && prlimit --pid $$ --nproc=19000:")
     contains(d.log, "INFO Increased RLIMIT_NPROC limit to 20000\n", "main log")
 
 
@@ -417,7 +425,7 @@ def log_no_auth(t):
 
 def levels_seen(t, level):
     d = t.start(program("x", sh("echo hello; exec sleep 600"), autostart="true", startsecs=0), supervisord=f"loglevel={level}")
-    d.wait_state("x", "RUNNING")
+    d.wait_up("x")
     d.rpc.supervisor.stopProcess("x")
     d.terminate()
     return set(re.findall(r"^\S+ \S+ ([A-Z]{4}) ", d.log, re.M))
@@ -448,15 +456,19 @@ def log_debug_output(t):
 
 @check("signals.log.rotation", "the main log is rotated at logfile_maxbytes, with logfile_backups", 3)
 def log_rotation(t):
-    d = t.start(program("x", FOREVER, startsecs=0), supervisord="logfile_maxbytes=1KB\nlogfile_backups=2")
-    for _ in range(30):
-        d.rpc.supervisor.startProcess("x")
-        d.rpc.supervisor.stopProcess("x")
+    # At debug level what a child writes is in the main log: that fills it.
+    script = "for i in $(seq 80); do echo a line of some length; sleep 0.01; done; exec sleep 600"
+    d = t.start(
+        program("x", sh(script), autostart="true", startsecs=0),
+        supervisord="loglevel=debug\nlogfile_maxbytes=1KB\nlogfile_backups=2",
+    )
+    until(lambda: os.path.exists(t.path("d.log.2")), "the second backup")
+    d.terminate()
     names = sorted(name for name in os.listdir(t.dir) if name.startswith("d.log"))
     same(names, ["d.log", "d.log.1", "d.log.2"])
     for name in names[1:]:
         size = os.path.getsize(t.path(name))
-        expect(1024 - 200 <= size <= 1024 + 400, f"{name} has {size} bytes")
+        expect(1024 - 400 <= size <= 1024 + 4000, f"{name} has {size} bytes")
 
 
 @check("signals.log.dev_null", "logfile=/dev/null with maxbytes=0 works", 2)

@@ -405,6 +405,16 @@ class Daemon:
         argv = [*self.bench_client.ctl_argv(), "-c", conf or self.conf, *args]
         return self.bench_client.run(argv, stdin=stdin, timeout=timeout, env=env)
 
+    def wait_up(self, name):
+        """Waits until the process is RUNNING and has become the program it is meant to be.
+
+        With startsecs=0 it is RUNNING before that; until the exec, a signal may be lost in the
+        signal handlers that a forked child has inherited.
+        """
+        info = self.wait_state(name, "RUNNING")
+        until(lambda: command_of(info["pid"]) != command_of(self.pid), f"the exec of {name}")
+        return info
+
     # A shared daemon is asked through the bench of the check that uses it.
     _client = threading.local()
 
@@ -435,6 +445,12 @@ class Daemon:
         if self.child.poll() is None:
             self.child.kill()
         self.out.close()
+
+
+def command_of(pid):
+    """The command line of a process."""
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read()
 
 
 def alive(pid):
