@@ -4,6 +4,7 @@ import json
 import os
 import re
 import time
+import xmlrpc.client
 
 from harness.bench import program, python, sh, until
 from harness.register import Skip, check, contains, expect, lacks, same
@@ -87,10 +88,10 @@ def daemon(t):
 
 
 def go(t, name):
-    """Starts a program of the shared daemon unless it runs already; returns the daemon."""
-    import xmlrpc.client
-
+    """Starts a program of the shared daemon unless somebody already did; returns the daemon."""
     d = daemon(t)
+    if d.info(name)["start"]:
+        return d
     try:
         d.rpc.supervisor.startProcess(name, False)
     except xmlrpc.client.Fault as fault:
@@ -128,15 +129,15 @@ def stopping_stopped(t):
 
 @check("events.state.exited_expected", "EXITED tells whether it was expected, and the pid", 3)
 def exited_expected(t):
-    d = go(t, "exits0")
-    pid = d.info("exits0")["pid"]
+    go(t, "exits0")
+    pid = one(t, "PROCESS_STATE_RUNNING", "exits0").rpartition(":")[2]
     same(one(t, "PROCESS_STATE_EXITED", "exits0"), f"processname:exits0 groupname:exits0 from_state:RUNNING expected:1 pid:{pid}")
 
 
 @check("events.state.exited_unexpected", "EXITED that was not expected", 3)
 def exited_unexpected(t):
-    d = go(t, "exits3")
-    pid = d.info("exits3")["pid"]
+    go(t, "exits3")
+    pid = one(t, "PROCESS_STATE_RUNNING", "exits3").rpartition(":")[2]
     same(one(t, "PROCESS_STATE_EXITED", "exits3"), f"processname:exits3 groupname:exits3 from_state:RUNNING expected:0 pid:{pid}")
 
 
