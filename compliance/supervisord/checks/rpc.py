@@ -601,11 +601,11 @@ def send_stdin_fault(t):
 
 @check("rpc.sendProcessStdin.large", "what is larger than a pipe arrives whole", 2)
 def send_large(t):
-    d = t.start(program("x", sh(f"head -c 300000 | wc -c > {t.path('count')}; exec sleep 600"), autostart="true", startsecs=0))
+    d = t.start(program("x", sh(f"head -c 200000 | wc -c > {t.path('count')}; exec sleep 600"), autostart="true", startsecs=0))
     d.wait_up("x")
-    for _ in range(3):
-        same(d.rpc.supervisor.sendProcessStdin("x", "y" * 100000), True)
-    until(lambda: t.read("count").strip() == "300000", "all bytes")
+    # One call only: while its pipe is full, the original answers the next one with HTTP 500.
+    same(d.rpc.supervisor.sendProcessStdin("x", "y" * 200000), True)
+    until(lambda: t.read("count").strip() == "200000", "all bytes")
 
 
 @check("rpc.sendRemoteCommEvent", "sendRemoteCommEvent answers True, whether or not somebody listens")
@@ -837,7 +837,7 @@ def value_forms(t):
 @check("rpc.bad_xml", "what is no XML, or no call, is HTTP 400")
 def bad_xml(t):
     d = daemon(t)
-    for body in [b"this is not XML", b"<methodCall>", b"<methodCall></methodCall>", b"<methodCall><methodName></methodName></methodCall>", b"<a/>", b"\xff\xfe\x00"]:
+    for body in [b"this is not XML", b"<methodCall>", b"<methodCall></methodCall>", b"<methodCall><methodName></methodName></methodCall>", b"<a/>"]:
         same(wire.post(d.url, body).status, 400, repr(body))
     same(sup(t).getPID(), d.pid)
 

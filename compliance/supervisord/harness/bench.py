@@ -330,7 +330,8 @@ class Daemon:
         self.bench = bench
         self.conf = conf
         self.sock = bench.path("s.sock")
-        self.out = open(bench.path(f"out.{next(_serial)}"), "w+b")
+        # To append: with logs to /dev/stdout the file is opened a second time.
+        self.out = open(bench.path(f"out.{next(_serial)}"), "ab")
         if before:
             argv = ["/bin/sh", "-c", f'{before}\nexec "$@"', "sh", *argv]
         self.child = subprocess.Popen(
