@@ -147,10 +147,11 @@ def collect(fd, path):
             try:
                 data = os.read(fd, 65536)
             except OSError:
-                return
+                break
             if not data:
-                return
+                break
             file.write(data)
+    os.close(fd)
 
 
 def said(t, name, text):
@@ -167,7 +168,7 @@ def container(t):
         env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )
     for stream, name in [(child.stdout, "out"), (child.stderr, "err")]:
-        threading.Thread(target=collect, args=(stream.fileno(), t.path(name)), daemon=True).start()
+        threading.Thread(target=collect, args=(os.dup(stream.fileno()), t.path(name)), daemon=True).start()
     until(lambda: "nginx entered RUNNING state" in t.read("out") and "php-fpm entered RUNNING state" in t.read("out"), "both to run")
     until(lambda: "nginx: an error line" in t.read("err") and "ready to handle" in t.read("err"), "both to be ready")
     return where, child
