@@ -39,8 +39,7 @@ def chosen(patterns):
     found = [
         check
         for check in CHECKS.values()
-        if not patterns
-        or any(fnmatch.fnmatch(check.name, pattern) or pattern in check.name for pattern in patterns)
+        if not patterns or any(fnmatch.fnmatch(check.name, pattern) or pattern in check.name for pattern in patterns)
     ]
     return sorted(found, key=lambda check: check.name)
 
@@ -124,8 +123,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--supervisord", default="/usr/bin/supervisord", help="the daemon's command line")
     parser.add_argument("--supervisorctl", default="/usr/bin/supervisorctl", help="the client's command line")
-    parser.add_argument("--name", choices=["original", "ours"], default="original", help="which side of the differs rows to expect")
-    parser.add_argument("--only", action="append", default=[], metavar="PATTERN", help="a glob or a part of the name; may be repeated")
+    parser.add_argument(
+        "--name", choices=["original", "ours"], default="original", help="which side of the differs rows to expect"
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="PATTERN", help="a glob or a part of the name; may be repeated"
+    )
     parser.add_argument("--list", action="store_true", help="list the checks instead of running them")
     parser.add_argument("--jobs", type=int, default=8, help="how many checks run at once")
     parser.add_argument("--times", action="store_true", help="print how long each check took")

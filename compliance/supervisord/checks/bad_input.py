@@ -17,7 +17,9 @@ BODIES = 200
 def daemon(t):
     def make(bench):
         port = free_port()
-        d = bench.start(program("x", "/bin/cat", autostart="true", startsecs=0), program("y", "/bin/cat", startsecs=600), inet=port)
+        d = bench.start(
+            program("x", "/bin/cat", autostart="true", startsecs=0), program("y", "/bin/cat", startsecs=600), inet=port
+        )
         d.wait_up("x")
         d.url = f"http://127.0.0.1:{port}"
         return d
@@ -59,13 +61,57 @@ def bodies():
             at = chance.randrange(len(body) - 30)
             body[at:at] = body[at : at + chance.randrange(5, 30)]
         elif kind == 5:  # wrong types
-            value = chance.choice(["<int>x</int>", "<boolean>7</boolean>", "<double>..</double>", "<array></array>", "<struct><member></member></struct>", "<base64>!!</base64>", "<dateTime.iso8601>no</dateTime.iso8601>", "<nil/>", "<i8>9999999999999999999999</i8>", "<int>99999999999999999999</int>", "<unknown/>", ""])
-            body = bytearray(f"<?xml version='1.0'?><methodCall><methodName>supervisor.getProcessInfo</methodName><params><param><value>{value}</value></param></params></methodCall>".encode())
+            value = chance.choice(
+                [
+                    "<int>x</int>",
+                    "<boolean>7</boolean>",
+                    "<double>..</double>",
+                    "<array></array>",
+                    "<struct><member></member></struct>",
+                    "<base64>!!</base64>",
+                    "<dateTime.iso8601>no</dateTime.iso8601>",
+                    "<nil/>",
+                    "<i8>9999999999999999999999</i8>",
+                    "<int>99999999999999999999</int>",
+                    "<unknown/>",
+                    "",
+                ]
+            )
+            body = bytearray(
+                f"<?xml version='1.0'?><methodCall><methodName>supervisor.getProcessInfo</methodName><params><param><value>{value}</value></param></params></methodCall>".encode()
+            )
         elif kind == 6:  # strange method names
-            name = chance.choice(["supervisor." + "a" * 5000, "..", ".", "supervisor.", ".getPID", "supervisor.getPID()", "system.listMethods;", "\u00e9.\u00e9", " supervisor.getPID ", "supervisor/getPID"])
-            body = bytearray(f"<?xml version='1.0' encoding='utf-8'?><methodCall><methodName>{name}</methodName></methodCall>".encode())
+            name = chance.choice(
+                [
+                    "supervisor." + "a" * 5000,
+                    "..",
+                    ".",
+                    "supervisor.",
+                    ".getPID",
+                    "supervisor.getPID()",
+                    "system.listMethods;",
+                    "\u00e9.\u00e9",
+                    " supervisor.getPID ",
+                    "supervisor/getPID",
+                ]
+            )
+            body = bytearray(
+                f"<?xml version='1.0' encoding='utf-8'?><methodCall><methodName>{name}</methodName></methodCall>".encode()
+            )
         else:  # markup where none belongs
-            extra = chance.choice([b"<!-- -- -->", b"<![CDATA[", b"<!DOCTYPE a [<!ENTITY b 'c'>]>", b"&nope;", b"<?php ?>", b"\x00", b"</methodCall>", b"<a " * 50, b"]]>"])
+            extra = chance.choice(
+                [
+                    b"<!-- -- -->",
+                    b"<![CDATA[",
+                    b"<!DOCTYPE a [<!ENTITY b 'c'>]>",
+                    b"&nope;",
+                    b"<?php ?>",
+                    b"\x00",
+                    b"</methodCall>",
+                    b"<a " * 50,
+                    b"]]>",
+                ]
+            )
             at = chance.randrange(len(body))
             body[at:at] = extra
         if body:
@@ -98,8 +144,12 @@ def garbage(t):
 def stalled(t):
     d = daemon(t)
     parts = [
-        b"", b"P", b"POST /RPC2 HTTP/1.1\r\n", b"POST /RPC2 HTTP/1.1\r\nContent-Length: 100\r\n\r\n<?xml",
-        b"GET / HTTP/1.1\r\nHost: x", b"GET /logtail/x HTTP/1.1\r\n",
+        b"",
+        b"P",
+        b"POST /RPC2 HTTP/1.1\r\n",
+        b"POST /RPC2 HTTP/1.1\r\nContent-Length: 100\r\n\r\n<?xml",
+        b"GET / HTTP/1.1\r\nHost: x",
+        b"GET /logtail/x HTTP/1.1\r\n",
     ]
     sockets = []
     try:
@@ -132,7 +182,14 @@ def slow_request(t):
 def slow_reader(t):
     port = free_port()
     d = t.start(
-        program("big", sh("head -c 8000000 /dev/zero | tr '\\0' z; exec sleep 600"), autostart="true", startsecs=0, stdout_logfile=t.path("big.out"), stdout_logfile_maxbytes=0),
+        program(
+            "big",
+            sh("head -c 8000000 /dev/zero | tr '\\0' z; exec sleep 600"),
+            autostart="true",
+            startsecs=0,
+            stdout_logfile=t.path("big.out"),
+            stdout_logfile_maxbytes=0,
+        ),
         program("x", "/bin/cat", autostart="true", startsecs=0),
         inet=port,
     )
@@ -151,7 +208,20 @@ def slow_reader(t):
 @check("bad_input.request_lines", "malformed request lines are refused", 3)
 def request_lines(t):
     d = daemon(t)
-    for line in [b"garbage", b"GET", b"GET  HTTP/1.1", b"\x00\x01\x02", b"GET / HTTP/9.9", b"FROBNICATE / HTTP/1.1", b"GET / HTTP/1.1 extra", b"GET http://[::1 HTTP/1.1", b"GET /%zz HTTP/1.1", b"GET /?%zz=%zz HTTP/1.1", b"GET * HTTP/1.1", b"CONNECT a:1 HTTP/1.1"]:
+    for line in [
+        b"garbage",
+        b"GET",
+        b"GET  HTTP/1.1",
+        b"\x00\x01\x02",
+        b"GET / HTTP/9.9",
+        b"FROBNICATE / HTTP/1.1",
+        b"GET / HTTP/1.1 extra",
+        b"GET http://[::1 HTTP/1.1",
+        b"GET /%zz HTTP/1.1",
+        b"GET /?%zz=%zz HTTP/1.1",
+        b"GET * HTTP/1.1",
+        b"CONNECT a:1 HTTP/1.1",
+    ]:
         with wire.connect(d.url) as sock:
             sock.sendall(line + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
             sock.shutdown(socket.SHUT_WR)
@@ -168,7 +238,20 @@ def request_lines(t):
 def strange_headers(t):
     d = daemon(t)
     body = wire.call_body("supervisor.getPID")
-    for header in [b"Content-Length: x", b"Content-Length: -5", b"Content-Length: 99999999999999999999", b"Content-Length: 5\r\nContent-Length: 6", b"no colon", b": no name", b"Host:", b"Transfer-Encoding: chunked", b"Transfer-Encoding: nonsense", b"A: \xff\xfe", b"Connection: \x00", b" folded: yes"]:
+    for header in [
+        b"Content-Length: x",
+        b"Content-Length: -5",
+        b"Content-Length: 99999999999999999999",
+        b"Content-Length: 5\r\nContent-Length: 6",
+        b"no colon",
+        b": no name",
+        b"Host:",
+        b"Transfer-Encoding: chunked",
+        b"Transfer-Encoding: nonsense",
+        b"A: \xff\xfe",
+        b"Connection: \x00",
+        b" folded: yes",
+    ]:
         with wire.connect(d.url) as sock:
             sock.sendall(b"POST /RPC2 HTTP/1.1\r\n" + header + b"\r\n\r\n" + body)
             sock.shutdown(socket.SHUT_WR)
@@ -202,7 +285,12 @@ def large_body(t):
 def nested(t):
     d = daemon(t)
     depth = 10000
-    body = b"<methodCall><methodName>supervisor.getPID</methodName><params><param>" + b"<value><array><data>" * depth + b"</data></array></value>" * depth + b"</param></params></methodCall>"
+    body = (
+        b"<methodCall><methodName>supervisor.getPID</methodName><params><param>"
+        + b"<value><array><data>" * depth
+        + b"</data></array></value>" * depth
+        + b"</param></params></methodCall>"
+    )
     expect(wire.post(d.url, body).status in (200, 400, 413, 500), "the answer")
     unharmed(d)
 
@@ -211,7 +299,9 @@ def nested(t):
 def entities(t):
     d = daemon(t)
     lines = ["<!ENTITY a0 'aaaaaaaaaa'>"] + [f"<!ENTITY a{n} '{f'&a{n - 1};' * 10}'>" for n in range(1, 12)]
-    body = f"<?xml version='1.0'?><!DOCTYPE m [{''.join(lines)}]><methodCall><methodName>&a11;</methodName></methodCall>"
+    body = (
+        f"<?xml version='1.0'?><!DOCTYPE m [{''.join(lines)}]><methodCall><methodName>&a11;</methodName></methodCall>"
+    )
     expect(wire.post(d.url, body.encode()).status in (200, 400, 413, 500), "the answer")
     unharmed(d)
 
@@ -255,7 +345,16 @@ def gone(t):
 @check("bad_input.gone_tail", "a client that leaves a log tail does no harm", 3)
 def gone_tail(t):
     port = free_port()
-    d = t.start(program("x", sh("while :; do echo a line; sleep 0.01; done"), autostart="true", startsecs=0, stdout_logfile=t.path("x.out")), inet=port)
+    d = t.start(
+        program(
+            "x",
+            sh("while :; do echo a line; sleep 0.01; done"),
+            autostart="true",
+            startsecs=0,
+            stdout_logfile=t.path("x.out"),
+        ),
+        inet=port,
+    )
     d.url = f"http://127.0.0.1:{port}"
     until(lambda: t.read("x.out"), "output")
     for _ in range(10):
@@ -275,7 +374,16 @@ def multicall_large(t):
 @check("bad_input.multicall_odd", "a multicall of what are no calls does no harm", 3)
 def multicall_odd(t):
     d = daemon(t)
-    for calls in ["text", 5, [1], ["a"], {"a": 1}, [[]], [{"methodName": 5}], [{"methodName": "supervisor.getPID", "params": "text"}]]:
+    for calls in [
+        "text",
+        5,
+        [1],
+        ["a"],
+        {"a": 1},
+        [[]],
+        [{"methodName": 5}],
+        [{"methodName": "supervisor.getPID", "params": "text"}],
+    ]:
         answer = wire.post(d.url, wire.call_body("system.multicall", calls))
         expect(answer.status in (200, 400, 500), f"{calls!r}: {answer}")
     unharmed(d)
@@ -284,8 +392,34 @@ def multicall_odd(t):
 @check("bad_input.arguments", "arguments of strange types and sizes do no harm", 3)
 def arguments(t):
     d = daemon(t)
-    for method in ["getProcessInfo", "startProcess", "stopProcess", "readProcessStdoutLog", "tailProcessStdoutLog", "signalProcess", "addProcessGroup", "removeProcessGroup", "sendProcessStdin", "startProcessGroup", "clearProcessLogs"]:
-        for values in [(5,), (None,), ([],), ({},), (True,), ("n" * 100000,), ("a:b:c",), (":",), ("*",), ("\n",), ("nope", "x", "y"), ("nope", 2**31 - 1, -(2**31)), ("nope", -1)]:
+    for method in [
+        "getProcessInfo",
+        "startProcess",
+        "stopProcess",
+        "readProcessStdoutLog",
+        "tailProcessStdoutLog",
+        "signalProcess",
+        "addProcessGroup",
+        "removeProcessGroup",
+        "sendProcessStdin",
+        "startProcessGroup",
+        "clearProcessLogs",
+    ]:
+        for values in [
+            (5,),
+            (None,),
+            ([],),
+            ({},),
+            (True,),
+            ("n" * 100000,),
+            ("a:b:c",),
+            (":",),
+            ("*",),
+            ("\n",),
+            ("nope", "x", "y"),
+            ("nope", 2**31 - 1, -(2**31)),
+            ("nope", -1),
+        ]:
             body = xmlrpc.client.dumps(values, f"supervisor.{method}", allow_none=True).encode()
             answer = wire.post(d.url, body)
             expect(answer.status in (200, 400, 500), f"{method}{values!r}: {answer}")
@@ -295,6 +429,26 @@ def arguments(t):
 @check("bad_input.pages", "strange queries to the pages do no harm", 3)
 def pages(t):
     d = daemon(t)
-    for target in ["/?action=", "/?processname=", "/index.html?action=start", "/index.html?processname=%00&action=start", "/tail.html?limit=-1&processname=x", "/tail.html?processname=x&limit=99999999999999999999", "/tail.html?processname=a:b:c", "/?" + "a=b&" * 2000, "/logtail", "/logtail/", "/logtail//", "/logtail/x/", "/logtail/x/../y", "/logtail/%00", "/?message=%ff%fe"]:
-        wire.raw(d.url, f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()) if not target.startswith("/logtail") else wire.Stream(d.url, target).close()
+    for target in [
+        "/?action=",
+        "/?processname=",
+        "/index.html?action=start",
+        "/index.html?processname=%00&action=start",
+        "/tail.html?limit=-1&processname=x",
+        "/tail.html?processname=x&limit=99999999999999999999",
+        "/tail.html?processname=a:b:c",
+        "/?" + "a=b&" * 2000,
+        "/logtail",
+        "/logtail/",
+        "/logtail//",
+        "/logtail/x/",
+        "/logtail/x/../y",
+        "/logtail/%00",
+        "/?message=%ff%fe",
+    ]:
+        (
+            wire.raw(d.url, f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            if not target.startswith("/logtail")
+            else wire.Stream(d.url, target).close()
+        )
     unharmed(d)

@@ -1,17 +1,35 @@
 """1.2: the daemon's command line."""
 
 import os
+import pwd
 import re
 import signal
-import stat
 
+from harness import wire
 from harness.bench import alive, program, require_root, sh, until
-from harness.register import check, contains, expect, lacks, same
+from harness.register import check, contains, expect, same
 
 LONG = [
-    "configuration", "nodaemon", "silent", "help", "version", "user", "umask", "directory", "logfile",
-    "logfile_maxbytes", "logfile_backups", "loglevel", "pidfile", "identifier", "childlogdir",
-    "nocleanup", "minfds", "strip_ansi", "minprocs", "profile_options",
+    "configuration",
+    "nodaemon",
+    "silent",
+    "help",
+    "version",
+    "user",
+    "umask",
+    "directory",
+    "logfile",
+    "logfile_maxbytes",
+    "logfile_backups",
+    "loglevel",
+    "pidfile",
+    "identifier",
+    "childlogdir",
+    "nocleanup",
+    "minfds",
+    "strip_ansi",
+    "minprocs",
+    "profile_options",
 ]
 
 
@@ -25,7 +43,9 @@ def usage_error(t, message, *args):
 
 for flag in ["-h", "--help", "-?"]:
 
-    @check(f"cli.help.{ {'-h': 'short', '--help': 'long', '-?': 'question'}[flag] }", f"{flag} prints the help and exits 0")
+    @check(
+        f"cli.help.{ {'-h': 'short', '--help': 'long', '-?': 'question'}[flag] }", f"{flag} prints the help and exits 0"
+    )
     def help_flag(t, flag=flag):
         seen = t.run_daemon(flag)
         same(seen.code, 0, "exit code")
@@ -36,7 +56,10 @@ for flag in ["-h", "--help", "-?"]:
 
 for flag in ["-v", "--version", "--vers"]:
 
-    @check(f"cli.version.{ {'-v': 'short', '--version': 'long', '--vers': 'abbreviated'}[flag] }", f"{flag} prints the version and exits 0")
+    @check(
+        f"cli.version.{ {'-v': 'short', '--version': 'long', '--vers': 'abbreviated'}[flag] }",
+        f"{flag} prints the version and exits 0",
+    )
     def version_flag(t, flag=flag):
         seen = t.run_daemon(flag)
         same(seen.code, 0, "exit code")
@@ -49,20 +72,80 @@ for name, description, message, args in [
     ("ambiguous", "an abbreviation of two flags", "option --no not a unique prefix", ["--no"]),
     ("missing_short", "a short flag without its value", "option -c requires argument", ["-c"]),
     ("missing_long", "a long flag without its value", "option --configuration requires argument", ["--configuration"]),
-    ("unwanted_value", "a long flag with a value it does not take", "option --nodaemon must not have an argument", ["--nodaemon=1"]),
-    ("positional", "positional arguments", "positional arguments are not supported: ['foo', 'bar']", ["-n", "foo", "bar"]),
+    (
+        "unwanted_value",
+        "a long flag with a value it does not take",
+        "option --nodaemon must not have an argument",
+        ["--nodaemon=1"],
+    ),
+    (
+        "positional",
+        "positional arguments",
+        "positional arguments are not supported: ['foo', 'bar']",
+        ["-n", "foo", "bar"],
+    ),
     ("conflict", "a flag given twice", "conflicting command line option '-n'", ["-n", "-n"]),
-    ("conflict_value", "a flag with a value given twice", "conflicting command line option '-i'", ["-i", "a", "-i", "b"]),
-    ("loglevel", "-e with an unknown level", "invalid value for -e 'loud': bad logging level name 'loud'", ["-e", "loud"]),
+    (
+        "conflict_value",
+        "a flag with a value given twice",
+        "conflicting command line option '-i'",
+        ["-i", "a", "-i", "b"],
+    ),
+    (
+        "loglevel",
+        "-e with an unknown level",
+        "invalid value for -e 'loud': bad logging level name 'loud'",
+        ["-e", "loud"],
+    ),
     ("umask", "-m that is not octal", "invalid value for -m '9': 9 can not be converted to an octal type", ["-m", "9"]),
-    ("directory", "-d that does not exist", "invalid value for -d '/nope': /nope is not an existing directory", ["-d", "/nope"]),
-    ("logfile", "-l in no directory", "invalid value for -l '/nope/x': The directory named as part of the path /nope/x does not exist", ["-l", "/nope/x"]),
-    ("pidfile", "-j in no directory", "invalid value for -j '/nope/x': The directory named as part of the path /nope/x does not exist", ["-j", "/nope/x"]),
-    ("childlogdir", "-q that does not exist", "invalid value for -q '/nope': /nope is not an existing directory", ["-q", "/nope"]),
-    ("maxbytes", "-y that is no size", "invalid value for -y '1X': invalid literal for int() with base 10: '1x'", ["-y", "1X"]),
-    ("backups", "-z that is no number", "invalid value for -z 'x': invalid literal for int() with base 10: 'x'", ["-z", "x"]),
-    ("minfds", "-a that is no number", "invalid value for -a 'x': invalid literal for int() with base 10: 'x'", ["-a", "x"]),
-    ("minprocs", "--minprocs that is no number", "invalid value for --minprocs 'x': invalid literal for int() with base 10: 'x'", ["--minprocs", "x"]),
+    (
+        "directory",
+        "-d that does not exist",
+        "invalid value for -d '/nope': /nope is not an existing directory",
+        ["-d", "/nope"],
+    ),
+    (
+        "logfile",
+        "-l in no directory",
+        "invalid value for -l '/nope/x': The directory named as part of the path /nope/x does not exist",
+        ["-l", "/nope/x"],
+    ),
+    (
+        "pidfile",
+        "-j in no directory",
+        "invalid value for -j '/nope/x': The directory named as part of the path /nope/x does not exist",
+        ["-j", "/nope/x"],
+    ),
+    (
+        "childlogdir",
+        "-q that does not exist",
+        "invalid value for -q '/nope': /nope is not an existing directory",
+        ["-q", "/nope"],
+    ),
+    (
+        "maxbytes",
+        "-y that is no size",
+        "invalid value for -y '1X': invalid literal for int() with base 10: '1x'",
+        ["-y", "1X"],
+    ),
+    (
+        "backups",
+        "-z that is no number",
+        "invalid value for -z 'x': invalid literal for int() with base 10: 'x'",
+        ["-z", "x"],
+    ),
+    (
+        "minfds",
+        "-a that is no number",
+        "invalid value for -a 'x': invalid literal for int() with base 10: 'x'",
+        ["-a", "x"],
+    ),
+    (
+        "minprocs",
+        "--minprocs that is no number",
+        "invalid value for --minprocs 'x': invalid literal for int() with base 10: 'x'",
+        ["--minprocs", "x"],
+    ),
 ]:
 
     @check(f"cli.error.{name}", f"{description} is a usage error")
@@ -79,7 +162,13 @@ def error_user(t):
 def short_beats_file(t):
     for name in ["file", "flag"]:
         os.makedirs(t.path(name))
-    sections = program("x", sh("printf '\\033[31mred\\033[0m\\n'; exec sleep 600"), autostart="true", stdout_logfile="AUTO", startsecs=0)
+    sections = program(
+        "x",
+        sh("printf '\\033[31mred\\033[0m\\n'; exec sleep 600"),
+        autostart="true",
+        stdout_logfile="AUTO",
+        startsecs=0,
+    )
     conf = t.write(
         "s.conf",
         f"[unix_http_server]\nfile={t.path('s.sock')}\n"
@@ -91,7 +180,24 @@ def short_beats_file(t):
     t.write("flag/old-stdout---flag-abcdefgh.log", "kept by -k")
     d = t.start(
         conf=conf,
-        args=["-l", t.path("flag/d.log"), "-j", t.path("flag/d.pid"), "-q", t.path("flag"), "-i", "flag", "-e", "debug", "-k", "-t", "-y", "2MB", "-z", "3"],
+        args=[
+            "-l",
+            t.path("flag/d.log"),
+            "-j",
+            t.path("flag/d.pid"),
+            "-q",
+            t.path("flag"),
+            "-i",
+            "flag",
+            "-e",
+            "debug",
+            "-k",
+            "-t",
+            "-y",
+            "2MB",
+            "-z",
+            "3",
+        ],
     )
     same(d.rpc.supervisor.getIdentification(), "flag")
     until(lambda: "DEBG" in t.read("flag/d.log"), "debug lines in the log of -l")
@@ -109,13 +215,29 @@ def long_forms(t):
     os.makedirs(t.path("q"))
     conf = t.conf(program("x", "/bin/cat"))
     argv = [
-        *t.subject.supervisord, "--nodaemon", "--configuration", conf, f"--logfile={t.path('long.log')}",
-        "--logfile_maxbytes=1MB", "--logfile_backups", "2", "--loglevel=info", f"--pidfile={t.path('long.pid')}",
-        "--identifier", "long", f"--childlogdir={t.path('q')}", "--nocleanup", "--minfds=64", "--minprocs", "10",
-        "--strip_ansi", "--umask=027", "--directory", t.path("q"), "--silent",
+        *t.subject.supervisord,
+        "--nodaemon",
+        "--configuration",
+        conf,
+        f"--logfile={t.path('long.log')}",
+        "--logfile_maxbytes=1MB",
+        "--logfile_backups",
+        "2",
+        "--loglevel=info",
+        f"--pidfile={t.path('long.pid')}",
+        "--identifier",
+        "long",
+        f"--childlogdir={t.path('q')}",
+        "--nocleanup",
+        "--minfds=64",
+        "--minprocs",
+        "10",
+        "--strip_ansi",
+        "--umask=027",
+        "--directory",
+        t.path("q"),
+        "--silent",
     ]
-    from harness import wire
-
     child = t.popen(argv, stdout=open(t.path("o"), "wb"), stderr=open(t.path("e"), "wb"))
     name = until(lambda: wire.proxy("unix://" + t.path("s.sock")).supervisor.getIdentification(), "an answer")
     same(name, "long")
@@ -160,8 +282,6 @@ def silent_in_file(t):
 def user(t):
     require_root()
     os.chmod(t.dir, 0o777)
-    import pwd
-
     nobody = pwd.getpwnam("nobody")
     d = t.start(program("x", "/bin/cat", autostart="true"), args=["-u", "nobody"])
     same(os.stat(f"/proc/{d.pid}").st_uid, nobody.pw_uid, "the daemon's user")
@@ -246,4 +366,6 @@ def childlogdir_default(t):
         "[program:x]\ncommand=/bin/cat\nautostart=false\n",
     )
     d = t.start(conf=conf, env={"TMPDIR": t.path("tmp")})
-    expect(d.info("x")["stdout_logfile"].startswith(t.path("tmp/x-stdout---supervisor-")), d.info("x")["stdout_logfile"])
+    expect(
+        d.info("x")["stdout_logfile"].startswith(t.path("tmp/x-stdout---supervisor-")), d.info("x")["stdout_logfile"]
+    )

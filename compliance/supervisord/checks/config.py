@@ -2,10 +2,14 @@
 
 import os
 import platform
+import pwd
 import re
+import shutil
+import subprocess
 
-from harness.bench import program, require_path, sh, until
-from harness.register import check, contains, expect, lacks, same
+from harness import wire
+from harness.bench import program, require_root, sh, until
+from harness.register import Skip, check, contains, expect, same
 
 SAMPLE = """
 ; a full-line comment
@@ -317,10 +321,28 @@ def one_value(name, description, program_name, key, wanted):
 
 
 for row in [
-    ("config.comment.full_line", "lines that begin with ; or # are comments", "full_comment", "command", "/bin/echo full"),
-    ("config.comment.semicolon", "whitespace and ; begin an inline comment", "inline_semicolon", "command", "/bin/echo one"),
+    (
+        "config.comment.full_line",
+        "lines that begin with ; or # are comments",
+        "full_comment",
+        "command",
+        "/bin/echo full",
+    ),
+    (
+        "config.comment.semicolon",
+        "whitespace and ; begin an inline comment",
+        "inline_semicolon",
+        "command",
+        "/bin/echo one",
+    ),
     ("config.comment.hash", "whitespace and # begin an inline comment", "inline_hash", "command", "/bin/echo two"),
-    ("config.comment.needs_space", "; and # without whitespace before them are data", "no_space_no_comment", "command", "/bin/echo a;b c#d"),
+    (
+        "config.comment.needs_space",
+        "; and # without whitespace before them are data",
+        "no_space_no_comment",
+        "command",
+        "/bin/echo a;b c#d",
+    ),
     ("config.continuation", "indented lines continue a value", "continued", "command", "/bin/echo one\ntwo\nthree"),
     ("config.duplicate_key", "of a key given twice the last one counts", "twice", "command", "/bin/echo last"),
     ("config.duplicate_key_number", "of a number given twice the last one counts", "twice", "startsecs", 4),
@@ -329,19 +351,55 @@ for row in [
     ("config.values_stripped", "keys and values are stripped", "spaces", "command", "/bin/echo spaces"),
     ("config.keys_any_case", "option names are not case-sensitive", "upper", "startsecs", 9),
     ("config.first_delimiter", "only the first delimiter separates", "equals", "command", "/bin/echo a=b c:d"),
-    ("config.unknown_ignored", "unknown options and sections are ignored", "unknown_option", "command", "/bin/echo unknown"),
+    (
+        "config.unknown_ignored",
+        "unknown options and sections are ignored",
+        "unknown_option",
+        "command",
+        "/bin/echo unknown",
+    ),
     ("config.expand.percent", "%% is a percent sign", "percent", "command", "/bin/date +%H%M"),
-    ("config.expand.names", "program_name, group_name, process_num and numprocs expand", "names", "command", "/bin/echo names names 0 1"),
-    ("config.expand.env", "%(ENV_X)s is the daemon's environment", "from_daemon_env", "command", "/bin/echo from the daemon"),
+    (
+        "config.expand.names",
+        "program_name, group_name, process_num and numprocs expand",
+        "names",
+        "command",
+        "/bin/echo names names 0 1",
+    ),
+    (
+        "config.expand.env",
+        "%(ENV_X)s is the daemon's environment",
+        "from_daemon_env",
+        "command",
+        "/bin/echo from the daemon",
+    ),
     ("config.expand.env_in_number", "an expansion may make a number", "from_daemon_env", "startsecs", 11),
-    ("config.expand.env_section", "%(ENV_X)s knows the keys of [supervisord] environment", "from_section_env", "command", "/bin/echo section value"),
-    ("config.expand.env_own", "%(ENV_X)s knows the program's own environment, which wins", "from_own_env", "command", "/bin/echo own overridden"),
+    (
+        "config.expand.env_section",
+        "%(ENV_X)s knows the keys of [supervisord] environment",
+        "from_section_env",
+        "command",
+        "/bin/echo section value",
+    ),
+    (
+        "config.expand.env_own",
+        "%(ENV_X)s knows the program's own environment, which wins",
+        "from_own_env",
+        "command",
+        "/bin/echo own overridden",
+    ),
     ("config.type.exitcodes", "exitcodes is a list of numbers", "codes", "exitcodes", [0, 2, 255]),
     ("config.type.exitcodes_empty", "exitcodes may be empty", "codes_empty", "exitcodes", []),
     ("config.type.serverurl_auto", "serverurl=AUTO is as if it was not set", "url_auto", "serverurl", "none"),
     ("config.type.serverurl", "serverurl is kept", "url_set", "serverurl", "http://127.0.0.1:1"),
     ("config.type.user_number", "user may be a number", "user_number", "uid", 0),
-    ("config.program.killasgroup_from_stopasgroup", "killasgroup is by default what stopasgroup is", "all_set", "killasgroup", True),
+    (
+        "config.program.killasgroup_from_stopasgroup",
+        "killasgroup is by default what stopasgroup is",
+        "all_set",
+        "killasgroup",
+        True,
+    ),
     ("config.program.killasgroup_alone", "killasgroup may be set alone", "kill_only", "killasgroup", True),
 ]:
     one_value(*row)
@@ -469,8 +527,6 @@ def auto_without_rollover(t):
 
 @check("config.type.user_name", "user may be a name")
 def user_name(t):
-    import pwd
-
     same(info(t, "user_name")["uid"], pwd.getpwnam("nobody").pw_uid)
 
 
@@ -613,7 +669,12 @@ for row in [
     ("lines", "pairs may stand on lines of their own", "lines", {"A": "1", "B": "2", "C": "3"}),
     ("empty_value", "a quoted value may be empty", "empty", {"A": "", "B": "1"}),
     ("spaces", "spaces around = and , do not matter", "spaces", {"A": "1", "B": "2"}),
-    ("expanded", "values are expanded; what was expanded is not expanded again", "expanded", {"A": "expanded", "B": "50%_daemon", "C": "100%"}),
+    (
+        "expanded",
+        "values are expanded; what was expanded is not expanded again",
+        "expanded",
+        {"A": "expanded", "B": "50%_daemon", "C": "100%"},
+    ),
     ("section", "[supervisord] environment goes to every child", "none", {"SHARED": "section", "QUOTED": "a, b"}),
     ("program_wins", "the program's environment wins over [supervisord]'s", "overriding", {"SHARED": "program"}),
     ("inherited", "children inherit the daemon's environment", "none", {"COMPLIANCE_DAEMON": "50%_daemon"}),
@@ -661,9 +722,7 @@ def include_here(t):
 def include_env(t):
     t.write("picked/x.conf", program("x", "/bin/cat"))
     t.write(f"{platform.node()}/y.conf", program("y", "/bin/cat"))
-    d = t.start(
-        "[include]\nfiles = %(ENV_PICK)s/*.conf %(host_node_name)s/*.conf\n", env={"PICK": "picked"}
-    )
+    d = t.start("[include]\nfiles = %(ENV_PICK)s/*.conf %(host_node_name)s/*.conf\n", env={"PICK": "picked"})
     same(named(d), ["x", "y"])
 
 
@@ -692,8 +751,6 @@ def plain_conf(t, identifier):
 def identity_without_c(t, cwd, argv0=None):
     """Starts the daemon without -c in `cwd` and asks who it is."""
     argv = [argv0] if argv0 else t.subject.supervisord
-    import subprocess
-
     child = subprocess.Popen(
         [*argv, "-n"],
         cwd=cwd,
@@ -703,8 +760,6 @@ def identity_without_c(t, cwd, argv0=None):
         stderr=open(t.path("search.err"), "wb"),
     )
     t._children.append(child)
-    from harness import wire
-
     url = "unix://" + t.path("s.sock")
     return until(lambda: wire.proxy(url).supervisor.getIdentification(), "the daemon to answer")
 
@@ -730,10 +785,6 @@ def search_order(t):
 
 @check("config.search.beside_program", "../etc/supervisord.conf of the program's own path comes first")
 def search_beside(t):
-    import shutil
-
-    from harness.register import Skip
-
     if len(t.subject.supervisord) != 1:
         raise Skip("the daemon's command line has more than one word")
     program_path = shutil.which(t.subject.supervisord[0])
@@ -746,8 +797,6 @@ def search_beside(t):
 
 @check("config.search.root_warning", "root that searches for its config is warned on stderr")
 def search_root_warning(t):
-    from harness.bench import require_root
-
     require_root()
     t.write("cwd/supervisord.conf", plain_conf(t, "in-cwd"))
     identity_without_c(t, t.path("cwd"))
@@ -762,13 +811,31 @@ def search_root_warning(t):
 
 @check("config.search.none", "without any config file: usage error with the list of places")
 def search_none(t):
-    from harness.register import Skip
-
-    for path in ["/etc/supervisord.conf", "/etc/supervisor/supervisord.conf"]:
-        if os.path.exists(path):
-            raise Skip(f"{path} exists here")
     os.makedirs(t.path("empty"))
-    seen = t.run_daemon("-n", cwd=t.path("empty"))
-    same(seen.code, 2, "exit code")
+    argv = [*t.subject.supervisord, "-n"]
+    if os.path.exists("/etc/supervisord.conf"):
+        raise Skip("/etc/supervisord.conf exists here")
+    if os.path.exists("/etc/supervisor/supervisord.conf"):
+        # Where root may, that directory is hidden from this one process.
+        argv = [
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            'mount -t tmpfs none /etc/supervisor || exit 99; exec "$@"',
+            "sh",
+            *argv,
+        ]
+        if os.getuid() != 0 or not shutil.which("unshare"):
+            raise Skip("/etc/supervisor/supervisord.conf exists here")
+    seen = t.run(argv, cwd=t.path("empty"))
+    if seen.code == 99:
+        raise Skip("/etc/supervisor/supervisord.conf exists here, and cannot be hidden")
+    same(seen.code, 2, f"exit code ({seen})")
     contains(seen.err, "Error: No config file found at default paths (", "stderr")
+    contains(
+        seen.err,
+        ", supervisord.conf, etc/supervisord.conf, /etc/supervisord.conf, /etc/supervisor/supervisord.conf)",
+        "stderr",
+    )
     contains(seen.err, "; use the -c option to specify a config file at a different path", "stderr")

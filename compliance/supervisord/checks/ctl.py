@@ -23,14 +23,43 @@ PROGRAMS = {
     "missing": dict(command="/no/such/program"),
     "not_exec": dict(command="/etc/passwd"),
     "dies": dict(command=sh("sleep 0.3; exit 1"), startsecs=3, startretries=0),
-    "start1": CAT, "start2": CAT, "stop1": UP, "stop2": UP, "restart1": UP, "restart_down": CAT,
-    "sig1": UP, "sig2": UP,
-    "log": dict(command=sh("i=0; while [ $i -lt 200 ]; do echo line $i of the log; i=$((i+1)); done; echo errors >&2; touch {dir}/log.up; exec sleep 600"), startsecs=0, autostart="true", stdout_logfile="{dir}/log.out", stderr_logfile="{dir}/log.err"),
+    "start1": CAT,
+    "start2": CAT,
+    "stop1": UP,
+    "stop2": UP,
+    "restart1": UP,
+    "restart_down": CAT,
+    "sig1": UP,
+    "sig2": UP,
+    "log": dict(
+        command=sh(
+            "i=0; while [ $i -lt 200 ]; do echo line $i of the log; i=$((i+1)); done; echo errors >&2; touch {dir}/log.up; exec sleep 600"
+        ),
+        startsecs=0,
+        autostart="true",
+        stdout_logfile="{dir}/log.out",
+        stderr_logfile="{dir}/log.err",
+    ),
     "follow": dict(command="/bin/cat", startsecs=0, autostart="true", stdout_logfile="{dir}/follow.out"),
-    "clear1": dict(command=sh("echo x; exec sleep 600"), startsecs=0, autostart="true", stdout_logfile="{dir}/clear1.out"),
-    "clear2": dict(command=sh("echo x; exec sleep 600"), startsecs=0, autostart="true", stdout_logfile="{dir}/clear2.out"),
-    "fg": dict(command="/bin/cat", startsecs=0, autostart="true", stdout_logfile="{dir}/fg.out", stderr_logfile="{dir}/fg.err"),
-    "ga": CAT, "gb": CAT, "ha": UP, "hb": UP, "ka": UP, "kb": CAT, "la": UP, "lb": CAT, "ra": UP, "rb": CAT,
+    "clear1": dict(
+        command=sh("echo x; exec sleep 600"), startsecs=0, autostart="true", stdout_logfile="{dir}/clear1.out"
+    ),
+    "clear2": dict(
+        command=sh("echo x; exec sleep 600"), startsecs=0, autostart="true", stdout_logfile="{dir}/clear2.out"
+    ),
+    "fg": dict(
+        command="/bin/cat", startsecs=0, autostart="true", stdout_logfile="{dir}/fg.out", stderr_logfile="{dir}/fg.err"
+    ),
+    "ga": CAT,
+    "gb": CAT,
+    "ha": UP,
+    "hb": UP,
+    "ka": UP,
+    "kb": CAT,
+    "la": UP,
+    "lb": CAT,
+    "ra": UP,
+    "rb": CAT,
 }
 GROUPS = """
 [group:starts]
@@ -91,7 +120,11 @@ def status_stopped(t):
 
 @ctl_check("status.fatal", "status of a fatal program: exit 3")
 def status_fatal(t):
-    gives(daemon(t).ctl("status", "fatal"), 3, "fatal                            FATAL     Exited too quickly (process log may have details)")
+    gives(
+        daemon(t).ctl("status", "fatal"),
+        3,
+        "fatal                            FATAL     Exited too quickly (process log may have details)",
+    )
 
 
 @ctl_check("status.starting", "status of a starting program: exit 0")
@@ -103,7 +136,10 @@ def status_starting(t):
 @ctl_check("status.all", "status without names, and of all, lists all in order: exit 3 as some are down", stock=True)
 def status_all(t):
     d = daemon(t)
-    wanted = [f"{i['group']}:{i['name']}" if i["group"] != i["name"] else i["name"] for i in d.rpc.supervisor.getAllProcessInfo()]
+    wanted = [
+        f"{i['group']}:{i['name']}" if i["group"] != i["name"] else i["name"]
+        for i in d.rpc.supervisor.getAllProcessInfo()
+    ]
     for args in [[], ["all"]]:
         result = d.ctl("status", *args)
         same(result.code, 3, "exit code")
@@ -117,7 +153,11 @@ def status_group(t):
     result = d.ctl("status", "shown:*")
     same(result.code, 3, "exit code")
     same([line.split()[:2] for line in result.lines], [["shown:la", "RUNNING"], ["shown:lb", "STOPPED"]])
-    same([line.split()[0] for line in d.ctl("status", "shown:").lines], ["shown:la", "shown:lb"], "with nothing behind the colon")
+    same(
+        [line.split()[0] for line in d.ctl("status", "shown:").lines],
+        ["shown:la", "shown:lb"],
+        "with nothing behind the colon",
+    )
 
 
 @ctl_check("status.several", "status of several names keeps their order")
@@ -136,7 +176,12 @@ def status_unknown(t):
 
 @ctl_check("status.unknown_and_stopped", "unknown and stopped together: exit 3")
 def status_mixed(t):
-    gives(daemon(t).ctl("status", "nope", "down"), 3, "nope: ERROR (no such process)", "down                             STOPPED   Not started")
+    gives(
+        daemon(t).ctl("status", "nope", "down"),
+        3,
+        "nope: ERROR (no such process)",
+        "down                             STOPPED   Not started",
+    )
 
 
 @ctl_check("status.width", "long names widen the first column", weight=2)
@@ -245,7 +290,10 @@ def restart_group(t):
     d = daemon(t)
     d.wait_up("restarts:ra")
     result = d.ctl("restart", "restarts:*")
-    same((result.lines[0], sorted(result.lines[1:]), result.code), ("restarts:ra: stopped", ["restarts:ra: started", "restarts:rb: started"], 0))
+    same(
+        (result.lines[0], sorted(result.lines[1:]), result.code),
+        ("restarts:ra: stopped", ["restarts:ra: started", "restarts:rb: started"], 0),
+    )
 
 
 @ctl_check("restart.errors", "restart without a name, and of an unknown one: exit 1")
@@ -306,7 +354,12 @@ def signal_errors(t):
     gives(d.ctl("signal", "HUP", "down"), 7, "down: ERROR (not running)")
     gives(d.ctl("signal", "HUP", "nope"), 1, "nope: ERROR (no such process)")
     gives(d.ctl("signal", "HUP", "nope:*"), 1, "nope: ERROR (no such group)")
-    begins(d.ctl("signal", "HUP"), 1, "Error: signal requires a signal name and a process name", "signal <signal name> <name>\t\tSignal a process")
+    begins(
+        d.ctl("signal", "HUP"),
+        1,
+        "Error: signal requires a signal name and a process name",
+        "signal <signal name> <name>\t\tSignal a process",
+    )
 
 
 # -- pid -------------------------------------------------------------------------------------
@@ -374,7 +427,12 @@ def tail_errors(t):
 def follow(t, d, *args):
     """Starts a client that follows something; returns it and a function that reads its output."""
     path = t.path("follow.txt")
-    child = t.popen([*t.ctl_argv(), "-c", d.conf, *args], stdin=subprocess.DEVNULL, stdout=open(path, "wb"), env={"PYTHONUNBUFFERED": "1"})
+    child = t.popen(
+        [*t.ctl_argv(), "-c", d.conf, *args],
+        stdin=subprocess.DEVNULL,
+        stdout=open(path, "wb"),
+        env={"PYTHONUNBUFFERED": "1"},
+    )
     return child, lambda: t.read("follow.txt")
 
 
@@ -444,7 +502,12 @@ def foreground(t):
     d = daemon(t)
     d.wait_up("fg")
     path = t.path("fg.txt")
-    child = t.popen([*t.ctl_argv(), "-c", d.conf, "fg", "fg"], stdin=subprocess.PIPE, stdout=open(path, "wb"), env={"PYTHONUNBUFFERED": "1"})
+    child = t.popen(
+        [*t.ctl_argv(), "-c", d.conf, "fg", "fg"],
+        stdin=subprocess.PIPE,
+        stdout=open(path, "wb"),
+        env={"PYTHONUNBUFFERED": "1"},
+    )
     for line in ["hello", "Malmö"]:
         child.stdin.write(f"{line}\n".encode())
         child.stdin.flush()
@@ -468,8 +531,17 @@ def foreground_errors(t):
 
 @ctl_check("avail", "avail lists what is configured, in use or not", weight=2, stock=True)
 def avail(t):
-    d = t.start(program("a", "/bin/cat", autostart="true", priority=5), program("b", "/bin/cat"), "[group:g]\nprograms=b\npriority=7\n")
-    t.conf(program("a", "/bin/cat", autostart="true", priority=5), program("b", "/bin/cat"), program("c", "/bin/cat"), "[group:g]\nprograms=b\npriority=7\n")
+    d = t.start(
+        program("a", "/bin/cat", autostart="true", priority=5),
+        program("b", "/bin/cat"),
+        "[group:g]\nprograms=b\npriority=7\n",
+    )
+    t.conf(
+        program("a", "/bin/cat", autostart="true", priority=5),
+        program("b", "/bin/cat"),
+        program("c", "/bin/cat"),
+        "[group:g]\nprograms=b\npriority=7\n",
+    )
     d.rpc.supervisor.reloadConfig()
     result = d.ctl("avail")
     same(result.code, 0, "exit code")
@@ -496,7 +568,11 @@ def reread(t):
 def reread_error(t):
     d = t.start(program("a", **CAT))
     t.conf("[program:a]\ncommand=/bin/cat\nstartsecs=soon\n")
-    gives(d.ctl("reread"), 1, f"ERROR: CANT_REREAD: invalid literal for int() with base 10: 'soon' in section 'program:a' (file: '{d.conf}')")
+    gives(
+        d.ctl("reread"),
+        1,
+        f"ERROR: CANT_REREAD: invalid literal for int() with base 10: 'soon' in section 'program:a' (file: '{d.conf}')",
+    )
 
 
 @ctl_check("update", "update stops and removes, restarts what changed, adds", weight=4, stock=True)
@@ -506,8 +582,13 @@ def update(t):
     gives(d.ctl("update"), 0)
     t.conf(program("a", **UP), program("b", "/bin/cat", startsecs=0, autostart="true", priority=3), program("d", **UP))
     gives(
-        d.ctl("update"), 0,
-        "c: stopped", "c: removed process group", "b: stopped", "b: updated process group", "d: added process group",
+        d.ctl("update"),
+        0,
+        "c: stopped",
+        "c: removed process group",
+        "b: stopped",
+        "b: updated process group",
+        "d: added process group",
     )
     same(d.wait_state("a", "RUNNING")["pid"], pids["a"], "the pid of what did not change")
     expect(d.wait_state("b", "RUNNING")["pid"] != pids["b"], "b was not restarted")
@@ -518,9 +599,17 @@ def update(t):
 @ctl_check("update.named", "update of named groups leaves the others", weight=3)
 def update_named(t):
     d = t.start(program("a", **CAT), program("b", **CAT))
-    t.conf(program("a", "/bin/cat", priority=3), program("b", "/bin/cat", priority=3), program("c", **CAT), program("d", **CAT))
+    t.conf(
+        program("a", "/bin/cat", priority=3),
+        program("b", "/bin/cat", priority=3),
+        program("c", **CAT),
+        program("d", **CAT),
+    )
     result = d.ctl("update", "a", "d", "nope")
-    same(sorted(result.lines), ["ERROR: no such group: nope", "a: stopped", "a: updated process group", "d: added process group"])
+    same(
+        sorted(result.lines),
+        ["ERROR: no such group: nope", "a: stopped", "a: updated process group", "d: added process group"],
+    )
     same(result.code, 1, "exit code")
     same(sorted(d.ctl("update", "all").lines), ["b: stopped", "b: updated process group", "c: added process group"])
 
@@ -635,15 +724,27 @@ def no_server_unix(t):
 @ctl_check("no_server.shutdown", "shutdown without a daemon: exit 1, and the guess that it is down", stock=True)
 def no_server_shutdown(t):
     conf = t.conf()
-    gives(t.run([*t.ctl_argv(), "-c", conf, "shutdown"]), 1, f"ERROR: unix://{t.path('s.sock')} no such file (already shut down?)")
+    gives(
+        t.run([*t.ctl_argv(), "-c", conf, "shutdown"]),
+        1,
+        f"ERROR: unix://{t.path('s.sock')} no such file (already shut down?)",
+    )
     url = f"http://127.0.0.1:{free_port()}"
-    gives(t.run([*t.ctl_argv(), "-c", conf, "-s", url, "shutdown"]), 1, f"ERROR: {url} refused connection (already shut down?)")
+    gives(
+        t.run([*t.ctl_argv(), "-c", conf, "-s", url, "shutdown"]),
+        1,
+        f"ERROR: {url} refused connection (already shut down?)",
+    )
 
 
 @ctl_check("flags", "-s, -u and -p beat the config; http:// works", weight=2, stock=True)
 def flags(t):
     port = free_port()
-    d = t.start(program("x", **CAT), inet=f"port=127.0.0.1:{port}\nusername=user\npassword=pass", ctl="username=wrong\npassword=wrong")
+    d = t.start(
+        program("x", **CAT),
+        inet=f"port=127.0.0.1:{port}\nusername=user\npassword=pass",
+        ctl="username=wrong\npassword=wrong",
+    )
     result = d.ctl("-s", f"http://127.0.0.1:{port}", "-u", "user", "-p", "pass", "status")
     gives(result, 3, "x                                STOPPED   Not started")
     result = d.ctl(f"--serverurl=http://127.0.0.1:{port}", "--username", "user", "--password=pass", "pid")
@@ -652,7 +753,9 @@ def flags(t):
 
 @ctl_check("config_credentials", "username and password of [supervisorctl] are used", weight=2, stock=True)
 def config_credentials(t):
-    d = t.start(unix="username=user\npassword={SHA}9d4e1e23bd5b727046a9e3b4b7db57bd8d6ee684", ctl="username=user\npassword=pass")
+    d = t.start(
+        unix="username=user\npassword={SHA}9d4e1e23bd5b727046a9e3b4b7db57bd8d6ee684", ctl="username=user\npassword=pass"
+    )
     gives(d.ctl("pid"), 0, str(d.pid))
 
 
@@ -763,4 +866,8 @@ def shell_history(t):
 
 @ctl_check("shell.then_action", "with -i and an action the action is run and its exit code counts", weight=2)
 def shell_then_action(t):
-    gives(daemon(t).ctl("-i", "status", "down", stdin="quit\n"), 3, "down                             STOPPED   Not started")
+    gives(
+        daemon(t).ctl("-i", "status", "down", stdin="quit\n"),
+        3,
+        "down                             STOPPED   Not started",
+    )

@@ -20,13 +20,26 @@ from harness.register import differs, expect
 @differs(
     "differs.1.capture_tail",
     "with capture on, the last bytes before a pause or an exit are in the log too",
-    original=("the last bytes (up to the length of a mark) are missing", lambda log: log == "before" or "after" not in log),
+    original=(
+        "the last bytes (up to the length of a mark) are missing",
+        lambda log: log == "before" or "after" not in log,
+    ),
     ours=("all is there: 'beforeafter\\n'", lambda log: log == "beforeafter\n"),
     weight=3,
 )
 def capture_tail(t):
     text = "printf 'before<!--XSUPERVISOR:BEGIN-->caught<!--XSUPERVISOR:END-->'; echo after; sleep 0.5"
-    d = t.start(program("x", sh(text), autostart="true", startsecs=0, autorestart="false", stdout_logfile=t.path("x.out"), stdout_capture_maxbytes="1KB"))
+    d = t.start(
+        program(
+            "x",
+            sh(text),
+            autostart="true",
+            startsecs=0,
+            autorestart="false",
+            stdout_logfile=t.path("x.out"),
+            stdout_capture_maxbytes="1KB",
+        )
+    )
     d.wait_state("x", "EXITED")
     return t.read("x.out")
 
@@ -67,13 +80,32 @@ def clear_log_line(t):
 @differs(
     "differs.4.rotation_overshoot",
     "a log file ends at the end of a line, at maxbytes or shortly before",
-    original=("a file is larger than maxbytes and a line, or a line is cut", lambda seen: seen[0] > 10000 + 100 or seen[1] > 0),
-    ours=("no file is larger than maxbytes and a line, no line is cut", lambda seen: seen[0] <= 10000 + 100 and seen[1] == 0),
+    original=(
+        "a file is larger than maxbytes and a line, or a line is cut",
+        lambda seen: seen[0] > 10000 + 100 or seen[1] > 0,
+    ),
+    ours=(
+        "no file is larger than maxbytes and a line, no line is cut",
+        lambda seen: seen[0] <= 10000 + 100 and seen[1] == 0,
+    ),
     weight=3,
 )
 def rotation_overshoot(t):
-    script = t.write("burst.py", "import sys\nsys.stdout.write(''.join('line %06d %s\\n' % (i, 'x' * 80) for i in range(3000)))\n")
-    d = t.start(program("x", f"{sys.executable} -S -E {script}", autostart="true", startsecs=0, autorestart="false", stdout_logfile=t.path("x.out"), stdout_logfile_maxbytes=10000, stdout_logfile_backups=100))
+    script = t.write(
+        "burst.py", "import sys\nsys.stdout.write(''.join('line %06d %s\\n' % (i, 'x' * 80) for i in range(3000)))\n"
+    )
+    d = t.start(
+        program(
+            "x",
+            f"{sys.executable} -S -E {script}",
+            autostart="true",
+            startsecs=0,
+            autorestart="false",
+            stdout_logfile=t.path("x.out"),
+            stdout_logfile_maxbytes=10000,
+            stdout_logfile_backups=100,
+        )
+    )
     d.wait_state("x", "EXITED")
     files = [open(t.path(name), "rb").read() for name in os.listdir(t.dir) if name.startswith("x.out")]
     return max(len(data) for data in files), sum(1 for data in files if data and not data.endswith(b"\n"))
@@ -88,7 +120,14 @@ def rotation_overshoot(t):
 )
 def dev_stdout_rotation(t):
     conf = t.conf(
-        program("x", sh("echo one; sleep 0.4; echo two; sleep 0.4; echo three; sleep 0.4; exec sleep 600"), autostart="true", startsecs=0, stdout_logfile="/dev/stdout", redirect_stderr="true"),
+        program(
+            "x",
+            sh("echo one; sleep 0.4; echo two; sleep 0.4; echo three; sleep 0.4; exec sleep 600"),
+            autostart="true",
+            startsecs=0,
+            stdout_logfile="/dev/stdout",
+            redirect_stderr="true",
+        ),
         supervisord="silent=true",
     )
     return through_pipe(t, conf, subprocess.PIPE)
@@ -103,7 +142,16 @@ def dev_stdout_rotation(t):
 )
 def dev_stdout_socket(t):
     conf = t.conf(
-        program("x", sh("echo one; sleep 0.2; echo two; sleep 0.2; echo three; exec sleep 600"), autostart="true", startsecs=0, startretries=0, stdout_logfile="/dev/stdout", stdout_logfile_maxbytes=0, redirect_stderr="true"),
+        program(
+            "x",
+            sh("echo one; sleep 0.2; echo two; sleep 0.2; echo three; exec sleep 600"),
+            autostart="true",
+            startsecs=0,
+            startretries=0,
+            stdout_logfile="/dev/stdout",
+            stdout_logfile_maxbytes=0,
+            redirect_stderr="true",
+        ),
         supervisord="silent=true",
     )
     ours, theirs = socket.socketpair()
@@ -115,7 +163,9 @@ def dev_stdout_socket(t):
 
 def through_pipe(t, conf, stdout, reader=None):
     """The daemon's stdout until the program's last word, or until it is clear that it is not coming."""
-    child = t.popen([*t.subject.supervisord, "-n", "-c", conf], stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.DEVNULL)
+    child = t.popen(
+        [*t.subject.supervisord, "-n", "-c", conf], stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.DEVNULL
+    )
     fd = reader if reader else child.stdout
     if reader:
         stdout.close()
@@ -139,7 +189,10 @@ def through_pipe(t, conf, stdout, reader=None):
 @differs(
     "differs.6.wrong_password_lines",
     "a client with a wrong password prints one line",
-    original=("a second line with an exception follows", lambda lines: len(lines) == 2 and lines[1].startswith("error: ")),
+    original=(
+        "a second line with an exception follows",
+        lambda lines: len(lines) == 2 and lines[1].startswith("error: "),
+    ),
     ours=("one line", lambda lines: lines == ["Server requires authentication"]),
     weight=2,
 )
@@ -203,7 +256,11 @@ def cross_site(t):
     port = free_port()
     d = t.start(program("x", "/bin/cat", autostart="true", startsecs=0), inet=port)
     d.wait_up("x")
-    headers = [("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "navigate"), ("Referer", "http://elsewhere.example/")]
+    headers = [
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Sec-Fetch-Mode", "navigate"),
+        ("Referer", "http://elsewhere.example/"),
+    ]
     wire.request(f"http://127.0.0.1:{port}", "GET", "/index.html?processname=x&action=stop", headers=headers)
     return d.state("x")
 

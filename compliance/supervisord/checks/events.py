@@ -6,8 +6,8 @@ import re
 import time
 import xmlrpc.client
 
-from harness.bench import program, python, sh, until
-from harness.register import Skip, check, contains, expect, lacks, same
+from harness.bench import PROGRAMS, program, python, sh, until
+from harness.register import Skip, check, contains, expect, same
 
 FOREVER = sh("exec sleep 600")
 
@@ -35,8 +35,7 @@ def named(t, name, kind, process=None):
     return [
         event
         for event in events_of(t, name)
-        if event["headers"]["eventname"] == kind
-        and (process is None or f"processname:{process} " in event["payload"])
+        if event["headers"]["eventname"] == kind and (process is None or f"processname:{process} " in event["payload"])
     ]
 
 
@@ -55,27 +54,45 @@ def daemon(t):
             program("exits3", sh("sleep 1.4; exit 3"), startsecs=1, autorestart="false"),
             program("fails", sh("exit 1"), startsecs=5, startretries=1),
             program("member", FOREVER, startsecs=0),
-            program("says", sh("sleep 0.3; echo out line; sleep 0.3; echo err line >&2; exec sleep 600"), startsecs=0, stdout_events_enabled="true", stderr_events_enabled="true"),
+            program(
+                "says",
+                sh("sleep 0.3; echo out line; sleep 0.3; echo err line >&2; exec sleep 600"),
+                startsecs=0,
+                stdout_events_enabled="true",
+                stderr_events_enabled="true",
+            ),
             program("silent_says", sh("echo unheard; exec sleep 600"), startsecs=0),
             program(
                 "talks",
-                sh("printf 'before<!--XSUPERVISOR:BEGIN-->to you<!--XSUPERVISOR:END-->after and more, to be flushed\\n'; exec sleep 600"),
-                startsecs=0, stdout_capture_maxbytes="1KB", stdout_logfile=b.path("talks.out"),
+                sh(
+                    "printf 'before<!--XSUPERVISOR:BEGIN-->to you<!--XSUPERVISOR:END-->after and more, to be flushed\\n'; exec sleep 600"
+                ),
+                startsecs=0,
+                stdout_capture_maxbytes="1KB",
+                stdout_logfile=b.path("talks.out"),
             ),
             program(
                 "talks_err",
                 sh("printf '<!--XSUPERVISOR:BEGIN-->via stderr<!--XSUPERVISOR:END-->' >&2; exec sleep 600"),
-                startsecs=0, stderr_capture_maxbytes="1KB",
+                startsecs=0,
+                stderr_capture_maxbytes="1KB",
             ),
             program(
                 "talks_split",
-                sh("printf 'x<!--XSUPER'; sleep 0.4; printf 'VISOR:BEGIN-->in pie'; sleep 0.4; printf 'ces<!--XSUPERVISOR:E'; sleep 0.4; printf 'ND-->done with this, and so much more text\\n'; exec sleep 600"),
-                startsecs=0, stdout_capture_maxbytes="1KB", stdout_logfile=b.path("talks_split.out"),
+                sh(
+                    "printf 'x<!--XSUPER'; sleep 0.4; printf 'VISOR:BEGIN-->in pie'; sleep 0.4; printf 'ces<!--XSUPERVISOR:E'; sleep 0.4; printf 'ND-->done with this, and so much more text\\n'; exec sleep 600"
+                ),
+                startsecs=0,
+                stdout_capture_maxbytes="1KB",
+                stdout_logfile=b.path("talks_split.out"),
             ),
             program(
                 "talks_twice",
-                sh("printf '<!--XSUPERVISOR:BEGIN-->one<!--XSUPERVISOR:END--><!--XSUPERVISOR:BEGIN-->two<!--XSUPERVISOR:END-->'; exec sleep 600"),
-                startsecs=0, stdout_capture_maxbytes="1KB",
+                sh(
+                    "printf '<!--XSUPERVISOR:BEGIN-->one<!--XSUPERVISOR:END--><!--XSUPERVISOR:BEGIN-->two<!--XSUPERVISOR:END-->'; exec sleep 600"
+                ),
+                startsecs=0,
+                stdout_capture_maxbytes="1KB",
             ),
             "[group:crew]\nprograms=member\n",
             supervisord="identifier=watcher",
@@ -132,14 +149,20 @@ def stopping_stopped(t):
 def exited_expected(t):
     go(t, "exits0")
     pid = one(t, "PROCESS_STATE_RUNNING", "exits0").rpartition(":")[2]
-    same(one(t, "PROCESS_STATE_EXITED", "exits0"), f"processname:exits0 groupname:exits0 from_state:RUNNING expected:1 pid:{pid}")
+    same(
+        one(t, "PROCESS_STATE_EXITED", "exits0"),
+        f"processname:exits0 groupname:exits0 from_state:RUNNING expected:1 pid:{pid}",
+    )
 
 
 @check("events.state.exited_unexpected", "EXITED that was not expected", 3)
 def exited_unexpected(t):
     go(t, "exits3")
     pid = one(t, "PROCESS_STATE_RUNNING", "exits3").rpartition(":")[2]
-    same(one(t, "PROCESS_STATE_EXITED", "exits3"), f"processname:exits3 groupname:exits3 from_state:RUNNING expected:0 pid:{pid}")
+    same(
+        one(t, "PROCESS_STATE_EXITED", "exits3"),
+        f"processname:exits3 groupname:exits3 from_state:RUNNING expected:0 pid:{pid}",
+    )
 
 
 @check("events.state.backoff_fatal", "BACKOFF and the next STARTING tell the tries; FATAL nothing", 4)
@@ -192,7 +215,10 @@ def communication_log(t):
 def communication_stderr(t):
     d = go(t, "talks_err")
     pid = d.wait_state("talks_err", "RUNNING")["pid"]
-    same(one(t, "PROCESS_COMMUNICATION_STDERR", "talks_err"), f"processname:talks_err groupname:talks_err pid:{pid}\nvia stderr")
+    same(
+        one(t, "PROCESS_COMMUNICATION_STDERR", "talks_err"),
+        f"processname:talks_err groupname:talks_err pid:{pid}\nvia stderr",
+    )
 
 
 @check("events.communication.split", "marks that arrive in pieces are found", 3)
@@ -208,7 +234,10 @@ def communication_split(t):
 def communication_twice(t):
     go(t, "talks_twice")
     b = daemon(t).bench
-    found = until(lambda: (lambda f: f if len(f) >= 2 else None)(named(b, "all", "PROCESS_COMMUNICATION_STDOUT", "talks_twice")), "two events")
+    found = until(
+        lambda: (lambda f: f if len(f) >= 2 else None)(named(b, "all", "PROCESS_COMMUNICATION_STDOUT", "talks_twice")),
+        "two events",
+    )
     same([event["payload"].split("\n", 1)[1] for event in found], ["one", "two"])
 
 
@@ -230,7 +259,10 @@ def supervisor_state(t):
     until(lambda: named(t, "l", "SUPERVISOR_STATE_CHANGE_RUNNING"), "the first event")
     until(lambda: os.path.exists(t.path("up")), "x to be up")
     d.terminate()
-    same([(e["headers"]["eventname"], e["payload"]) for e in events_of(t, "l")], [("SUPERVISOR_STATE_CHANGE_RUNNING", ""), ("SUPERVISOR_STATE_CHANGE_STOPPING", "")])
+    same(
+        [(e["headers"]["eventname"], e["payload"]) for e in events_of(t, "l")],
+        [("SUPERVISOR_STATE_CHANGE_RUNNING", ""), ("SUPERVISOR_STATE_CHANGE_STOPPING", "")],
+    )
 
 
 @check("events.group", "PROCESS_GROUP_ADDED and _REMOVED name the group", 3)
@@ -241,7 +273,15 @@ def process_group(t):
     until(lambda: named(t, "l", "PROCESS_GROUP_REMOVED"), "the removal")
     until(lambda: len(events_of(t, "l")) >= 4, "all events")
     seen = [(e["headers"]["eventname"][14:], e["payload"]) for e in events_of(t, "l")]
-    same(seen, [("ADDED", "groupname:l\n"), ("ADDED", "groupname:x\n"), ("REMOVED", "groupname:x\n"), ("ADDED", "groupname:x\n")])
+    same(
+        seen,
+        [
+            ("ADDED", "groupname:l\n"),
+            ("ADDED", "groupname:x\n"),
+            ("REMOVED", "groupname:x\n"),
+            ("ADDED", "groupname:x\n"),
+        ],
+    )
 
 
 @check("events.remote", "REMOTE_COMMUNICATION carries type and data as they were sent", 2)
@@ -313,7 +353,12 @@ def subscribe(t):
     one(t, "PROCESS_LOG_STDERR", "says", "logs")
     one(t, "PROCESS_COMMUNICATION_STDOUT", "talks", "comms")
     one(t, "PROCESS_STATE_FATAL", "fails", "states")
-    for pool, prefix in [("logs", "PROCESS_LOG_"), ("comms", "PROCESS_COMMUNICATION_"), ("states", "PROCESS_STATE_"), ("ticks", "TICK_")]:
+    for pool, prefix in [
+        ("logs", "PROCESS_LOG_"),
+        ("comms", "PROCESS_COMMUNICATION_"),
+        ("states", "PROCESS_STATE_"),
+        ("ticks", "TICK_"),
+    ]:
         for event in events_of(d.bench, pool):
             expect(event["headers"]["eventname"].startswith(prefix), f"{pool} got {event['headers']['eventname']}")
 
@@ -328,8 +373,16 @@ def subscribe_several(t):
     one(t, "PROCESS_STATE_EXITED", "exits0", "exits")
     one(t, "PROCESS_LOG_STDERR", "says", "errors")
     one(t, "PROCESS_COMMUNICATION_STDERR", "talks_err", "errors")
-    expect({e["headers"]["eventname"] for e in events_of(d.bench, "exits")} <= {"PROCESS_STATE_EXITED", "PROCESS_STATE_FATAL"}, "exits got others")
-    expect({e["headers"]["eventname"] for e in events_of(d.bench, "errors")} == {"PROCESS_LOG_STDERR", "PROCESS_COMMUNICATION_STDERR"}, "errors got others")
+    expect(
+        {e["headers"]["eventname"] for e in events_of(d.bench, "exits")}
+        <= {"PROCESS_STATE_EXITED", "PROCESS_STATE_FATAL"},
+        "exits got others",
+    )
+    expect(
+        {e["headers"]["eventname"] for e in events_of(d.bench, "errors")}
+        == {"PROCESS_LOG_STDERR", "PROCESS_COMMUNICATION_STDERR"},
+        "errors got others",
+    )
 
 
 NAMES = (
@@ -343,7 +396,9 @@ NAMES = (
 
 @check("events.names", "every event name is known to the config")
 def names(t):
-    t.start(*[program(f"l{number}", "/bin/cat", section="eventlistener", events=name) for number, name in enumerate(NAMES)])
+    t.start(
+        *[program(f"l{number}", "/bin/cat", section="eventlistener", events=name) for number, name in enumerate(NAMES)]
+    )
 
 
 # -- the protocol ----------------------------------------------------------------------------
@@ -364,7 +419,11 @@ def wait_events(t, name, count):
 
 @check("events.pool.one_process", "an event goes to one process of the pool only", 3)
 def pool_one(t):
-    d = t.start(listener(t, "l", "REMOTE_COMMUNICATION", numprocs=3, process_name="%(program_name)s_%(process_num)d", buffer_size=100))
+    d = t.start(
+        listener(
+            t, "l", "REMOTE_COMMUNICATION", numprocs=3, process_name="%(program_name)s_%(process_num)d", buffer_size=100
+        )
+    )
     for number in range(3):
         d.wait_state(f"l:l_{number}", "RUNNING")
     send(d, 30)
@@ -374,7 +433,17 @@ def pool_one(t):
 
 @check("events.pool.parallel", "while one process is busy the next one gets the event", 3)
 def pool_parallel(t):
-    d = t.start(listener(t, "l", "REMOTE_COMMUNICATION", "--hold", t.path("go"), numprocs=2, process_name="%(program_name)s_%(process_num)d"))
+    d = t.start(
+        listener(
+            t,
+            "l",
+            "REMOTE_COMMUNICATION",
+            "--hold",
+            t.path("go"),
+            numprocs=2,
+            process_name="%(program_name)s_%(process_num)d",
+        )
+    )
     for number in range(2):
         d.wait_state(f"l:l_{number}", "RUNNING")
     send(d, 3)
@@ -434,7 +503,10 @@ def buffer_default(t):
 
 @check("events.buffered_until_ready", "what happens before a listener is ready is kept for it", 3)
 def buffered(t):
-    d = t.start(listener(t, "l", "PROCESS_STATE_RUNNING", "--wait", t.path("go")), program("x", FOREVER, autostart="true", startsecs=0))
+    d = t.start(
+        listener(t, "l", "PROCESS_STATE_RUNNING", "--wait", t.path("go")),
+        program("x", FOREVER, autostart="true", startsecs=0),
+    )
     d.wait_state("x", "RUNNING")
     t.write("go", "")
     until(lambda: named(t, "l", "PROCESS_STATE_RUNNING", "x"), "the event of x")
@@ -473,8 +545,14 @@ def bad_result(t):
 
 @check("events.violation.restart_heals", "after a restart a listener in UNKNOWN begins anew", 4)
 def heals(t):
-    text = t.write("l.sh", f'#!/bin/sh\nif test -e {t.path("good")}; then exec {python("listener.py", t.path("l.events")).replace("%%", "%")}; fi\necho nonsense\nexec sleep 600\n', 0o755)
-    d = t.start(program("l", text, section="eventlistener", events="REMOTE_COMMUNICATION", autostart="true", startsecs=0))
+    text = t.write(
+        "l.sh",
+        f'#!/bin/sh\nif test -e {t.path("good")}; then exec {python("listener.py", t.path("l.events")).replace("%%", "%")}; fi\necho nonsense\nexec sleep 600\n',
+        0o755,
+    )
+    d = t.start(
+        program("l", text, section="eventlistener", events="REMOTE_COMMUNICATION", autostart="true", startsecs=0)
+    )
     d.wait_log(f"WARN l: {UNKNOWN}$")
     t.write("good", "")
     d.rpc.supervisor.stopProcess("l")
@@ -492,7 +570,9 @@ def pieces(t):
 
 @check("events.listener_logs", "a listener's stdout and stderr are logged", 3)
 def listener_logs(t):
-    d = t.start(listener(t, "l", "REMOTE_COMMUNICATION", stdout_logfile=t.path("l.out"), stderr_logfile=t.path("l.err")))
+    d = t.start(
+        listener(t, "l", "REMOTE_COMMUNICATION", stdout_logfile=t.path("l.out"), stderr_logfile=t.path("l.err"))
+    )
     send(d, 1)
     until(lambda: t.read("l.out") == "READY\nRESULT 2\nOKREADY\n", "the protocol in the log")
     same(t.read("l.err"), "listening\n")
@@ -534,8 +614,6 @@ def childutils(t, *sections, **options):
     probe = t.run(["/usr/bin/python3", "-W", "ignore", "-c", "import supervisor.childutils"])
     if probe.code != 0:
         raise Skip("python3-supervisor is not installed")
-    from harness.bench import PROGRAMS
-
     command = f"/usr/bin/python3 -W ignore {PROGRAMS / 'childutils_listener.py'} {t.path('out')}"
     return t.start(program("l", command, section="eventlistener", autostart="true", startsecs=0, **options), *sections)
 

@@ -1,11 +1,13 @@
 """1.2: [fcgi-program:x]: a socket that the daemon opens and its processes share as fd 0."""
 
+import grp
 import os
+import pwd
 import re
 import socket
 import stat
 
-from harness.bench import free_port, program, python, require_root, until
+from harness.bench import free_port, program, python, require_root, sh, until
 from harness.register import check, contains, expect, same
 from checks.rpc import fault
 
@@ -60,15 +62,12 @@ def names(t):
 
 @check("fcgi.socket_mode", "socket_mode and socket_backlog are used", 2)
 def mode(t):
-    d = t.start(fcgi("f", f"unix://{t.path('f.sock')}", socket_mode="0666", socket_backlog=5))
+    t.start(fcgi("f", f"unix://{t.path('f.sock')}", socket_mode="0666", socket_backlog=5))
     same(oct(stat.S_IMODE(os.stat(t.path("f.sock")).st_mode)), "0o666")
 
 
 @check("fcgi.socket_owner", "socket_owner is who owns the socket; by default it is user=", 2)
 def owner(t):
-    import grp
-    import pwd
-
     require_root()
     nobody = pwd.getpwnam("nobody")
     t.start(
@@ -90,7 +89,11 @@ def shared(t):
     d.rpc.supervisor.stopProcess("f:f_2")
     for _ in range(5):
         contains(ask_unix(t.path("f.sock")), "name f_1")
-    same(len(re.findall("INFO Closing socket", d.log)), len(re.findall("INFO Creating socket", d.log)) - 1, "the socket is open")
+    same(
+        len(re.findall("INFO Closing socket", d.log)),
+        len(re.findall("INFO Creating socket", d.log)) - 1,
+        "the socket is open",
+    )
 
 
 @check("fcgi.closed_with_last", "with the last process the socket is closed, its file stays; a start opens it again", 3)
@@ -139,7 +142,7 @@ def in_use(t):
         other.listen()
         seen = t.run_daemon("-n", "-c", t.conf(fcgi("f", f"tcp://127.0.0.1:{other.getsockname()[1]}")))
     expect(seen.code not in (0, None), f"{seen}")
-    contains(seen.err, f"Could not create FastCGI socket tcp://127.0.0.1:", "stderr")
+    contains(seen.err, "Could not create FastCGI socket tcp://127.0.0.1:", "stderr")
     contains(seen.err, "Address already in use", "stderr")
 
 
@@ -160,10 +163,16 @@ def no_stdin(t):
 
 @check("fcgi.logs", "its output is logged like any program's", 2)
 def logs(t):
-    from harness.bench import sh
-
-    d = t.start(
-        program("f", sh("echo hello; exec sleep 600"), section="fcgi-program", socket=f"unix://{t.path('f.sock')}", autostart="true", startsecs=0, stdout_logfile=t.path("f.out"))
+    t.start(
+        program(
+            "f",
+            sh("echo hello; exec sleep 600"),
+            section="fcgi-program",
+            socket=f"unix://{t.path('f.sock')}",
+            autostart="true",
+            startsecs=0,
+            stdout_logfile=t.path("f.out"),
+        )
     )
     until(lambda: t.read("f.out") == "hello\n", "output")
 

@@ -20,19 +20,49 @@ BASE = "[program:x]\ncommand=/bin/cat\nautostart=false\n"
 
 for suffix, description, after, wanted in [
     ("comment", "a comment is no change", "; new\n" + BASE, [[], [], []]),
-    ("order", "another order of the options is no change", "[program:x]\nautostart=false\ncommand=/bin/cat\n", [[], [], []]),
-    ("default", "a default that is written out is no change", BASE + "startsecs=1\npriority=999\nexitcodes=0\n", [[], [], []]),
+    (
+        "order",
+        "another order of the options is no change",
+        "[program:x]\nautostart=false\ncommand=/bin/cat\n",
+        [[], [], []],
+    ),
+    (
+        "default",
+        "a default that is written out is no change",
+        BASE + "startsecs=1\npriority=999\nexitcodes=0\n",
+        [[], [], []],
+    ),
     ("command", "another command is a change", BASE + "command=/bin/cat -u\n", [[], ["x"], []]),
     ("environment", "another environment is a change", BASE + "environment=A=1\n", [[], ["x"], []]),
     ("priority", "another priority is a change", BASE + "priority=3\n", [[], ["x"], []]),
     ("autostart", "another autostart is a change", "[program:x]\ncommand=/bin/cat\n", [[], ["x"], []]),
     ("stopsignal", "another stopsignal is a change", BASE + "stopsignal=INT\n", [[], ["x"], []]),
-    ("logfile", "a log that is switched off is a change; AUTO that stays AUTO is none", BASE + "stdout_logfile=NONE\n", [[], ["x"], []]),
-    ("numprocs", "another numprocs is a change of the group", BASE + "numprocs=2\nprocess_name=%(program_name)s_%(process_num)d\n", [[], ["x"], []]),
+    (
+        "logfile",
+        "a log that is switched off is a change; AUTO that stays AUTO is none",
+        BASE + "stdout_logfile=NONE\n",
+        [[], ["x"], []],
+    ),
+    (
+        "numprocs",
+        "another numprocs is a change of the group",
+        BASE + "numprocs=2\nprocess_name=%(program_name)s_%(process_num)d\n",
+        [[], ["x"], []],
+    ),
     ("umask", "another umask is a change", BASE + "umask=027\n", [[], ["x"], []]),
     ("user", "another user is a change", BASE + "user=0\n", [[], ["x"], []]),
-    ("into_group", "a program that moves into a group is gone, and the group is new", BASE + "[group:g]\nprograms=x\n", [["g"], [], ["x"]]),
-    ("to_listener", "a program that becomes a listener is a change", "[eventlistener:x]\ncommand=/bin/cat\nautostart=false\nevents=TICK_60\n", [[], ["x"], []]),
+    (
+        "into_group",
+        "a program that moves into a group is gone, and the group is new",
+        BASE + "[group:g]\nprograms=x\n",
+        [["g"], [], ["x"]],
+    ),
+    (
+        "to_listener",
+        "a program that becomes a listener is a change",
+        "[eventlistener:x]\ncommand=/bin/cat\nautostart=false\nevents=TICK_60\n",
+        [[], ["x"], []],
+    ),
 ]:
 
     @check(f"reload.change.{suffix}", description)
@@ -75,9 +105,16 @@ def old_config(t):
 def group_unit(t):
     group = "[group:g]\nprograms=a,b\n"
     running = dict(autostart="true", startsecs=0)
-    d = t.start(program("a", FOREVER, **running), program("b", FOREVER, **running), program("c", FOREVER, **running), group)
+    d = t.start(
+        program("a", FOREVER, **running), program("b", FOREVER, **running), program("c", FOREVER, **running), group
+    )
     pids = {name: d.wait_up(name)["pid"] for name in ["g:a", "g:b", "c"]}
-    t.conf(program("a", FOREVER, **running), program("b", FOREVER, priority=4, **running), program("c", FOREVER, **running), group)
+    t.conf(
+        program("a", FOREVER, **running),
+        program("b", FOREVER, priority=4, **running),
+        program("c", FOREVER, **running),
+        group,
+    )
     same(d.ctl("update").lines, ["g: stopped", "g: updated process group"])
     for name in ["g:a", "g:b"]:
         expect(d.wait_state(name, "RUNNING")["pid"] != pids[name], f"{name} was not restarted")
@@ -87,7 +124,14 @@ def group_unit(t):
 @check("reload.numprocs", "update to more processes starts them all", 4)
 def numprocs(t):
     def config(count):
-        return program("w", FOREVER, autostart="true", startsecs=0, numprocs=count, process_name="%(program_name)s_%(process_num)02d")
+        return program(
+            "w",
+            FOREVER,
+            autostart="true",
+            startsecs=0,
+            numprocs=count,
+            process_name="%(program_name)s_%(process_num)02d",
+        )
 
     d = t.start(config(2))
     d.wait_up("w:w_00")

@@ -2,9 +2,6 @@
 
 import os
 import re
-import signal
-import subprocess
-import sys
 import time
 import xmlrpc.client
 
@@ -26,12 +23,40 @@ PROGRAMS = {
     "start_plain": dict(command="/etc/passwd"),
     "start_quote": dict(command='/bin/echo "x'),
     "stop_me": dict(command="/bin/cat", autostart="true", startsecs=0),
-    "signal_me": dict(command=sh("trap 'echo hup >> {dir}/signal_me.got' HUP; trap 'echo usr1 >> {dir}/signal_me.got' USR1; echo up > {dir}/signal_me.up; while :; do sleep 0.1; done"), autostart="true", startsecs=0),
+    "signal_me": dict(
+        command=sh(
+            "trap 'echo hup >> {dir}/signal_me.got' HUP; trap 'echo usr1 >> {dir}/signal_me.got' USR1; echo up > {dir}/signal_me.up; while :; do sleep 0.1; done"
+        ),
+        autostart="true",
+        startsecs=0,
+    ),
     "reads": dict(command="/bin/cat", autostart="true", startsecs=0, stdout_logfile="{dir}/reads.out"),
-    "closed_stdin": dict(command=sh("exec <&-; echo closed; exec sleep 600"), autostart="true", startsecs=0, stdout_logfile="{dir}/closed_stdin.out"),
-    "writes": dict(command=sh("printf '0123456789abcdefghij\\n'; printf 'error line\\n' >&2; exec sleep 600"), autostart="true", startsecs=0, stdout_logfile="{dir}/writes.out", stderr_logfile="{dir}/writes.err"),
-    "utf8": dict(command=sh("printf 'Øresund\\n'; exec sleep 600"), autostart="true", startsecs=0, stdout_logfile="{dir}/utf8.out"),
-    "clear_me": dict(command=sh("echo something; echo else >&2; exec sleep 600"), autostart="true", startsecs=0, stdout_logfile="{dir}/clear_me.out", stderr_logfile="{dir}/clear_me.err"),
+    "closed_stdin": dict(
+        command=sh("exec <&-; echo closed; exec sleep 600"),
+        autostart="true",
+        startsecs=0,
+        stdout_logfile="{dir}/closed_stdin.out",
+    ),
+    "writes": dict(
+        command=sh("printf '0123456789abcdefghij\\n'; printf 'error line\\n' >&2; exec sleep 600"),
+        autostart="true",
+        startsecs=0,
+        stdout_logfile="{dir}/writes.out",
+        stderr_logfile="{dir}/writes.err",
+    ),
+    "utf8": dict(
+        command=sh("printf 'Øresund\\n'; exec sleep 600"),
+        autostart="true",
+        startsecs=0,
+        stdout_logfile="{dir}/utf8.out",
+    ),
+    "clear_me": dict(
+        command=sh("echo something; echo else >&2; exec sleep 600"),
+        autostart="true",
+        startsecs=0,
+        stdout_logfile="{dir}/clear_me.out",
+        stderr_logfile="{dir}/clear_me.err",
+    ),
     "clear_stopped": dict(command="/bin/cat", stdout_logfile="{dir}/clear_stopped.out"),
     "no_log_yet": dict(command="/bin/cat", stdout_logfile="{dir}/no_log_yet.out"),
     "ga": dict(command="/bin/cat", startsecs=0, priority=2),
@@ -125,7 +150,10 @@ def keep_alive(t):
     with wire.connect(d.url) as sock:
         for _ in range(3):
             body = wire.call_body("supervisor.getPID")
-            sock.sendall(b"POST /RPC2 HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            sock.sendall(
+                b"POST /RPC2 HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n" % len(body)
+                + body
+            )
             answer = wire.read_answer(sock)
             contains(answer, b"200 OK", "answer")
             contains(answer, str(d.pid).encode(), "answer")
@@ -137,7 +165,13 @@ def connection_close(t):
     body = wire.call_body("supervisor.getPID")
     for first, extra in [(b"POST /RPC2 HTTP/1.1", b"Connection: close\r\n"), (b"POST /RPC2 HTTP/1.0", b"")]:
         with wire.connect(d.url) as sock:
-            sock.sendall(first + b"\r\nHost: x\r\n" + extra + b"Content-Type: text/xml\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            sock.sendall(
+                first
+                + b"\r\nHost: x\r\n"
+                + extra
+                + b"Content-Type: text/xml\r\nContent-Length: %d\r\n\r\n" % len(body)
+                + body
+            )
             contains(wire.read_answer(sock), str(d.pid).encode(), "answer")
             sock.settimeout(30)
             same(sock.recv(1), b"", "what comes after the answer")
@@ -188,7 +222,9 @@ def waiting(t):
     d = t.start(program("slow", "/bin/cat", startsecs=600), program("x", "/bin/cat"))
     body = wire.call_body("supervisor.startProcess", "slow")
     with wire.connect("unix://" + d.sock) as sock:
-        sock.sendall(b"POST /RPC2 HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        sock.sendall(
+            b"POST /RPC2 HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        )
         d.wait_state("slow", "STARTING")
         for _ in range(5):
             same(d.rpc.supervisor.getPID(), d.pid)
@@ -241,7 +277,9 @@ for name, code, text in [
         fault(lambda: sup(t).startProcess(name), code, text)
 
 
-@check("rpc.startProcessGroup", "startProcessGroup starts what is not running, in priority order, and tells each result", 3)
+@check(
+    "rpc.startProcessGroup", "startProcessGroup starts what is not running, in priority order, and tells each result", 3
+)
 def start_group(t):
     d = daemon(t)
     results = sup(t).startProcessGroup("starts")
@@ -265,14 +303,21 @@ def start_group_fault(t):
 
 @check("rpc.startAllProcesses", "startAllProcesses starts what is not running; stopAllProcesses stops all", 5)
 def start_all(t):
-    d = t.start(program("a", "/bin/cat", startsecs=0), program("b", "/bin/cat", startsecs=0, autostart="true"), program("c", "/no/such"))
+    d = t.start(
+        program("a", "/bin/cat", startsecs=0),
+        program("b", "/bin/cat", startsecs=0, autostart="true"),
+        program("c", "/no/such"),
+    )
     d.wait_state("b", "RUNNING")
     results = {r["name"]: r["status"] for r in d.rpc.supervisor.startAllProcesses()}
     same(results, {"a": 80, "c": 20})
     for name in ["a", "b"]:
         d.wait_up(name)
     results = d.rpc.supervisor.stopAllProcesses()
-    same(sorted((r["name"], r["group"], r["status"], r["description"]) for r in results), [("a", "a", 80, "OK"), ("b", "b", 80, "OK")])
+    same(
+        sorted((r["name"], r["group"], r["status"], r["description"]) for r in results),
+        [("a", "a", 80, "OK"), ("b", "b", 80, "OK")],
+    )
     same(d.state("a"), "STOPPED")
     same(d.rpc.supervisor.stopAllProcesses(), [], "with nothing running")
     same(sorted(r["name"] for r in d.rpc.supervisor.startAllProcesses(False)), ["a", "b", "c"])
@@ -308,13 +353,24 @@ def stop_group(t):
     for name in ["stops:pa", "stops:pb"]:
         d.wait_up(name)
     results = sup(t).stopProcess("stops:*")
-    same(sorted((r["name"], r["group"], r["status"], r["description"]) for r in results), [("pa", "stops", 80, "OK"), ("pb", "stops", 80, "OK")])
+    same(
+        sorted((r["name"], r["group"], r["status"], r["description"]) for r in results),
+        [("pa", "stops", 80, "OK"), ("pb", "stops", 80, "OK")],
+    )
     same(sup(t).stopProcessGroup("stops"), [], "with nothing running")
 
 
 @check("rpc.stopProcess.nowait", "stopProcess with wait=False answers while it is STOPPING", 2)
 def stop_nowait(t):
-    d = t.start(program("x", sh(f"trap '' TERM; touch {t.path('up')}; while :; do sleep 0.1; done"), autostart="true", startsecs=0, stopwaitsecs=600))
+    d = t.start(
+        program(
+            "x",
+            sh(f"trap '' TERM; touch {t.path('up')}; while :; do sleep 0.1; done"),
+            autostart="true",
+            startsecs=0,
+            stopwaitsecs=600,
+        )
+    )
     until(lambda: os.path.exists(t.path("up")) and d.state("x") == "RUNNING", "x to run")
     same(d.rpc.supervisor.stopProcess("x", False), True)
     info = d.info("x")
@@ -370,9 +426,20 @@ def signal_all(t):
 # -- information -----------------------------------------------------------------------------
 
 INFO_TYPES = {
-    "name": str, "group": str, "start": int, "stop": int, "now": int, "state": int, "statename": str,
-    "spawnerr": str, "exitstatus": int, "logfile": str, "stdout_logfile": str, "stderr_logfile": str,
-    "pid": int, "description": str,
+    "name": str,
+    "group": str,
+    "start": int,
+    "stop": int,
+    "now": int,
+    "state": int,
+    "statename": str,
+    "spawnerr": str,
+    "exitstatus": int,
+    "logfile": str,
+    "stdout_logfile": str,
+    "stderr_logfile": str,
+    "pid": int,
+    "description": str,
 }
 
 
@@ -542,7 +609,10 @@ def clear_all(t):
     )
     until(lambda: t.read("a.out") == "a\n", "output")
     results = d.rpc.supervisor.clearAllProcessLogs()
-    same(sorted((r["name"], r["group"], r["status"], r["description"]) for r in results), [("a", "a", 80, "OK"), ("b", "b", 80, "OK")])
+    same(
+        sorted((r["name"], r["group"], r["status"], r["description"]) for r in results),
+        [("a", "a", 80, "OK"), ("b", "b", 80, "OK")],
+    )
     same(t.read("a.out"), "")
 
 
@@ -601,7 +671,9 @@ def send_stdin_fault(t):
 
 @check("rpc.sendProcessStdin.large", "what is larger than a pipe arrives whole", 2)
 def send_large(t):
-    d = t.start(program("x", sh(f"head -c 200000 | wc -c > {t.path('count')}; exec sleep 600"), autostart="true", startsecs=0))
+    d = t.start(
+        program("x", sh(f"head -c 200000 | wc -c > {t.path('count')}; exec sleep 600"), autostart="true", startsecs=0)
+    )
     d.wait_up("x")
     # One call only: while its pipe is full, the original answers the next one with HTTP 500.
     same(d.rpc.supervisor.sendProcessStdin("x", "y" * 200000), True)
@@ -618,10 +690,16 @@ def remote_comm(t):
 
 @check("rpc.groups", "reloadConfig, addProcessGroup and removeProcessGroup with their faults", 3)
 def groups(t):
-    d = t.start(program("a", "/bin/cat", autostart="true", startsecs=0), program("b", "/bin/cat"), program("c", "/bin/cat"))
+    d = t.start(
+        program("a", "/bin/cat", autostart="true", startsecs=0), program("b", "/bin/cat"), program("c", "/bin/cat")
+    )
     s = d.rpc.supervisor
     same(s.reloadConfig(), [[[], [], []]])
-    t.conf(program("a", "/bin/cat", autostart="true", startsecs=0), program("b", "/bin/cat", startsecs=4), program("d", "/bin/cat", autostart="true", startsecs=0))
+    t.conf(
+        program("a", "/bin/cat", autostart="true", startsecs=0),
+        program("b", "/bin/cat", startsecs=4),
+        program("d", "/bin/cat", autostart="true", startsecs=0),
+    )
     same(s.reloadConfig(), [[["d"], ["b"], ["c"]]])
     same(s.reloadConfig(), [[["d"], ["b"], ["c"]]], "a second time")
     same({i["name"]: i["inuse"] for i in s.getAllConfigInfo()}, {"a": True, "b": True, "d": False})
@@ -643,7 +721,11 @@ def groups(t):
 def reload_fault(t):
     d = t.start(program("a", "/bin/cat"))
     t.conf("[program:a]\ncommand=/bin/cat\nstartsecs=soon\n")
-    fault(d.rpc.supervisor.reloadConfig, 92, f"CANT_REREAD: invalid literal for int() with base 10: 'soon' in section 'program:a' (file: '{d.conf}')")
+    fault(
+        d.rpc.supervisor.reloadConfig,
+        92,
+        f"CANT_REREAD: invalid literal for int() with base 10: 'soon' in section 'program:a' (file: '{d.conf}')",
+    )
     same(d.state("a"), "STOPPED")
 
 
@@ -674,241 +756,3 @@ def restart(t):
     until(lambda: d.log.count(f"supervisord started with pid {d.pid}") == 2, "the second start")
     info = until(lambda: d.rpc.supervisor.getProcessInfo("x"), "an answer")
     expect(info["pid"] != pid and not alive(pid), "the old child lives")
-
-
-# -- system.* and multicall ---------------------------------------------------------------------
-
-METHODS = sorted(
-    ["system." + name for name in ["listMethods", "methodHelp", "methodSignature", "multicall"]]
-    + [
-        "supervisor." + name
-        for name in (
-            "addProcessGroup clearAllProcessLogs clearLog clearProcessLog clearProcessLogs getAPIVersion "
-            "getAllConfigInfo getAllProcessInfo getIdentification getPID getProcessInfo getState "
-            "getSupervisorVersion getVersion readLog readMainLog readProcessLog readProcessStderrLog "
-            "readProcessStdoutLog reloadConfig removeProcessGroup restart sendProcessStdin "
-            "sendRemoteCommEvent shutdown signalAllProcesses signalProcess signalProcessGroup "
-            "startAllProcesses startProcess startProcessGroup stopAllProcesses stopProcess stopProcessGroup "
-            "tailProcessLog tailProcessStderrLog tailProcessStdoutLog"
-        ).split()
-    ]
-)
-
-
-@check("rpc.system.listMethods", "system.listMethods lists all methods, sorted")
-def list_methods(t):
-    seen = daemon(t).rpc.system.listMethods()
-    same(seen, sorted(seen), "order")
-    missing = set(METHODS) - set(seen)
-    expect(not missing, f"missing: {sorted(missing)}")
-
-
-@check("rpc.system.methodHelp", "system.methodHelp has a text for each method; unknown is fault 4")
-def method_help(t):
-    system = daemon(t).rpc.system
-    for method in ["supervisor.startProcess", "system.multicall"]:
-        expect(len(system.methodHelp(method)) > 20, f"the help of {method}")
-    fault(lambda: system.methodHelp("supervisor.nope"), 4, "SIGNATURE_UNSUPPORTED")
-
-
-SIGNATURES = {
-    "supervisor.startProcess": ["boolean", "string", "boolean"],
-    "supervisor.getState": ["struct"],
-    "supervisor.getPID": ["int"],
-    "supervisor.readLog": ["string", "int", "int"],
-    "supervisor.getAllProcessInfo": ["array"],
-    "supervisor.tailProcessStdoutLog": ["array", "string", "int", "int"],
-    "supervisor.signalProcess": ["boolean", "string", "string"],
-    "supervisor.reloadConfig": ["array"],
-    "supervisor.addProcessGroup": ["boolean", "string"],
-    "system.listMethods": ["array"],
-    "system.methodHelp": ["string", "string"],
-    "system.multicall": ["array", "array"],
-}
-
-
-@check("rpc.system.methodSignature", "system.methodSignature tells result and parameters; unknown is fault 4")
-def method_signature(t):
-    system = daemon(t).rpc.system
-    for method, wanted in SIGNATURES.items():
-        same(system.methodSignature(method), wanted, method)
-    fault(lambda: system.methodSignature("supervisor.nope"), 4, "SIGNATURE_UNSUPPORTED")
-
-
-@check("rpc.multicall", "system.multicall answers in order, faults as structs")
-def multicall(t):
-    d = daemon(t)
-    seen = d.rpc.system.multicall([
-        {"methodName": "supervisor.getPID", "params": []},
-        {"methodName": "supervisor.getProcessInfo", "params": ["nope"]},
-        {"methodName": "supervisor.nope"},
-        {"methodName": "supervisor.getAPIVersion"},
-        {"methodName": "system.multicall", "params": [[]]},
-        {"params": []},
-        {"methodName": "supervisor.getPID", "params": [1, 2]},
-    ])
-    same(seen[0], d.pid)
-    same(seen[1], {"faultCode": 10, "faultString": "BAD_NAME: nope"})
-    same(seen[2], {"faultCode": 1, "faultString": "UNKNOWN_METHOD"})
-    same(seen[3], "3.0")
-    same(seen[4], {"faultCode": 2, "faultString": "INCORRECT_PARAMETERS: Recursive system.multicall forbidden"})
-    same(seen[5], {"faultCode": 2, "faultString": "INCORRECT_PARAMETERS: No methodName"})
-    same(seen[6], {"faultCode": 2, "faultString": "INCORRECT_PARAMETERS"})
-
-
-@check("rpc.multicall.empty", "a multicall of nothing answers an empty list")
-def multicall_empty(t):
-    same(daemon(t).rpc.system.multicall([]), [])
-
-
-@check("rpc.multicall.deferred", "calls that wait run one after the other in a multicall", 5)
-def multicall_deferred(t):
-    d = t.start(program("x", "/bin/cat", startsecs=1), program("bad", sh("exit 1"), startsecs=3, startretries=0))
-    seen = d.rpc.system.multicall([
-        {"methodName": "supervisor.startProcess", "params": ["x"]},
-        {"methodName": "supervisor.stopProcess", "params": ["x"]},
-        {"methodName": "supervisor.startProcess", "params": ["x", False]},
-        {"methodName": "supervisor.startProcess", "params": ["bad"]},
-        {"methodName": "supervisor.stopAllProcesses"},
-    ])
-    same(seen[:3], [True, True, True])
-    expect(seen[3]["faultCode"] in (40, 50), f"{seen[3]}")
-    expect({"name": "x", "group": "x", "status": 80, "description": "OK"} in seen[4], f"{seen[4]}")
-
-
-# -- calls that are wrong -----------------------------------------------------------------------
-
-
-@check("rpc.fault.unknown_method", "unknown methods are fault 1")
-def unknown_method(t):
-    d = daemon(t)
-    for method in ["supervisor.nope", "nope.getPID", "getPID", "supervisor", "a.b.c", "supervisor.getPID.x"]:
-        answer = wire.post(d.url, wire.call_body(method))
-        same(answer.status, 200, method)
-        fault(lambda: xmlrpc.client.loads(answer.body), 1, "UNKNOWN_METHOD")
-
-
-@check("rpc.fault.traversal", "neither attributes nor hidden names can be reached (CVE-2017-11610)")
-def traversal(t):
-    d = daemon(t)
-    for method in [
-        "supervisor.supervisord.options.execve", "supervisor.supervisord.options.warnings.linecache.os.system",
-        "supervisor._update", "supervisor.__init__", "supervisor.__class__", "system._listMethods",
-        "supervisor.supervisord", "system.namespaces", "system.__dict__",
-    ]:
-        answer = wire.post(d.url, wire.call_body(method, "true"))
-        same(answer.status, 200, method)
-        fault(lambda: xmlrpc.client.loads(answer.body), 1, "UNKNOWN_METHOD")
-
-
-@check("rpc.fault.parameters", "too many or too few parameters are fault 2")
-def parameters(t):
-    s = sup(t)
-    fault(lambda: s.getPID(1), 2, "INCORRECT_PARAMETERS")
-    fault(lambda: s.getProcessInfo(), 2, "INCORRECT_PARAMETERS")
-    fault(lambda: s.startProcess("a", True, 3), 2, "INCORRECT_PARAMETERS")
-    fault(lambda: s.readLog(0), 2, "INCORRECT_PARAMETERS")
-
-
-@check("rpc.params_optional", "a call without <params> is a call without parameters")
-def params_optional(t):
-    d = daemon(t)
-    answer = wire.post(d.url, b"<?xml version='1.0'?><methodCall><methodName>supervisor.getPID</methodName></methodCall>")
-    same(xmlrpc.client.loads(answer.body)[0][0], d.pid)
-
-
-@check("rpc.value_forms", "untyped, i4 and string values, base64 and entities are understood")
-def value_forms(t):
-    d = daemon(t)
-    written(t)
-    for name, offset, length in [
-        ("<value>writes</value>", "<value><i4>0</i4></value>", "<value><int>4</int></value>"),
-        ("<value><string>writes</string></value>", "<value><int>0</int></value>", "<value><i4>4</i4></value>"),
-        ("<value><string>&#119;rites</string></value>", "<value><int>0</int></value>", "<value><i4>4</i4></value>"),
-    ]:
-        body = (
-            "<methodCall><methodName>supervisor.readProcessLog</methodName><params>"
-            f"<param>{name}</param><param>{offset}</param><param>{length}</param></params></methodCall>"
-        )
-        answer = wire.post(d.url, body.encode())
-        same(xmlrpc.client.loads(answer.body)[0][0], "0123", body)
-
-
-@check("rpc.bad_xml", "what is no XML, or no call, is HTTP 400")
-def bad_xml(t):
-    d = daemon(t)
-    for body in [b"this is not XML", b"<methodCall>", b"<methodCall></methodCall>", b"<methodCall><methodName></methodName></methodCall>", b"<a/>"]:
-        same(wire.post(d.url, body).status, 400, repr(body))
-    same(sup(t).getPID(), d.pid)
-
-
-@check("rpc.get_is_not_a_call", "a GET of /RPC2 is refused and does no harm")
-def get_rpc(t):
-    d = daemon(t)
-    answer = wire.request(d.url, "GET", "/RPC2")
-    expect(answer.status >= 400, f"{answer}")
-    same(sup(t).getPID(), d.pid)
-
-
-# -- passwords -------------------------------------------------------------------------------
-
-SHA = "{SHA}82ab876d1387bfafe46cc1c8a2ef074eae50cb1d"  # of "thepassword"
-
-
-def with_password(t):
-    def make(bench):
-        port = free_port()
-        d = bench.start(unix=f"username=user\npassword={SHA}", inet=f"port=127.0.0.1:{port}\nusername=plain\npassword=se:cret")
-        d.url = f"http://127.0.0.1:{port}"
-        return d
-
-    return t.shared("rpc_password", make)
-
-
-def refused(call):
-    try:
-        value = call()
-    except xmlrpc.client.ProtocolError as error:
-        same(error.errcode, 401, "status")
-        return
-    raise Failed(f"expected 401, saw {value!r}")
-
-
-@check("rpc.auth.plain", "basic auth with a plain password, that may contain a colon")
-def auth_plain(t):
-    d = with_password(t)
-    same(d.proxy(d.url, "plain", "se:cret").supervisor.getPID(), d.pid)
-
-
-@check("rpc.auth.sha", "basic auth with a {SHA} password")
-def auth_sha(t):
-    d = with_password(t)
-    same(d.proxy("unix://" + d.sock, "user", "thepassword").supervisor.getPID(), d.pid)
-
-
-@check("rpc.auth.refused", "no, wrong and foreign credentials are 401; the hash is no password")
-def auth_refused(t):
-    d = with_password(t)
-    unix = "unix://" + d.sock
-    refused(lambda: d.proxy(d.url).supervisor.getPID())
-    for url, user, password in [
-        (d.url, "plain", "wrong"), (d.url, "plain", ""), (d.url, "nobody", "se:cret"), (d.url, "user", "thepassword"),
-        (unix, "user", "wrong"), (unix, "user", SHA), (unix, "user", SHA[5:]), (unix, "plain", "se:cret"), (unix, "", ""),
-    ]:
-        refused(lambda: d.proxy(url, user, password).supervisor.getPID())
-
-
-@check("rpc.auth.challenge", "a 401 asks for basic auth")
-def auth_challenge(t):
-    answer = wire.post(with_password(t).url, wire.call_body("supervisor.getPID"))
-    same(answer.status, 401)
-    expect(answer.headers["WWW-Authenticate"].lower().startswith("basic realm="), f"{answer}")
-
-
-@check("rpc.auth.malformed", "malformed credentials are refused and do no harm")
-def auth_malformed(t):
-    d = with_password(t)
-    for value in ["Basic", "Basic !!!!", "Basic dXNlcg==", "Bearer abc", "basic", "Digest username=plain"]:
-        answer = wire.post(d.url, wire.call_body("supervisor.getPID"), [("Authorization", value)])
-        expect(answer.status in (400, 401, 500), f"{value}: {answer}")
-    same(d.proxy(d.url, "plain", "se:cret").supervisor.getPID(), d.pid)

@@ -1,14 +1,14 @@
 """1.4: signals, start and stop of the daemon, limits, its files and its log."""
 
+import grp
 import os
+import pwd
 import re
 import resource
 import signal
 import socket
-import time
 import xmlrpc.client
 
-from harness import wire
 from harness.bench import alive, free_port, program, require_root, sh, until
 from harness.register import Skip, check, contains, expect, lacks, same
 
@@ -69,7 +69,7 @@ def shutdown_state(t):
 @check("signals.hup", "HUP: all children stop, the config is read anew, same process", 5)
 def hup(t):
     d, pid = running(t, supervisord="identifier=before")
-    conf = t.conf(program("y", FOREVER, autostart="true", startsecs=0), supervisord="identifier=after")
+    t.conf(program("y", FOREVER, autostart="true", startsecs=0), supervisord="identifier=after")
     d.signal(signal.SIGHUP)
     until(lambda: unless_fault(d.rpc.supervisor.getIdentification) == "after", "the new config")
     same(d.rpc.supervisor.getPID(), d.pid, "pid")
@@ -107,7 +107,7 @@ def hup_bad(t):
 @check("signals.usr2", "USR2 reopens the main log and the children's logs", 4)
 def usr2(t):
     out = t.path("x.out")
-    script = f"while :; do echo tick; sleep 0.1; done"
+    script = "while :; do echo tick; sleep 0.1; done"
     d = t.start(program("x", sh(script), autostart="true", startsecs=0, stdout_logfile=out))
     until(lambda: "tick" in t.read("x.out"), "output")
     os.rename(out, out + ".old")
@@ -115,7 +115,10 @@ def usr2(t):
     d.signal(signal.SIGUSR2)
     until(lambda: "tick" in t.read("x.out"), "output in the new log")
     until(lambda: os.path.exists(t.path("d.log")), "the new main log")
-    until(lambda: "INFO received SIGUSR2 indicating log reopen request" in t.read("d.log") + t.read("d.log.old"), "the line in the log")
+    until(
+        lambda: "INFO received SIGUSR2 indicating log reopen request" in t.read("d.log") + t.read("d.log.old"),
+        "the line in the log",
+    )
     d.rpc.supervisor.stopProcess("x")
     until(lambda: "stopped: x" in t.read("d.log"), "new lines in the new main log")
     lacks(t.read("d.log.old"), "stopped: x", "the old log")
@@ -158,8 +161,12 @@ IN_USE = (
 @check("signals.in_use.unix", "a socket another daemon listens on: exit 2, and it is left alone", 3)
 def in_use_unix(t):
     d = t.start()
-    conf = t.conf(name="second.conf").replace("s.conf", "s.conf")
-    text = open(conf).read().replace(t.path("d.pid"), t.path("2.pid")).replace(t.path("d.log"), t.path("2.log"))
+    text = (
+        open(t.conf(name="second.conf"))
+        .read()
+        .replace(t.path("d.pid"), t.path("2.pid"))
+        .replace(t.path("d.log"), t.path("2.log"))
+    )
     t.write("second.conf", text)
     seen = t.run_daemon("-n", "-c", t.path("second.conf"))
     same(seen.code, 2, "exit code")
@@ -224,8 +231,16 @@ def minfds_flag(t):
 def minfds_impossible(t):
     seen = t.run_daemon("-n", "-c", t.conf(supervisord="minfds=2000000000"))
     same(seen.code, 2, "exit code")
-    contains(seen.err, 'Error: The minimum number of file descriptors required to run this process is 2000000000 as per the "minfds" command-line argument or config file setting. The current environment will only allow you to open ', "stderr")
-    contains(seen.err, " file descriptors.  Either raise the number of usable file descriptors in your environment (see README.rst) or lower the minfds setting in the config file to allow the process to start.", "stderr")
+    contains(
+        seen.err,
+        'Error: The minimum number of file descriptors required to run this process is 2000000000 as per the "minfds" command-line argument or config file setting. The current environment will only allow you to open ',
+        "stderr",
+    )
+    contains(
+        seen.err,
+        " file descriptors.  Either raise the number of usable file descriptors in your environment (see README.rst) or lower the minfds setting in the config file to allow the process to start.",
+        "stderr",
+    )
 
 
 @check("signals.limits.minprocs_raises", "minprocs raises the soft limit of processes", 2)
@@ -267,8 +282,6 @@ def user_drops(t):
     os.chmod(t.dir, 0o777)
     d = t.start(supervisord="user=nobody")
     status = open(f"/proc/{d.pid}/status").read()
-    import pwd
-
     nobody = pwd.getpwnam("nobody")
     same(re.search(r"^Uid:\s+(.*)$", status, re.M).group(1).split(), [str(nobody.pw_uid)] * 4)
     same(re.search(r"^Gid:\s+(.*)$", status, re.M).group(1).split(), [str(nobody.pw_gid)] * 4)
@@ -287,7 +300,12 @@ def pidfile_not_writable(t):
 
 @check("signals.auto_logs.cleaned", "old AUTO logs of the same identifier are removed at the start, others stay", 2)
 def auto_logs_cleaned(t):
-    gone = ["x-stdout---supervisor-abcdefgh.log", "old-stderr---supervisor-12345678.log", "x-stdout---supervisor-abcdefgh.log.1", "x-stdout---supervisor-abcdefgh.log.10"]
+    gone = [
+        "x-stdout---supervisor-abcdefgh.log",
+        "old-stderr---supervisor-12345678.log",
+        "x-stdout---supervisor-abcdefgh.log.1",
+        "x-stdout---supervisor-abcdefgh.log.10",
+    ]
     kept = ["x-stdout---other-abcdefgh.log", "x-stdout-supervisor.log", "notes.txt", "supervisor.log"]
     for name in gone + kept:
         t.write(name, "old")
@@ -307,7 +325,16 @@ def auto_logs_kept(t):
 
 @check("signals.auto_logs.written", "an AUTO log holds the child's output", 2)
 def auto_logs_written(t):
-    d = t.start(program("x", sh("echo out; echo err >&2; exec sleep 600"), autostart="true", startsecs=0, stdout_logfile="AUTO", stderr_logfile="AUTO"))
+    d = t.start(
+        program(
+            "x",
+            sh("echo out; echo err >&2; exec sleep 600"),
+            autostart="true",
+            startsecs=0,
+            stdout_logfile="AUTO",
+            stderr_logfile="AUTO",
+        )
+    )
     info = d.wait_state("x", "RUNNING")
     until(lambda: open(info["stdout_logfile"]).read() == "out\n", "stdout in its log")
     until(lambda: open(info["stderr_logfile"]).read() == "err\n", "stderr in its log")
@@ -327,9 +354,6 @@ def unix_chmod(t):
 @check("signals.unix.chown", "the unix socket belongs to whom chown says", 2)
 def unix_chown(t):
     require_root()
-    import grp
-    import pwd
-
     d = t.start(unix="chown=nobody:daemon")
     st = os.stat(d.sock)
     same((st.st_uid, st.st_gid), (pwd.getpwnam("nobody").pw_uid, grp.getgrnam("daemon").gr_gid))
@@ -338,8 +362,6 @@ def unix_chown(t):
 @check("signals.unix.chown_user", "chown of a user only leaves the group", 2)
 def unix_chown_user(t):
     require_root()
-    import pwd
-
     d = t.start(unix="chown=nobody")
     st = os.stat(d.sock)
     same((st.st_uid, st.st_gid), (pwd.getpwnam("nobody").pw_uid, os.getgid()))
@@ -349,7 +371,10 @@ def unix_chown_user(t):
 def unix_path(t):
     text = open(t.conf(name="x.conf")).read().replace(f"file={t.path('s.sock')}", "file=sub/../s.sock")
     os.makedirs(t.path("sub"))
-    d = t.start(program("x", "/usr/bin/env", autostart="true", startsecs=0, autorestart="false", stdout_logfile=t.path("env")), conf=t.write("s.conf", text + program("x", "/usr/bin/env", autostart="true", startsecs=0, autorestart="false", stdout_logfile=t.path("env"))))
+    section = program(
+        "x", "/usr/bin/env", autostart="true", startsecs=0, autorestart="false", stdout_logfile=t.path("env")
+    )
+    t.start(conf=t.write("s.conf", text + section))
     until(lambda: f"SUPERVISOR_SERVER_URL=unix://{t.path('s.sock')}\n" in t.read("env"), "the normalised path")
 
 
@@ -424,7 +449,9 @@ def log_no_auth(t):
 
 
 def levels_seen(t, level):
-    d = t.start(program("x", sh("echo hello; exec sleep 600"), autostart="true", startsecs=0), supervisord=f"loglevel={level}")
+    d = t.start(
+        program("x", sh("echo hello; exec sleep 600"), autostart="true", startsecs=0), supervisord=f"loglevel={level}"
+    )
     d.wait_up("x")
     d.rpc.supervisor.stopProcess("x")
     d.terminate()
@@ -450,7 +477,10 @@ for level, wanted, unwanted in [
 
 @check("signals.log.debug_output", "at debug level the output of children is in the main log", 2)
 def log_debug_output(t):
-    d = t.start(program("x", sh("echo hello there; exec sleep 600"), autostart="true", startsecs=0), supervisord="loglevel=debug")
+    d = t.start(
+        program("x", sh("echo hello there; exec sleep 600"), autostart="true", startsecs=0),
+        supervisord="loglevel=debug",
+    )
     d.wait_log(r"DEBG 'x' stdout output:\nhello there$")
 
 
@@ -486,13 +516,24 @@ def log_dev_stdout(t):
 @check("signals.strip_ansi", "strip_ansi=true takes colour sequences out of children's logs", 2)
 def strip_ansi(t):
     script = sh(r"printf '\033[31mred\033[0m \033[1;32mgreen\033[0m\033[2K\033[10;5Hplain\n'; exec sleep 600")
-    t.start(program("x", script, autostart="true", startsecs=0, stdout_logfile=t.path("x.out")), supervisord="strip_ansi=true")
+    t.start(
+        program("x", script, autostart="true", startsecs=0, stdout_logfile=t.path("x.out")),
+        supervisord="strip_ansi=true",
+    )
     until(lambda: t.read("x.out").endswith("\n"), "output")
     same(t.read("x.out"), "red greenplain\n")
 
 
 @check("signals.no_strip_ansi", "without it they stay", 2)
 def no_strip_ansi(t):
-    t.start(program("x", sh(r"printf '\033[31mred\033[0m\n'; exec sleep 600"), autostart="true", startsecs=0, stdout_logfile=t.path("x.out")))
+    t.start(
+        program(
+            "x",
+            sh(r"printf '\033[31mred\033[0m\n'; exec sleep 600"),
+            autostart="true",
+            startsecs=0,
+            stdout_logfile=t.path("x.out"),
+        )
+    )
     until(lambda: t.read("x.out").endswith("\n"), "output")
     same(t.read("x.out"), "\x1b[31mred\x1b[0m\n")

@@ -1,13 +1,14 @@
 """Three sites as people run them: their configs unchanged, with small programs in for the large ones."""
 
 import os
+import pwd
 import re
 import shutil
 import signal
 import subprocess
 import threading
 
-from harness.bench import HERE, alive, require_root, until
+from harness.bench import HERE, require_root, until
 from harness.register import Skip, check, contains, expect, lacks, same
 
 
@@ -42,7 +43,10 @@ def shop(t):
 def django_up(t):
     where, d = shop(t)
     web = t.read("site/log/web.log")
-    contains(web, f"Starting gunicorn with: shop.wsgi:application --name shop --workers 3 --bind unix:{where}/run/gunicorn.sock --access-logfile -\n")
+    contains(
+        web,
+        f"Starting gunicorn with: shop.wsgi:application --name shop --workers 3 --bind unix:{where}/run/gunicorn.sock --access-logfile -\n",
+    )
     contains(web, f"settings shop.settings.production, language en_US.UTF-8, in {where}\n")
     contains(t.read("site/log/worker.log"), "celery -A shop worker --loglevel=INFO --concurrency=2 -n worker1@%h\n")
     same(t.read("site/log/worker.err"), "pool is up\n")
@@ -51,7 +55,10 @@ def django_up(t):
     same(re.findall(r"spawned: '(\S+)'", log), ["shop-web", "shop-worker", "shop-beat"], "the order of starting")
     result = d.ctl("status")
     same(result.code, 0, "exit code of status")
-    same([line.split()[:2] for line in result.lines], [["shop:shop-beat", "RUNNING"], ["shop:shop-web", "RUNNING"], ["shop:shop-worker", "RUNNING"]])
+    same(
+        [line.split()[:2] for line in result.lines],
+        [["shop:shop-beat", "RUNNING"], ["shop:shop-web", "RUNNING"], ["shop:shop-worker", "RUNNING"]],
+    )
 
 
 @check("sites.django.deploy", "Django: HUP reloads gunicorn, the worker is restarted after its task", 9)
@@ -78,8 +85,6 @@ def django_shutdown(t):
 
 def laravel(t):
     require_root()
-    import pwd
-
     try:
         pwd.getpwnam("www-data")
     except KeyError:
@@ -100,7 +105,10 @@ def laravel_up(t):
         name = f"laravel-worker_{number:02d}"
         contains(text, f"[{name}] queue:work as www-data\n")
         contains(text, f"[{name}] warnings go here too\n")
-    same([line.split()[0] for line in d.ctl("status").lines], ["laravel-scheduler"] + [f"laravel-worker:laravel-worker_{n:02d}" for n in range(8)])
+    same(
+        [line.split()[0] for line in d.ctl("status").lines],
+        ["laravel-scheduler"] + [f"laravel-worker:laravel-worker_{n:02d}" for n in range(8)],
+    )
 
 
 @check("sites.laravel.queue_restart", "Laravel: workers that end by themselves are started again", 7)
@@ -165,11 +173,17 @@ def container(t):
     # Pipes, as a container's runtime has them; what comes is appended to `out` and `err`.
     child = t.popen(
         [*t.subject.supervisord, "-c", f"{where}/supervisord.conf"],
-        env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     for stream, name in [(child.stdout, "out"), (child.stderr, "err")]:
         threading.Thread(target=collect, args=(os.dup(stream.fileno()), t.path(name)), daemon=True).start()
-    until(lambda: "nginx entered RUNNING state" in t.read("out") and "php-fpm entered RUNNING state" in t.read("out"), "both to run")
+    until(
+        lambda: "nginx entered RUNNING state" in t.read("out") and "php-fpm entered RUNNING state" in t.read("out"),
+        "both to run",
+    )
     until(lambda: "nginx: an error line" in t.read("err") and "ready to handle" in t.read("err"), "both to be ready")
     return where, child
 

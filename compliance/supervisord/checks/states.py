@@ -1,12 +1,13 @@
 """1.3: process states and their transitions, order, and what a child is born with."""
 
 import os
+import pwd
 import re
 import signal
 import xmlrpc.client
 
 from harness.bench import alive, command_of, program, require_root, sh, until
-from harness.register import check, contains, expect, lacks, same
+from harness.register import check, contains, expect, same
 
 FOREVER = sh("exec sleep 600")
 
@@ -42,20 +43,63 @@ SHARED = {
     "backoff": dict(command=sh("exit 1"), startsecs=5, startretries=1000),
     "fatal_again": dict(command="{dir}/appears", startretries=0, autostart="true"),
     "stubborn": dict(command=sh("trap '' TERM; while :; do sleep 0.2; done"), stopwaitsecs=1, startsecs=0),
-    "stop_usr1": dict(command=sh("trap 'echo usr1 > {dir}/stop_usr1.seen; exit 0' USR1; while :; do sleep 0.1; done"), stopsignal="USR1", startsecs=0),
-    "stop_int": dict(command=sh("trap 'echo int > {dir}/stop_int.seen; exit 7' INT; while :; do sleep 0.1; done"), stopsignal="INT", startsecs=0),
+    "stop_usr1": dict(
+        command=sh("trap 'echo usr1 > {dir}/stop_usr1.seen; exit 0' USR1; while :; do sleep 0.1; done"),
+        stopsignal="USR1",
+        startsecs=0,
+    ),
+    "stop_int": dict(
+        command=sh("trap 'echo int > {dir}/stop_int.seen; exit 7' INT; while :; do sleep 0.1; done"),
+        stopsignal="INT",
+        startsecs=0,
+    ),
     "parent_only": dict(command=sh("sleep 601 & echo $! > {dir}/parent_only.pid; wait"), startsecs=0),
-    "whole_group": dict(command=sh("sleep 602 & echo $! > {dir}/whole_group.pid; wait"), stopasgroup="true", startsecs=0),
-    "kill_group": dict(command=sh("trap '' TERM; sleep 603 & echo $! > {dir}/kill_group.pid; while :; do wait; done"), stopwaitsecs=1, killasgroup="true", startsecs=0),
-    "kill_one": dict(command=sh("trap '' TERM; sleep 604 & echo $! > {dir}/kill_one.pid; while :; do wait; done"), stopwaitsecs=1, startsecs=0),
+    "whole_group": dict(
+        command=sh("sleep 602 & echo $! > {dir}/whole_group.pid; wait"), stopasgroup="true", startsecs=0
+    ),
+    "kill_group": dict(
+        command=sh("trap '' TERM; sleep 603 & echo $! > {dir}/kill_group.pid; while :; do wait; done"),
+        stopwaitsecs=1,
+        killasgroup="true",
+        startsecs=0,
+    ),
+    "kill_one": dict(
+        command=sh("trap '' TERM; sleep 604 & echo $! > {dir}/kill_one.pid; while :; do wait; done"),
+        stopwaitsecs=1,
+        startsecs=0,
+    ),
     "restarted": dict(command=sh("echo $$ >> {dir}/restarted.pids; sleep 1.3; exit 5"), startsecs=1),
-    "restart_always": dict(command=sh("echo $$ >> {dir}/restart_always.pids; sleep 1.3; exit 0"), startsecs=1, autorestart="true"),
-    "restart_never": dict(command=sh("echo $$ >> {dir}/restart_never.pids; sleep 1.3; exit 5"), startsecs=1, autorestart="false"),
-    "restart_expected": dict(command=sh("echo $$ >> {dir}/restart_expected.pids; sleep 1.3; exit 4"), startsecs=1, exitcodes="4"),
-    "no_chdir": dict(command="/bin/cat", directory="/no/such/dir", startsecs=0, startretries=0, autorestart="false", stderr_logfile="{dir}/no_chdir.err"),
-    "bad_interpreter": dict(command="{dir}/bad_interpreter", startsecs=0, autorestart="false", stderr_logfile="{dir}/bad_interpreter.err"),
-    "no_format": dict(command="{dir}/no_format", startsecs=0, autorestart="false", stderr_logfile="{dir}/no_format.err"),
-    "redirected_error": dict(command="/bin/cat", directory="/no/such/dir", startsecs=0, autorestart="false", redirect_stderr="true", stdout_logfile="{dir}/redirected.out"),
+    "restart_always": dict(
+        command=sh("echo $$ >> {dir}/restart_always.pids; sleep 1.3; exit 0"), startsecs=1, autorestart="true"
+    ),
+    "restart_never": dict(
+        command=sh("echo $$ >> {dir}/restart_never.pids; sleep 1.3; exit 5"), startsecs=1, autorestart="false"
+    ),
+    "restart_expected": dict(
+        command=sh("echo $$ >> {dir}/restart_expected.pids; sleep 1.3; exit 4"), startsecs=1, exitcodes="4"
+    ),
+    "no_chdir": dict(
+        command="/bin/cat",
+        directory="/no/such/dir",
+        startsecs=0,
+        startretries=0,
+        autorestart="false",
+        stderr_logfile="{dir}/no_chdir.err",
+    ),
+    "bad_interpreter": dict(
+        command="{dir}/bad_interpreter", startsecs=0, autorestart="false", stderr_logfile="{dir}/bad_interpreter.err"
+    ),
+    "no_format": dict(
+        command="{dir}/no_format", startsecs=0, autorestart="false", stderr_logfile="{dir}/no_format.err"
+    ),
+    "redirected_error": dict(
+        command="/bin/cat",
+        directory="/no/such/dir",
+        startsecs=0,
+        autorestart="false",
+        redirect_stderr="true",
+        stdout_logfile="{dir}/redirected.out",
+    ),
 }
 
 
@@ -109,7 +153,10 @@ def autostart(t):
 @check("states.not_autostarted", "autostart=false: STOPPED and never started")
 def not_autostarted(t):
     info = daemon(t).info("manual")
-    same((info["state"], info["statename"], info["description"], info["pid"], info["start"]), (0, "STOPPED", "Not started", 0, 0))
+    same(
+        (info["state"], info["statename"], info["description"], info["pid"], info["start"]),
+        (0, "STOPPED", "Not started", 0, 0),
+    )
 
 
 @check("states.starting", "it stays STARTING until startsecs are over", 3)
@@ -126,7 +173,9 @@ def startsecs_0(t):
     d = daemon(t)
     same(start(d, "startsecs_0"), True)
     d.wait_state("startsecs_0", "RUNNING")
-    d.wait_log(r"INFO success: startsecs_0 entered RUNNING state, process has stayed up for > than 0 seconds \(startsecs\)$")
+    d.wait_log(
+        r"INFO success: startsecs_0 entered RUNNING state, process has stayed up for > than 0 seconds \(startsecs\)$"
+    )
 
 
 @check("states.startsecs_0_exit", "startsecs=0: an exit is never too early", 2)
@@ -179,7 +228,10 @@ def exited_too_quickly(t):
     d = daemon(t)
     start_quietly(d, "too_quick")
     info = d.wait_state("too_quick", "FATAL")
-    same((info["state"], info["spawnerr"], info["exitstatus"]), (200, "Exited too quickly (process log may have details)", 0))
+    same(
+        (info["state"], info["spawnerr"], info["exitstatus"]),
+        (200, "Exited too quickly (process log may have details)", 0),
+    )
     same(info["description"], info["spawnerr"], "description")
     d.wait_log(r"WARN exited: too_quick \(exit status 0; not expected\)$")
     d.wait_log(r"INFO gave up: too_quick entered FATAL state, too many start retries too quickly$")
@@ -375,7 +427,10 @@ def no_chdir(t):
     d = daemon(t)
     start_quietly(d, "no_chdir")
     until(lambda: "not spawned" in d.bench.read("no_chdir.err"), "the child's stderr log")
-    same(d.bench.read("no_chdir.err"), "supervisor: couldn't chdir to /no/such/dir: ENOENT\nsupervisor: child process was not spawned\n")
+    same(
+        d.bench.read("no_chdir.err"),
+        "supervisor: couldn't chdir to /no/such/dir: ENOENT\nsupervisor: child process was not spawned\n",
+    )
     d.wait_log(r"exited: no_chdir \(exit status 127; not expected\)$")
 
 
@@ -384,7 +439,10 @@ def bad_interpreter(t):
     d = daemon(t)
     start_quietly(d, "bad_interpreter")
     until(lambda: "not spawned" in d.bench.read("bad_interpreter.err"), "the child's stderr log")
-    same(d.bench.read("bad_interpreter.err"), f"supervisor: couldn't exec {d.bench.path('bad_interpreter')}: ENOENT\nsupervisor: child process was not spawned\n")
+    same(
+        d.bench.read("bad_interpreter.err"),
+        f"supervisor: couldn't exec {d.bench.path('bad_interpreter')}: ENOENT\nsupervisor: child process was not spawned\n",
+    )
 
 
 @check("states.child_error.format", "a file that is no program: told in the stderr log", 2)
@@ -392,7 +450,10 @@ def no_format(t):
     d = daemon(t)
     start_quietly(d, "no_format")
     until(lambda: "not spawned" in d.bench.read("no_format.err"), "the child's stderr log")
-    same(d.bench.read("no_format.err"), f"supervisor: couldn't exec {d.bench.path('no_format')}: ENOEXEC\nsupervisor: child process was not spawned\n")
+    same(
+        d.bench.read("no_format.err"),
+        f"supervisor: couldn't exec {d.bench.path('no_format')}: ENOEXEC\nsupervisor: child process was not spawned\n",
+    )
 
 
 @check("states.child_error.redirected", "with redirect_stderr it is told in the stdout log", 2)
@@ -407,7 +468,9 @@ def redirected_error(t):
 
 @check("states.startretries", "startretries=N makes N+1 attempts, the pause one second longer each time", 9)
 def startretries(t):
-    d = t.start(program("x", sh(f"date +%s.%N >> {t.path('starts')}; exit 1"), autostart="true", startretries=2, startsecs=5))
+    d = t.start(
+        program("x", sh(f"date +%s.%N >> {t.path('starts')}; exit 1"), autostart="true", startretries=2, startsecs=5)
+    )
     d.wait_state("x", "FATAL")
     times = [float(line) for line in lines(t, "starts")]
     same(len(times), 3, "attempts")
@@ -426,7 +489,15 @@ def startretries_0(t):
 @check("states.backoff_recovers", "a successful start in BACKOFF ends in RUNNING", 7)
 def backoff_recovers(t):
     t.write("flag", "")
-    d = t.start(program("x", sh(f"test -e {t.path('good')} || exit 1; exec sleep 600"), autostart="true", startretries=30, startsecs=1))
+    d = t.start(
+        program(
+            "x",
+            sh(f"test -e {t.path('good')} || exit 1; exec sleep 600"),
+            autostart="true",
+            startretries=30,
+            startsecs=1,
+        )
+    )
     d.wait_state("x", "BACKOFF")
     t.write("good", "")
     d.wait_state("x", "RUNNING")
@@ -466,21 +537,31 @@ def order_shutdown(t):
 
 @check("states.order.shutdown_waits", "a group is down before the next one is told to stop", 6)
 def order_shutdown_waits(t):
-    slow = sh(f"trap 'sleep 1.5; date +%s.%N > {t.path('slow.end')}; exit 0' TERM; echo up > {t.path('slow.up')}; while :; do sleep 0.1; done")
-    quick = sh(f"trap 'date +%s.%N > {t.path('quick.told')}; exit 0' TERM; echo up > {t.path('quick.up')}; while :; do sleep 0.1; done")
+    slow = sh(
+        f"trap 'sleep 1.5; date +%s.%N > {t.path('slow.end')}; exit 0' TERM; echo up > {t.path('slow.up')}; while :; do sleep 0.1; done"
+    )
+    quick = sh(
+        f"trap 'date +%s.%N > {t.path('quick.told')}; exit 0' TERM; echo up > {t.path('quick.up')}; while :; do sleep 0.1; done"
+    )
     d = t.start(
         program("slow", slow, autostart="true", startsecs=0, priority=900),
         program("quick", quick, autostart="true", startsecs=0, priority=100),
     )
     until(lambda: t.read("slow.up") and t.read("quick.up"), "both to be up")
     same(d.terminate(), 0)
-    expect(float(t.read("quick.told")) >= float(t.read("slow.end")), "the second group was told while the first one was still up")
+    expect(
+        float(t.read("quick.told")) >= float(t.read("slow.end")),
+        "the second group was told while the first one was still up",
+    )
 
 
 @check("states.order.group_priority", "the priority of a [group:x] orders its members as one", 3)
 def order_groups(t):
     d = t.start(
-        ordered("a", 500), ordered("b", 1), ordered("c", 2), ordered("d", 3),
+        ordered("a", 500),
+        ordered("b", 1),
+        ordered("c", 2),
+        ordered("d", 3),
         "[group:late]\nprograms=b,c\npriority=900\n",
     )
     for name in ["a", "late:b", "late:c", "d"]:
@@ -494,8 +575,15 @@ def order_groups(t):
 @check("states.numprocs", "numprocs starts that many, numbered from numprocs_start", 2)
 def numprocs(t):
     d = t.start(
-        program("w", sh(f"echo %(process_num)d >> {t.path('nums')}; exec sleep 600").replace("%%(", "%("), autostart="true", startsecs=0,
-                numprocs=3, numprocs_start=4, process_name="%(program_name)s_%(process_num)02d")
+        program(
+            "w",
+            sh(f"echo %(process_num)d >> {t.path('nums')}; exec sleep 600").replace("%%(", "%("),
+            autostart="true",
+            startsecs=0,
+            numprocs=3,
+            numprocs_start=4,
+            process_name="%(program_name)s_%(process_num)02d",
+        )
     )
     names = [info["name"] for info in d.rpc.supervisor.getAllProcessInfo()]
     same(names, ["w_04", "w_05", "w_06"])
@@ -511,14 +599,25 @@ def born(t):
 
     def make(bench):
         def asks(name, script, **options):
-            return program(name, sh(f"{script} > {bench.path(name + '.tmp')} 2>&1; mv {bench.path(name + '.tmp')} {bench.path(name + '.answer')}; exec sleep 600"),
-                           autostart="true", startsecs=0, **options)
+            return program(
+                name,
+                sh(
+                    f"{script} > {bench.path(name + '.tmp')} 2>&1; mv {bench.path(name + '.tmp')} {bench.path(name + '.answer')}; exec sleep 600"
+                ),
+                autostart="true",
+                startsecs=0,
+                **options,
+            )
 
         os.makedirs(bench.path("bin1"))
         os.makedirs(bench.path("bin2"))
         os.makedirs(bench.path("work"))
         for number in "12":
-            bench.write(f"bin{number}/whoami_test", f"#!/bin/sh\necho bin{number} > {bench.path('which')}$1\nexec sleep 600\n", 0o755)
+            bench.write(
+                f"bin{number}/whoami_test",
+                f"#!/bin/sh\necho bin{number} > {bench.path('which')}$1\nexec sleep 600\n",
+                0o755,
+            )
         script = f"for w; do echo \"[$w]\"; done > {bench.path('words.answer')}"
         words = bench.write("words.sh", f"#!/bin/sh\n{script}\nexec sleep 600\n", 0o755)
         sections = [
@@ -526,14 +625,23 @@ def born(t):
             asks("grouped", "env"),
             asks("url", "env", serverurl="http://127.0.0.1:1234"),
             asks("override", "env", environment="SUPERVISOR_GROUP_NAME=mine,SUPERVISOR_ENABLED=2"),
-            asks("fds", "r=; for i in $(seq 3 60); do test -e /proc/$$/fd/$i && r=\"$r $i\"; done; echo open:$r"),
+            asks("fds", 'r=; for i in $(seq 3 60); do test -e /proc/$$/fd/$i && r="$r $i"; done; echo open:$r'),
             asks("fd_types", "readlink /proc/$$/fd/0"),
             asks("group", "cut -d' ' -f1,5,6 /proc/$$/stat"),
             asks("cwd", "pwd", directory=bench.path("work")),
             asks("cwd_default", "pwd"),
             asks("umask", "umask", umask="027"),
-            asks("signals", "while read -r key value; do case $key in SigBlk:) echo $value;; esac; done < /proc/$$/status"),
-            program("path_own", "whoami_test own", autostart="true", startsecs=0, environment=f'PATH="{bench.path("bin1")}:/usr/bin:/bin"'),
+            asks(
+                "signals",
+                "while read -r key value; do case $key in SigBlk:) echo $value;; esac; done < /proc/$$/status",
+            ),
+            program(
+                "path_own",
+                "whoami_test own",
+                autostart="true",
+                startsecs=0,
+                environment=f'PATH="{bench.path("bin1")}:/usr/bin:/bin"',
+            ),
             program("path_daemon", "whoami_test daemon", autostart="true", startsecs=0),
             program("words", f"{words} a 'b c' \"d  e\" f\\ g $HOME *.txt '|' x;y", autostart="true", startsecs=0),
             "[group:holder]\nprograms=grouped\n",
@@ -631,13 +739,18 @@ def child_words(t):
 @check("states.child.user", "user= changes uid, gid and all groups; the environment stays", 2)
 def child_user(t):
     require_root()
-    import pwd
-
     nobody = pwd.getpwnam("nobody")
     os.chmod(t.dir, 0o777)
-    d = t.start(
-        program("x", sh(f"id -u > {t.path('a')}; id -g >> {t.path('a')}; id -G >> {t.path('a')}; echo $HOME $USER >> {t.path('a')}; exec sleep 600"),
-                autostart="true", startsecs=0, user="nobody"),
+    t.start(
+        program(
+            "x",
+            sh(
+                f"id -u > {t.path('a')}; id -g >> {t.path('a')}; id -G >> {t.path('a')}; echo $HOME $USER >> {t.path('a')}; exec sleep 600"
+            ),
+            autostart="true",
+            startsecs=0,
+            user="nobody",
+        ),
         env={"HOME": "/daemons/home", "USER": "daemons"},
     )
     until(lambda: len(lines(t, "a")) == 4, "the answers")
@@ -650,9 +763,23 @@ def child_user(t):
 def child_user_not_permitted(t):
     require_root()
     os.chmod(t.dir, 0o777)
-    d = t.start(
-        program("x", "/bin/cat", autostart="true", startsecs=0, autorestart="false", user="daemon", stderr_logfile=t.path("x.err")),
+    t.start(
+        program(
+            "x",
+            "/bin/cat",
+            autostart="true",
+            startsecs=0,
+            autorestart="false",
+            user="daemon",
+            stderr_logfile=t.path("x.err"),
+        ),
         args=["-u", "nobody"],
     )
     until(lambda: "not spawned" in t.read("x.err"), "the child's stderr log")
-    expect(re.match(r"supervisor: couldn't setuid to \d+: Can't drop privilege as nonroot user\nsupervisor: child process was not spawned\n", t.read("x.err")), t.read("x.err"))
+    expect(
+        re.match(
+            r"supervisor: couldn't setuid to \d+: Can't drop privilege as nonroot user\nsupervisor: child process was not spawned\n",
+            t.read("x.err"),
+        ),
+        t.read("x.err"),
+    )

@@ -6,7 +6,7 @@ from threading import Thread
 
 from harness import cache
 from harness.bench import program, sh, until
-from harness.register import check, contains, expect, lacks, same
+from harness.register import check, contains, lacks, same
 
 
 def command(name, *args):
@@ -15,12 +15,22 @@ def command(name, *args):
 
 
 def lance(name, words, events, t):
-    return program(name, words, section="eventlistener", events=events, autostart="true", startsecs=0, stderr_logfile=t.path(f"{name}.err"))
+    return program(
+        name,
+        words,
+        section="eventlistener",
+        events=events,
+        autostart="true",
+        startsecs=0,
+        stderr_logfile=t.path(f"{name}.err"),
+    )
 
 
 def mailer(t):
     """A sendmail that keeps the mail."""
-    return t.write("mailer", f"#!/bin/sh\ncat >> {t.path('mail.part')}\nmv {t.path('mail.part')} {t.path('mail')}\n", 0o755)
+    return t.write(
+        "mailer", f"#!/bin/sh\ncat >> {t.path('mail.part')}\nmv {t.path('mail.part')} {t.path('mail')}\n", 0o755
+    )
 
 
 @check("superlance.crashmail", "crashmail mails when a program exits unexpectedly, and only then", 6)
@@ -70,7 +80,9 @@ def httpok(t):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     Thread(target=server.serve_forever, daemon=True).start()
     try:
-        words = command("httpok", "-p", "site", "-m", "ops@example.com", "-s", mailer(t), f"http://127.0.0.1:{server.server_port}/")
+        words = command(
+            "httpok", "-p", "site", "-m", "ops@example.com", "-s", mailer(t), f"http://127.0.0.1:{server.server_port}/"
+        )
         d = t.start(lance("httpok", words, "TICK_5", t), program("site", "/bin/cat", autostart="true", startsecs=0))
         pid = d.wait_up("site")["pid"]
         until(lambda: d.info("site")["pid"] not in (0, pid), "site to be restarted")

@@ -1,8 +1,6 @@
 """1.8: the web pages and the log tails. What a page means is checked, not how it is written."""
 
 import os
-import re
-import time
 from html.parser import HTMLParser
 from urllib.parse import parse_qs, quote, unquote, urljoin, urlparse
 
@@ -55,7 +53,12 @@ class Page(HTMLParser):
             if "name" in a:
                 self._form["fields"][a["name"]] = a.get("value", "")
                 if a["name"] == "action":
-                    self.note({"action": a.get("value", ""), **{k: v for k, v in self._form["fields"].items() if k == "processname"}})
+                    self.note(
+                        {
+                            "action": a.get("value", ""),
+                            **{k: v for k, v in self._form["fields"].items() if k == "processname"},
+                        }
+                    )
 
     def note_url(self, url):
         query = {key: values[0] for key, values in parse_qs(urlparse(url).query).items()}
@@ -84,7 +87,10 @@ class Page(HTMLParser):
     def row(self, name):
         """The row of a program."""
         for row in self.rows:
-            if any("tail.html" in link and parse_qs(urlparse(link).query).get("processname") == [name] for link in row["links"]):
+            if any(
+                "tail.html" in link and parse_qs(urlparse(link).query).get("processname") == [name]
+                for link in row["links"]
+            ):
                 return row
         raise Failed(f"no row of {name} among {[' '.join(row['text'].split()) for row in self.rows]!r}")
 
@@ -93,7 +99,13 @@ class Page(HTMLParser):
 
 
 PROGRAMS = {
-    "run": dict(command="/bin/cat", autostart="true", startsecs=0, stdout_logfile="{dir}/run.out", stderr_logfile="{dir}/run.err"),
+    "run": dict(
+        command="/bin/cat",
+        autostart="true",
+        startsecs=0,
+        stdout_logfile="{dir}/run.out",
+        stderr_logfile="{dir}/run.err",
+    ),
     "halt": dict(command="/bin/cat", startsecs=0),
     "wait": dict(command="/bin/cat", startsecs=600, autostart="true"),
     "bad": dict(command=sh("exit 1"), startsecs=5, startretries=0, autostart="true"),
@@ -101,12 +113,26 @@ PROGRAMS = {
     "start_too": dict(command="/bin/cat", startsecs=0),
     "stop_me": dict(command="/bin/cat", startsecs=0, autostart="true"),
     "restart_me": dict(command="/bin/cat", startsecs=0, autostart="true"),
-    "clear_me": dict(command=sh("echo something; exec sleep 600"), startsecs=0, autostart="true", stdout_logfile="{dir}/clear_me.out"),
+    "clear_me": dict(
+        command=sh("echo something; exec sleep 600"), startsecs=0, autostart="true", stdout_logfile="{dir}/clear_me.out"
+    ),
     "missing": dict(command="/no/such/program"),
-    "markup": dict(command=sh("echo '<script>alert(1)</script> & <b>bold</b>'; exec sleep 600"), startsecs=0, autostart="true", stdout_logfile="{dir}/markup.out"),
-    "long": dict(command=sh("i=0; while [ $i -lt 500 ]; do echo line $i.; i=$((i+1)); done; exec sleep 600"), startsecs=0, autostart="true", stdout_logfile="{dir}/long.out"),
+    "markup": dict(
+        command=sh("echo '<script>alert(1)</script> & <b>bold</b>'; exec sleep 600"),
+        startsecs=0,
+        autostart="true",
+        stdout_logfile="{dir}/markup.out",
+    ),
+    "long": dict(
+        command=sh("i=0; while [ $i -lt 500 ]; do echo line $i.; i=$((i+1)); done; exec sleep 600"),
+        startsecs=0,
+        autostart="true",
+        stdout_logfile="{dir}/long.out",
+    ),
     "follow": dict(command="/bin/cat", startsecs=0, autostart="true", stdout_logfile="{dir}/follow.out"),
-    "follow_err": dict(command=sh("exec cat >&2"), startsecs=0, autostart="true", stderr_logfile="{dir}/follow_err.err"),
+    "follow_err": dict(
+        command=sh("exec cat >&2"), startsecs=0, autostart="true", stderr_logfile="{dir}/follow_err.err"
+    ),
     "rotate": dict(command="/bin/cat", startsecs=0, autostart="true", stdout_logfile="{dir}/rotate.out"),
     "no_file_yet": dict(command="/bin/cat", stdout_logfile="{dir}/no_file_yet.out"),
     "member": dict(command="/bin/cat", startsecs=0, autostart="true", stdout_logfile="{dir}/member.out"),
@@ -263,7 +289,10 @@ def action_start_error(t):
 def action_post(t):
     d = daemon(t)
     answer = wire.request(
-        d.url, "POST", "/index.html", b"processname=start_too&action=start",
+        d.url,
+        "POST",
+        "/index.html",
+        b"processname=start_too&action=start",
         [("Content-Type", "application/x-www-form-urlencoded"), ("Origin", d.url), ("Sec-Fetch-Site", "same-origin")],
     )
     same(message_of(d, answer), "Process start_too started")
@@ -324,7 +353,9 @@ def action_none(t):
 @check("web.action.all", "stopall and restartall", 5)
 def action_all(t):
     port = free_port()
-    d = t.start(program("a", "/bin/cat", autostart="true", startsecs=0), program("b", "/bin/cat", startsecs=0), inet=port)
+    d = t.start(
+        program("a", "/bin/cat", autostart="true", startsecs=0), program("b", "/bin/cat", startsecs=0), inet=port
+    )
     d.host = f"127.0.0.1:{port}"
     d.url = f"http://{d.host}"
     pid = d.wait_up("a")["pid"]
@@ -453,7 +484,14 @@ def logtail_rotation(t):
 @check("web.logtail.not_found", "unknown programs and logs that are not there are 404")
 def logtail_404(t):
     d = daemon(t)
-    for target in ["/logtail/nope", "/logtail/crew:nope", "/logtail/halt", "/logtail/no_file_yet", "/logtail/run/stdfoo", "/logtail/halt/stderr"]:
+    for target in [
+        "/logtail/nope",
+        "/logtail/crew:nope",
+        "/logtail/halt",
+        "/logtail/no_file_yet",
+        "/logtail/run/stdfoo",
+        "/logtail/halt/stderr",
+    ]:
         same(get(d, target).status, 404, target)
 
 
@@ -519,13 +557,21 @@ def http_1_0(t):
 def not_found(t):
     d = daemon(t)
     for target in ["/nope", "/nope.html", "/tail", "/logtails"]:
-        expect(get(d, target).status in (404, 400, 500) if target == "/logtails" else get(d, target).status == 404, target)
+        expect(
+            get(d, target).status in (404, 400, 500) if target == "/logtails" else get(d, target).status == 404, target
+        )
 
 
 @check("web.traversal", "no path leads out of the pages")
 def traversal(t):
     d = daemon(t)
-    for target in ["/../../../../../../etc/passwd", "/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd", "/..%2f..%2f..%2f..%2f..%2f..%2fetc/passwd", "//etc/passwd", "/stylesheets/../../../../../../../etc/passwd"]:
+    for target in [
+        "/../../../../../../etc/passwd",
+        "/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+        "/..%2f..%2f..%2f..%2f..%2f..%2fetc/passwd",
+        "//etc/passwd",
+        "/stylesheets/../../../../../../../etc/passwd",
+    ]:
         answer = wire.raw(d.url, f"GET {target} HTTP/1.0\r\n\r\n".encode())
         lacks(answer, b"root:", f"answer to {target}")
 
@@ -533,11 +579,24 @@ def traversal(t):
 @check("web.auth", "with a password every page wants it, and gets it", 3)
 def auth(t):
     port = free_port()
-    d = t.start(program("x", "/bin/cat", autostart="true", startsecs=0, stdout_logfile=t.path("x.out")), inet=f"port=127.0.0.1:{port}\nusername=user\npassword=pass")
+    d = t.start(
+        program("x", "/bin/cat", autostart="true", startsecs=0, stdout_logfile=t.path("x.out")),
+        inet=f"port=127.0.0.1:{port}\nusername=user\npassword=pass",
+    )
     url = f"http://127.0.0.1:{port}"
     good, bad = [("Authorization", wire.basic("user", "pass"))], [("Authorization", wire.basic("user", "no"))]
     d.wait_up("x")
-    targets = ["/", "/index.html", "/tail.html?processname=x", "/ok.html", "/logtail/x", "/mainlogtail", "/index.html?processname=x&action=stop", "/nope", "/stylesheets/supervisor.css"]
+    targets = [
+        "/",
+        "/index.html",
+        "/tail.html?processname=x",
+        "/ok.html",
+        "/logtail/x",
+        "/mainlogtail",
+        "/index.html?processname=x&action=stop",
+        "/nope",
+        "/stylesheets/supervisor.css",
+    ]
     for target in targets:
         for headers in [[], bad]:
             answer = wire.request(url, "GET", target, headers=headers)
@@ -555,4 +614,9 @@ def auth(t):
 def auth_sha(t):
     port = free_port()
     t.start(inet=f"port=127.0.0.1:{port}\nusername=user\npassword={{SHA}}9d4e1e23bd5b727046a9e3b4b7db57bd8d6ee684")
-    same(wire.request(f"http://127.0.0.1:{port}", "GET", "/ok.html", headers=[("Authorization", wire.basic("user", "pass"))]).status, 200)
+    same(
+        wire.request(
+            f"http://127.0.0.1:{port}", "GET", "/ok.html", headers=[("Authorization", wire.basic("user", "pass"))]
+        ).status,
+        200,
+    )

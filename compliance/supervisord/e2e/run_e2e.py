@@ -14,7 +14,6 @@ One line for each test, `ok NAME` or `not ok NAME: why`, and a last line with th
 
 import argparse
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from harness import cache  # noqa: E402
-from harness.bench import MARK, kill_marked  # noqa: E402
+from harness.bench import MARK, command_line, kill_marked  # noqa: E402
 from harness.register import Skip  # noqa: E402
 
 VERSION = "4.2.5"
@@ -81,7 +80,20 @@ def sdist(python):
     if not where.is_dir():
         with tempfile.TemporaryDirectory() as scratch:
             subprocess.run(
-                [python, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "supervisor", "--no-build-isolation", "-d", scratch, f"supervisor=={VERSION}"],
+                [
+                    python,
+                    "-m",
+                    "pip",
+                    "download",
+                    "--quiet",
+                    "--no-deps",
+                    "--no-binary",
+                    "supervisor",
+                    "--no-build-isolation",
+                    "-d",
+                    scratch,
+                    f"supervisor=={VERSION}",
+                ],
                 check=True,
             )
             (archive,) = Path(scratch).glob("*.tar.gz")
@@ -108,11 +120,7 @@ def package(source, where, supervisord, supervisorctl):
     if not hello.exists():
         hello.write_text(HELLO, encoding="utf-8")
     for module, command in [("supervisord", supervisord), ("supervisorctl", supervisorctl)]:
-        words = shlex.split(command)
-        found = shutil.which(words[0])
-        if not found:
-            sys.exit(f"{words[0]} is not a program")
-        words[0] = os.path.abspath(found)
+        words = command_line(command)
         (where / "supervisor" / f"{module}.py").write_text(SHIM.format(command=words))
 
 

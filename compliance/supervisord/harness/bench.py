@@ -90,12 +90,21 @@ def program(name, command, **options):
     return "\n".join(lines) + "\n"
 
 
+def command_line(text):
+    """The words of a command line, the first one as a path that holds in every directory."""
+    words = shlex.split(text)
+    found = shutil.which(words[0]) if words else None
+    if not found:
+        sys.exit(f"{text!r} names no program that can be run")
+    return [os.path.abspath(found), *words[1:]]
+
+
 class Subject:
     """The two command lines under test."""
 
     def __init__(self, supervisord, supervisorctl, name):
-        self.supervisord = shlex.split(supervisord)
-        self.supervisorctl = shlex.split(supervisorctl)
+        self.supervisord = command_line(supervisord)
+        self.supervisorctl = command_line(supervisorctl)
         self.name = name
         self._shared = {}
         self._lock = threading.Lock()
@@ -466,8 +475,3 @@ def alive(pid):
 def require_root():
     if os.getuid() != 0:
         raise Skip("needs root")
-
-
-def require_path(path, what=None):
-    if not os.path.exists(path):
-        raise Skip(f"{what or path} is not installed")

@@ -46,4 +46,6 @@ def venv(name, *packages):
 
 
 def run(argv):
-    subprocess.run(argv, check=True, timeout=WAIT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        argv, check=True, timeout=WAIT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
