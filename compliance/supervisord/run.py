@@ -106,7 +106,7 @@ def run_all(found, subject, jobs, times):
                 results[check.name] = (verdict, took)
                 line = f"{verdict} {check.name}"
                 if why:
-                    line += ": " + " ".join(why.split())[:1500]
+                    line += ": " + why.replace("\n", "\\n")[:1500]
                 if times:
                     line += f"  # {took:.1f} s"
                 print(line, flush=True)

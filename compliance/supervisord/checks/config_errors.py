@@ -46,6 +46,7 @@ def refusal_part(name, description, sections, *parts, **options):
 
 
 for row in [
+    ("boolean_y", "y is no boolean", X + "autostart=y\n", "not a valid boolean value: 'y'" + IN_X),
     ("boolean", "a value that is no boolean", X + "autostart=maybe\n", "not a valid boolean value: 'maybe'" + IN_X),
     (
         "integer",

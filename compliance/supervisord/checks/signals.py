@@ -524,6 +524,15 @@ def strip_ansi(t):
     same(t.read("x.out"), "red greenplain\n")
 
 
+@check("signals.strip_ansi.all", "every kind of terminal sequence is taken out", 2)
+def strip_ansi_all(t):
+    text = "".join(f"<\\033[1;2{letter}>" for letter in "HfABCDRsuJKhlpm")
+    script = sh(f"printf '{text}\\n'; exec sleep 600")
+    t.start(program("x", script, autostart="true", startsecs=0, stdout_logfile=t.path("x.out")), args=["-t"])
+    until(lambda: t.read("x.out").endswith("\n"), "output")
+    same(t.read("x.out"), "<>" * 15 + "\n")
+
+
 @check("signals.no_strip_ansi", "without it they stay", 2)
 def no_strip_ansi(t):
     t.start(

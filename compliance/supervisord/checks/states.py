@@ -63,6 +63,7 @@ SHARED = {
         killasgroup="true",
         startsecs=0,
     ),
+    "term_one": dict(command=sh("sleep 605 & echo $! > {dir}/term_one.pid; wait"), killasgroup="true", startsecs=0),
     "kill_one": dict(
         command=sh("trap '' TERM; sleep 604 & echo $! > {dir}/kill_one.pid; while :; do wait; done"),
         stopwaitsecs=1,
@@ -368,6 +369,16 @@ def killasgroup(t):
     d.wait_log(r"WARN stopped: kill_group \(terminated by SIGKILL\)$")
 
 
+@check("states.killasgroup_stop", "killasgroup alone does not send the stop signal to the group", 2)
+def killasgroup_stop(t):
+    d = daemon(t)
+    start(d, "term_one")
+    child = grandchild(d, "term_one")
+    stop(d, "term_one")
+    d.wait_log(r"WARN stopped: term_one \(terminated by SIGTERM\)$")
+    expect(alive(child), "the child's child was killed too")
+
+
 @check("states.kill_pid_only", "without killasgroup the SIGKILL is for the process only", 4)
 def kill_pid_only(t):
     d = daemon(t)
@@ -553,6 +564,17 @@ def order_shutdown_waits(t):
         float(t.read("quick.told")) >= float(t.read("slow.end")),
         "the second group was told while the first one was still up",
     )
+
+
+@check("states.order.shutdown_in_group", "within a group the signals are sent in the opposite order too", 5)
+def order_shutdown_in_group(t):
+    members = [ordered("b", 20), ordered("c", 3), ordered("a", 999)]
+    d = t.start(*members, "[group:g]\nprograms=a,b,c\n", supervisord="loglevel=debug")
+    for name in ["a", "b", "c"]:
+        d.wait_up(f"g:{name}")
+    same(d.terminate(), 0)
+    told = re.findall(r"DEBG killing (\S+) \(pid \d+\) with signal SIGTERM", d.log)
+    same(told, ["a", "b", "c"])
 
 
 @check("states.order.group_priority", "the priority of a [group:x] orders its members as one", 3)
