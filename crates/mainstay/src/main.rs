@@ -17,6 +17,7 @@ mod supervisord;
 mod timetable;
 mod upgrade;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -32,6 +33,15 @@ fn main() -> ExitCode {
         .collect();
     if let Some((program, rest)) = command::called_supervisord(&words) {
         return supervisord::run(&program, rest);
+    }
+    if let [_, word, state] = &std::env::args_os().collect::<Vec<_>>()[..]
+        && word == "keep"
+    {
+        // It is to be small, and has nobody to tell anything to.
+        return match mainstay_supervise::keep(Path::new(state)) {
+            Ok(()) => Exit::Done.into(),
+            Err(_) => Exit::Failed.into(),
+        };
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -101,8 +111,8 @@ fn dispatch(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Check => command::check::run(cli, output),
         Command::Backup(backup) => command::backup::run(cli, output, backup),
         Command::Shutdown => command::program::shutdown(cli, output),
-        // Dispatched before the command line is parsed: it is not ours.
-        Command::Supervisord { .. } => Ok(Exit::Usage),
+        // Dispatched before the command line is parsed.
+        Command::Supervisord { .. } | Command::Keep { .. } => Ok(Exit::Usage),
         Command::Upgrade => command::program::upgrade(cli, output),
         Command::SelfCheck { arguments } => command::self_check(output, arguments),
         Command::ReopenLogs => command::program::reopen_logs(cli, output),
