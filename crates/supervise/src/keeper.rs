@@ -137,27 +137,29 @@ pub fn keep(state_dir: &Path) -> io::Result<()> {
     let path = state_dir.join(SOCKET);
     let place = place(&path);
     let mut keeper = Keeper::default();
+    let has_its_name = || place.is_some() && self::place(&path) == place;
+    // Held to the end: who sees the end of its connection finds no name any more, and one that it
+    // makes then is not removed here.
+    let mut daemon = None;
     loop {
-        match accept(&listener)? {
-            Some(daemon) => {
-                if keeper.serve(&daemon)? == Then::Quit {
-                    break;
-                }
+        if let Some(next) = accept(&listener)? {
+            if keeper.serve(daemon.insert(next))? == Then::Quit {
+                break;
             }
-            None => {
-                keeper.forget_what_is_over()?;
-                // Without its name no daemon comes any more.
-                if keeper.kept.is_empty() || place.is_none() || self::place(&path) != place {
-                    break;
-                }
-                wait(&listener, PollFlags::IN, Some(LOOK))?;
-            }
+            daemon = None;
+            continue;
         }
+        keeper.forget_what_is_over()?;
+        // Without its name no daemon comes any more.
+        if keeper.kept.is_empty() || !has_its_name() {
+            break;
+        }
+        wait(&listener, PollFlags::IN, Some(LOOK))?;
     }
-    // Another keeper may have that name by now.
-    if place.is_some() && self::place(&path) == place {
+    if has_its_name() {
         let _ = fs::remove_file(&path);
     }
+    drop((daemon, listener));
     Ok(())
 }
 

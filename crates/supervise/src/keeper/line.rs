@@ -341,7 +341,12 @@ impl Runtime {
     /// Everything is down: nothing is to be kept.
     pub(crate) fn dismiss_keeper(&mut self) {
         // Should it not hear that, it ends when it sees that nothing is left.
-        let _ = self.keeper.tell(&Note::Quit, None);
+        if self.keeper.tell(&Note::Quit, None) == Told::Yes
+            && let Some(line) = self.keeper.line.take()
+        {
+            // Its last act: then nothing of it is in the state directory.
+            let _ = wait(&line.socket, PollFlags::IN, Some(ANSWER_TAKES_AT_MOST));
+        }
     }
 
     /// Whether there is a keeper, an old one or a new one.
