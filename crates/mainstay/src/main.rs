@@ -37,11 +37,10 @@ fn main() -> ExitCode {
     if let [_, word, state] = &std::env::args_os().collect::<Vec<_>>()[..]
         && word == "keep"
     {
-        // It is to be small, and has nobody to tell anything to.
-        return match mainstay_supervise::keep(Path::new(state)) {
-            Ok(()) => Exit::Done.into(),
-            Err(_) => Exit::Failed.into(),
-        };
+        // Before anything else, as it is to be small. One that fails goes on to say so.
+        if mainstay_supervise::keep(Path::new(state)).is_ok() {
+            return Exit::Done.into();
+        }
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -112,7 +111,12 @@ fn dispatch(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Backup(backup) => command::backup::run(cli, output, backup),
         Command::Shutdown => command::program::shutdown(cli, output),
         // Dispatched before the command line is parsed.
-        Command::Supervisord { .. } | Command::Keep { .. } => Ok(Exit::Usage),
+        Command::Supervisord { .. } => Ok(Exit::Usage),
+        Command::Keep { .. } => Err(Failure::new(
+            Exit::Usage,
+            "the keeper of output cannot work without the socket that a daemon gives it",
+        )
+        .help("it is started by `mainstay run`, when there is something to keep")),
         Command::Upgrade => command::program::upgrade(cli, output),
         Command::SelfCheck { arguments } => command::self_check(output, arguments),
         Command::ReopenLogs => command::program::reopen_logs(cli, output),

@@ -216,6 +216,8 @@ impl Runtime {
     /// processes that have died meanwhile, and such as children of ended processes hold. Called when
     /// every process was taken over and before any is started.
     pub(crate) fn begin_with_inherited(&mut self) {
+        let Inherited { open, notes } = &mut self.inherited;
+        notes.outputs.retain(|(inode, ..)| open.contains_key(inode));
         for i in 0..self.slots.len() {
             self.finish_inherited(i);
         }

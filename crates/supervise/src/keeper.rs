@@ -25,6 +25,8 @@ use mainstay_sys::limits::{self, Resource};
 use mainstay_sys::{passing, peer, pipe, users};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::reserve::is_shortage;
+
 /// The name of the socket in the state directory.
 const SOCKET: &str = "keeper.sock";
 /// What every message begins with.
@@ -38,6 +40,8 @@ const MESSAGE_MAX: usize = HEAD + NAME_MAX;
 
 /// How often the keeper looks whether anything is left to keep while no daemon is connected.
 const LOOK: Duration = Duration::from_secs(3);
+/// Descriptors that the keeper needs for itself.
+const OWN_DESCRIPTORS: u64 = 16;
 /// How long a daemon may take to accept what it asked for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -130,13 +134,16 @@ pub fn keep(state_dir: &Path) -> io::Result<()> {
     // `ps` and `top` would show the name of a link.
     let _ = rustix::thread::set_name(c"mainstay-keep");
     let listener = io::stdin().as_fd().try_clone_to_owned()?;
-    if let Ok((_, hard)) = limits::get(None, Resource::Nofile) {
-        // With fewer it keeps fewer.
-        let _ = limits::raise(Resource::Nofile, hard);
-    }
+    // With fewer it keeps fewer.
+    let most = limits::get(None, Resource::Nofile)
+        .and_then(|(_, hard)| limits::raise(Resource::Nofile, hard))
+        .unwrap_or(1024);
     let path = state_dir.join(SOCKET);
     let place = place(&path);
-    let mut keeper = Keeper::default();
+    let mut keeper = Keeper {
+        kept: Vec::new(),
+        most: usize::try_from(most.saturating_sub(OWN_DESCRIPTORS)).unwrap_or(usize::MAX),
+    };
     let has_its_name = || place.is_some() && self::place(&path) == place;
     // Held to the end: who sees the end of its connection finds no name any more, and one that it
     // makes then is not removed here.
@@ -179,6 +186,8 @@ fn accept(listener: &OwnedFd) -> io::Result<Option<OwnedFd>> {
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock => return Ok(None),
                 io::ErrorKind::ConnectionAborted => {}
+                // Of the whole system: what is kept is not given up for that.
+                _ if is_shortage(&error) => std::thread::sleep(LOOK),
                 _ => return Err(error),
             },
         }
@@ -214,9 +223,11 @@ struct Kept {
 }
 
 /// What is kept, in the order in which it came.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Keeper {
     kept: Vec<Kept>,
+    /// So many at most, that a daemon can always be heard.
+    most: usize,
 }
 
 impl Keeper {
@@ -267,9 +278,11 @@ impl Keeper {
             process: process.into(),
             reader,
         };
+        let has_room = self.kept.len() < self.most;
         match self.kept.iter_mut().find(|old| old.inode == inode) {
             Some(old) => *old = one,
-            None => self.kept.push(one),
+            None if has_room => self.kept.push(one),
+            None => {}
         }
     }
 
@@ -413,7 +426,10 @@ mod tests {
     #[test]
     fn what_is_over_is_forgotten() {
         use std::io::Write as _;
-        let mut keeper = Keeper::default();
+        let mut keeper = Keeper {
+            kept: Vec::new(),
+            most: 3,
+        };
         let mut add = |name: &str, stream| {
             let (reader, writer) = pipe::capture_pipe(0).unwrap();
             let inode = pipe::inode(&reader).unwrap();
@@ -428,6 +444,7 @@ mod tests {
         let (_unread, mut writer) = add("unread", Stream::Stderr);
         writer.write_all(b"x").unwrap();
         drop(writer);
+        let _one_too_many = add("no room", Stream::Stdout);
         keeper.forget_what_is_over().unwrap();
         let left: Vec<&str> = keeper.kept.iter().map(|one| &*one.process).collect();
         assert_eq!(left, ["lives", "unread"]);
