@@ -12,9 +12,9 @@ What must hold: at no moment two live processes of one program; nobody alive who
 list; one start per death and one more; who did not die by himself keeps his process id; uptimes true;
 every line in the log exactly once and in order. One line of totals, and 1 as exit code on any fault.
 
-What cannot hold: in `kill` mode the output of a program that dies while no daemon lives, before anybody
-read it, is gone with its pipe. Programs of the kind "abrupt" do that on purpose, and their lines are
-counted apart; all others wait until their pipe is empty before they die.
+The output of a program that dies while no daemon lives, before anybody read it, is gone with its pipe
+unless somebody keeps that open (`mainstay keep` does). Programs of the kind "abrupt" die like that on
+purpose, and what they lose is counted apart; all others wait until their pipe is empty before they die.
 
 Linux, Python 3.8 or newer, nothing else. Needs no root, but the same user for everything.
 """
@@ -558,8 +558,8 @@ class Storm:
         for key, value in (("lines", expected - 1), ("lost", lost), ("doubled", doubled),
                            ("strange", strange), ("gone", gaps)):
             self.totals[key] = self.totals.get(key, 0) + value
-        if lost or doubled or strange:
-            self.faults.add(f"{path}: {lost} lines lost, {doubled} doubled or out of order, "
+        if lost or doubled or strange or gaps:
+            self.faults.add(f"{path}: {lost + gaps} lines lost, {doubled} doubled or out of order, "
                             f"{strange} strange: {first}")
 
     def check_echo(self, program):

@@ -173,6 +173,16 @@ pub(crate) enum Command {
         arguments: Vec<std::ffi::OsString>,
     },
 
+    /// Hold on to the programs' output while no daemon lives; the daemon starts it
+    #[command(
+        hide = true,
+        after_help = "Example:\n  mainstay keep /var/lib/mainstay"
+    )]
+    Keep {
+        /// The state directory
+        state: PathBuf,
+    },
+
     /// Open the daemon's and the programs' log files anew, after something moved them
     #[command(after_help = "Example:\n  mainstay reopen-logs")]
     ReopenLogs,

@@ -241,6 +241,11 @@ pub(crate) fn supervise_settings(
     settings.environment = config.resolver.public_environment();
     settings.logger = Some(logger.clone());
     settings.child_nofile = child_nofile;
+    settings.keeper = Some(vec![
+        "mainstay".into(),
+        "keep".into(),
+        settings.state_dir.clone().into_os_string(),
+    ]);
     settings
 }
 

@@ -18,6 +18,7 @@ mod supervisord;
 mod timetable;
 mod upgrade;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -36,6 +37,14 @@ fn main() -> ExitCode {
     }
     if let Some((program, rest)) = command::called(&words, "supervisorctl") {
         return supervisorctl::run(&program, rest);
+    }
+    if let [_, word, state] = &std::env::args_os().collect::<Vec<_>>()[..]
+        && word == "keep"
+    {
+        // Before anything else, as it is to be small. One that fails goes on to say so.
+        if mainstay_supervise::keep(Path::new(state)).is_ok() {
+            return Exit::Done.into();
+        }
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -107,6 +116,11 @@ fn dispatch(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Shutdown => command::program::shutdown(cli, output),
         // Dispatched before the command line is parsed: it is not ours.
         Command::Supervisord { .. } | Command::Supervisorctl { .. } => Ok(Exit::Usage),
+        Command::Keep { .. } => Err(Failure::new(
+            Exit::Usage,
+            "the keeper of output cannot work without the socket that a daemon gives it",
+        )
+        .help("it is started by `mainstay run`, when there is something to keep")),
         Command::Upgrade => command::program::upgrade(cli, output),
         Command::SelfCheck { arguments } => command::self_check(output, arguments),
         Command::ReopenLogs => command::program::reopen_logs(cli, output),

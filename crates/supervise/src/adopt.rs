@@ -97,6 +97,7 @@ impl Runtime {
             });
         }
         let configured = self.slots.len();
+        self.meet_keeper();
         self.inherit_sockets();
         // First take over what lives, then start what does not: an old process may hold the port
         // of a new one.
@@ -133,8 +134,9 @@ impl Runtime {
             }
         }
         self.adopt_left_over(&inherited);
-        self.begin_with_inherited();
         self.listen();
+        // Before anything is started: what the one before wrote comes first.
+        self.begin_with_inherited();
         let groups: std::collections::BTreeSet<_> = self
             .slots
             .iter()
@@ -352,7 +354,15 @@ impl Runtime {
                 (Stream::Stderr, 2, record.stderr_pipe),
             ];
             for (stream, fd, inode) in wanted {
-                if inode == 0 || self.slots[i].channels[index(stream)].is_none() {
+                let Some(channel) = &self.slots[i].channels[index(stream)] else {
+                    continue;
+                };
+                if inode == 0 {
+                    continue;
+                }
+                if channel.pipes.iter().any(|pipe| pipe.inode == inode) {
+                    // It was read already while its process could not be watched.
+                    self.slots[i].pipes[index(stream)] = inode;
                     continue;
                 }
                 if let Some(reader) = self.inherited.reader(inode) {
@@ -374,7 +384,7 @@ impl Runtime {
         self.attach(i, child).map_err(|(_, error)| error)?;
         for (stream, inode, reader) in readers {
             match self.attach_pipe(i, stream, reader) {
-                Ok(()) => self.slots[i].pipes[index(stream)] = inode,
+                Ok(_) => self.slots[i].pipes[index(stream)] = inode,
                 Err(error) => self.tell_unread(i, stream, pid, &error.to_string()),
             }
         }
@@ -457,6 +467,8 @@ impl Runtime {
                 let i = self.slots.len() - 1;
                 let taken = self.take_over(i, verdict, record);
                 if !taken {
+                    self.finish_inherited(i);
+                    self.close_channels(i);
                     self.slots.pop();
                 }
                 taken

@@ -38,6 +38,9 @@ impl Runtime {
                 machine::Event::Spawned(pid)
             }
             Err(Refused { text, .. }) => {
+                for inode in self.slots[i].pipes {
+                    self.let_go(inode);
+                }
                 let slot = &mut self.slots[i];
                 slot.live = None;
                 slot.pipes = [0; 2];
@@ -166,6 +169,10 @@ impl Runtime {
         slot.input = plumbing.input;
         self.listener_begins(i);
         self.note(i);
+        // Before the birth too: whatever it writes outlives it, whoever is killed when.
+        for (stream, reader) in &plumbing.readers {
+            self.keep(i, *stream, plumbing.inodes[index(*stream)], reader);
+        }
         let child = call
             .spawn()
             .map_err(|error| Refused::spawn(&name, &error, words))?;
@@ -181,6 +188,7 @@ impl Runtime {
         }
         for (stream, reader) in plumbing.readers {
             if let Err(error) = self.attach_pipe(i, stream, reader) {
+                self.let_go(plumbing.inodes[index(stream)]);
                 let process = name.clone();
                 let text = format!("its {} cannot be read: {error}", stream.name());
                 self.tell(Event::Output {

@@ -329,7 +329,7 @@ pub enum Event {
         /// What it wrote, with its line ends.
         text: String,
     },
-    /// What supervisord writes to its log about event listeners.
+    /// What is worth a line about sockets, event listeners and the keeper of output.
     Said {
         /// How grave.
         level: mainstay_log::Level,

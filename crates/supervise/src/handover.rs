@@ -4,17 +4,20 @@
 //! gets the descriptors themselves: of pipes that no live process names any more, of input that was
 //! not written yet, of sockets that nobody may look into. A small text in memory says which is which.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use mainstay_log::Stream;
 use mainstay_sys::pipe;
 use rustix::fs::{FileType, MemfdFlags, fstat, memfd_create};
 
-use crate::command::{Inheritance, Refusal, Reply};
+use crate::command::{Event, Inheritance, Refusal, Reply};
 use crate::input::Input;
+use crate::keeper::line::Found;
+use crate::program::Output;
 use crate::request::Answer;
 use crate::runtime::Runtime;
 use crate::slot::index;
@@ -122,6 +125,27 @@ impl Inherited {
         self.open.remove(&inode)
     }
 
+    /// Takes in what the keeper had, unless it is here already.
+    pub(crate) fn add(&mut self, found: Found) {
+        if let Entry::Vacant(place) = self.open.entry(found.inode) {
+            place.insert(found.reader);
+            let note = (found.inode, found.stream, found.process);
+            self.notes.outputs.push(note);
+        }
+    }
+
+    /// The reading ends of the pipes of this process that nobody took.
+    fn of(&mut self, process: &str) -> Vec<(u64, Stream, OwnedFd)> {
+        let outputs = self.notes.outputs.iter();
+        outputs
+            .filter(|(_, _, name)| name == process)
+            .filter_map(|(inode, stream, _)| {
+                let fd = self.open.remove(inode)?;
+                Some((*inode, *stream, fd))
+            })
+            .collect()
+    }
+
     /// The writing end of this pipe, with what is still to be written.
     pub(crate) fn input(&mut self, inode: u64) -> Option<Input> {
         let rest = self.notes.inputs.remove(&inode)?;
@@ -188,21 +212,68 @@ impl Runtime {
         answer(Ok(Reply::Handover(Inheritance(Arc::new(open)))));
     }
 
-    /// Goes on with what the supervisor before left open and no live process names: pipes that
-    /// children of ended processes hold. Called when every process was taken over.
+    /// Goes on with what the supervisor before left open and no live process names: pipes of
+    /// processes that have died meanwhile, and such as children of ended processes hold. Called when
+    /// every process was taken over and before any is started.
     pub(crate) fn begin_with_inherited(&mut self) {
-        let left: VecDeque<_> = std::mem::take(&mut self.inherited.notes.outputs).into();
-        for (inode, stream, process) in left {
-            let Some(fd) = self.inherited.open.remove(&inode) else {
-                continue;
-            };
-            let slot = self.slots.iter().position(|slot| slot.name() == process);
-            if let Some(i) = slot.filter(|i| self.slots[*i].channel(stream).is_some()) {
-                // What cannot be watched is lost to us and not to its holders, who have both ends.
-                let _ = self.attach_pipe(i, stream, fd);
+        let Inherited { open, notes } = &mut self.inherited;
+        notes.outputs.retain(|(inode, ..)| open.contains_key(inode));
+        for i in 0..self.slots.len() {
+            self.finish_inherited(i);
+        }
+        let left = std::mem::take(&mut self.inherited);
+        for (inode, ..) in left.notes.outputs {
+            // Of a process that nobody knows any more.
+            if left.open.contains_key(&inode) {
+                self.let_go(inode);
             }
         }
-        self.inherited = Inherited::default();
+    }
+
+    /// Reads what slot `i` has inherited, all that is there at once.
+    pub(crate) fn finish_inherited(&mut self, i: usize) {
+        for (inode, stream, fd) in self.inherited.of(self.slots[i].name()) {
+            let Self {
+                slots,
+                clock,
+                logger,
+                ..
+            } = self;
+            if let Err(error) = slots[i].open_channels(clock, logger.as_ref()) {
+                // The keeper has it still, for the next time.
+                let process = self.slots[i].name().to_owned();
+                let text = format!("what it wrote while no daemon lived is not read: {error}");
+                self.tell(Event::Output {
+                    process,
+                    level: mainstay_log::Level::Error,
+                    text,
+                });
+                continue;
+            }
+            let slot = &self.slots[i];
+            // It may have been apart when it was made.
+            let merged = slot.process.stderr == Output::Merge;
+            let stream = if merged { Stream::Stdout } else { stream };
+            if slot.channels[index(stream)].is_none() {
+                self.let_go(inode);
+                continue;
+            }
+            // One that cannot be watched is lost to us and not to its holders, who have both ends.
+            let Ok(token) = self.attach_pipe(i, stream, fd) else {
+                continue;
+            };
+            if self.slots[i].held.is_none() {
+                self.finish_pipe(i, stream, token);
+            }
+            let slot = &self.slots[i];
+            if slot.is_live() || slot.listener.is_none() {
+                self.hear(i, stream);
+            } else if let Some(heard) = &slot.heard[index(stream)] {
+                // What a dead listener said is not said by the next one.
+                heard.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            }
+            self.tell_output(i);
+        }
     }
 
     /// Gives the programs the sockets back that the supervisor before had open for them.

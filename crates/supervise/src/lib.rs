@@ -18,6 +18,9 @@
 //!   what a person decided, and which pipes are whose. It is written before and after each birth,
 //!   so that the next daemon finds every process, also one that was being born when this one died.
 //!
+//! - A small second process, the keeper ([`keep`]), holds the reading ends of all output pipes, so
+//!   that what a program wrote before it died is still there for the next daemon.
+//!
 //! What never happens, and is tested: two live processes in one slot; a stop that does not end; a
 //! signal to a process that is not the one that was started; a process started a second time
 //! because the daemon was killed; output lost because of it; a turn of the loop while nothing
@@ -61,6 +64,7 @@ mod handover;
 mod held;
 mod input;
 pub mod journal;
+mod keeper;
 mod launch;
 mod listeners;
 pub mod machine;
@@ -80,6 +84,7 @@ mod timers;
 pub use command::{Change, Command, Did, Event, Inheritance, Outcome, Refusal, Reply, Status};
 pub use config::{Defaults, read, read_all};
 pub use error::{Error, Kind};
+pub use keeper::keep;
 pub use launch::preflight;
 pub use machine::{Autorestart, Backoff, Exit, GiveUp, Phase, Policy, Why};
 pub use names::{Names, select, suggest};

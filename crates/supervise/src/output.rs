@@ -11,6 +11,7 @@ use mainstay_sys::epoll::Interest;
 #[derive(Debug)]
 pub(crate) struct Pipe {
     pub(crate) fd: OwnedFd,
+    pub(crate) inode: u64,
     pub(crate) token: u64,
     /// Whether it is out of the epoll set, because its file cannot be written.
     pub(crate) paused: bool,
@@ -20,9 +21,10 @@ pub(crate) struct Pipe {
 
 impl Pipe {
     /// A pipe that has been added to the epoll set with this token.
-    pub(crate) fn new(fd: OwnedFd, token: u64) -> Self {
+    pub(crate) fn new(fd: OwnedFd, inode: u64, token: u64) -> Self {
         Self {
             fd,
+            inode,
             token,
             paused: false,
             edges: false,

@@ -112,35 +112,35 @@ impl Runtime {
     }
 
     fn forget(&mut self, i: usize) {
-        for timer in [
-            Timer::Slot(i),
-            Timer::Group(i),
-            Timer::Held(i),
-            Timer::Output(i, 0),
-            Timer::Output(i, 1),
-        ] {
+        for timer in [Timer::Slot(i), Timer::Group(i), Timer::Held(i)] {
             self.timers.set(timer, None);
         }
-        for at in 0..2 {
-            let Some(mut channel) = self.slots[i].channels[at].take() else {
-                continue;
-            };
-            // Pipes that children of ended processes still hold: they are closed, and those
-            // children are on their own.
-            for pipe in &channel.pipes {
-                if !pipe.paused {
-                    let _ = self.epoll.delete(&pipe.fd);
-                }
-                self.tokens.remove(&pipe.token);
-            }
-            channel.give_up();
-        }
+        self.close_channels(i);
         let slot = &mut self.slots[i];
         slot.forgotten = true;
         slot.noted = None;
         let record = Record::Forget(slot.process.process.clone());
         let result = self.journal.append(&record, false);
         self.journalled(result);
+    }
+
+    /// Closes the log files of slot `i` for good, and the pipes that children of its ended processes
+    /// still hold: those children are on their own.
+    pub(crate) fn close_channels(&mut self, i: usize) {
+        for at in 0..2 {
+            self.timers.set(Timer::Output(i, at), None);
+            let Some(mut channel) = self.slots[i].channels[at].take() else {
+                continue;
+            };
+            for pipe in &channel.pipes {
+                if !pipe.paused {
+                    let _ = self.epoll.delete(&pipe.fd);
+                }
+                self.tokens.remove(&pipe.token);
+                self.let_go(pipe.inode);
+            }
+            channel.give_up();
+        }
     }
 
     /// Empties the log files of slot `i`.

@@ -11,13 +11,14 @@ use std::time::Duration;
 use mainstay_base::{Clock, Resolver};
 use mainstay_log::{Logger, Progress, Stream};
 use mainstay_sys::epoll::{Events, Interest};
-use mainstay_sys::{Child, Epoll, LockFile, Signal, Wake};
+use mainstay_sys::{Child, Epoll, LockFile, Signal, Wake, pipe};
 
 use crate::command::{Change, Did, Event, Outcome};
 use crate::group;
 use crate::handover::Inherited;
 use crate::input::Sent;
 use crate::journal::{Journal, Record, SlotRecord};
+use crate::keeper::line::Keeper;
 use crate::launch::Words;
 use crate::listeners::Audience;
 use crate::machine::{self, Effect, Phase, step};
@@ -44,6 +45,7 @@ pub(crate) enum Token {
     Process(usize),
     Pipe(usize, Stream),
     Input(usize),
+    Keeper,
 }
 
 /// What a timer is for.
@@ -63,6 +65,8 @@ pub(crate) enum Timer {
     Answer,
     /// The next TICK.
     Tick,
+    /// Telling the keeper what it does not know.
+    Keeper,
 }
 
 pub(crate) struct Runtime {
@@ -90,6 +94,7 @@ pub(crate) struct Runtime {
     pub(crate) sockets: Sockets,
     pub(crate) audience: Audience,
     pub(crate) inherited: Inherited,
+    pub(crate) keeper: Keeper,
     turns: Arc<AtomicU64>,
 }
 
@@ -138,6 +143,7 @@ impl Runtime {
             sockets: Sockets::default(),
             audience: Audience::default(),
             inherited: Inherited::default(),
+            keeper: Keeper::default(),
             turns,
         })
     }
@@ -175,6 +181,7 @@ impl Runtime {
                         self.tell_output(i);
                     }
                     Some(&Token::Input(i)) => self.flush_input(i),
+                    Some(Token::Keeper) => self.on_keeper(),
                     // Removed earlier in this turn.
                     None => {}
                 }
@@ -221,6 +228,7 @@ impl Runtime {
             // The end of the turn answers.
             Timer::Answer => {}
             Timer::Tick => self.tick(),
+            Timer::Keeper => self.fill_keeper(),
         }
     }
 
@@ -344,17 +352,19 @@ impl Runtime {
         Ok(())
     }
 
-    /// Reads a pipe from now on.
-    pub(crate) fn attach_pipe(&mut self, i: usize, stream: Stream, fd: OwnedFd) -> io::Result<()> {
+    /// Reads a pipe from now on; its token.
+    pub(crate) fn attach_pipe(&mut self, i: usize, stream: Stream, fd: OwnedFd) -> io::Result<u64> {
+        let inode = pipe::inode(&fd)?;
         let token = self.token(Token::Pipe(i, stream));
         if let Err(error) = self.epoll.add(&fd, token, Interest::READ) {
             self.tokens.remove(&token);
             return Err(error);
         }
         if let Some(channel) = self.slots[i].channel(stream) {
-            channel.pipes.push(Pipe::new(fd, token));
+            channel.pipes.push(Pipe::new(fd, inode, token));
+            self.keep_attached(inode);
         }
-        Ok(())
+        Ok(token)
     }
 
     /// Takes an input out of the set, if it is there.
@@ -547,10 +557,7 @@ impl Runtime {
             };
             let tokens: Vec<u64> = channel.pipes.iter().map(|pipe| pipe.token).collect();
             for token in tokens {
-                if let Some((channel, at)) = self.slots[i].pipe(stream, token) {
-                    let progress = channel.finish(at);
-                    self.after_read(i, stream, token, progress);
-                }
+                self.finish_pipe(i, stream, token);
             }
             self.hear(i, stream);
         }
@@ -572,6 +579,14 @@ impl Runtime {
     }
 
     // Output.
+
+    /// Takes what is in a pipe whose process has ended.
+    pub(crate) fn finish_pipe(&mut self, i: usize, stream: Stream, token: u64) {
+        if let Some((channel, at)) = self.slots[i].pipe(stream, token) {
+            let progress = channel.finish(at);
+            self.after_read(i, stream, token, progress);
+        }
+    }
 
     fn on_pipe(&mut self, i: usize, stream: Stream, token: u64) {
         let Some((channel, at)) = self.slots[i].pipe(stream, token) else {
@@ -596,6 +611,7 @@ impl Runtime {
                     let _ = self.epoll.delete(&pipe.fd);
                 }
                 self.tokens.remove(&token);
+                self.let_go(pipe.inode);
             }
             Progress::Stuck => {
                 let next = channel.next_tick().map(|at| at.saturating_add(ORIGIN));
@@ -732,6 +748,7 @@ impl Runtime {
             }
         }
         let result = if alive.is_empty() {
+            self.dismiss_keeper();
             self.journal.append(&Record::Closed, true)
         } else {
             Ok(())

@@ -1,6 +1,7 @@
 //! The handle through which everyone else deals with the supervision thread.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +17,7 @@ use crate::command::{Command, Event, Refusal, Reply};
 use crate::error::{Error, Kind};
 use crate::handover::Inherited;
 use crate::journal::Journal;
+use crate::keeper::line::Keeper;
 use crate::launch::Words;
 use crate::program::{Output, ProgramSpec};
 use crate::request::Message;
@@ -52,6 +54,10 @@ pub struct Settings {
     pub as_supervisord: bool,
     /// The name by which event listeners know this supervisor.
     pub identifier: String,
+    /// The whole `argv` with which this very binary, executed anew, calls [`keep`](crate::keep) for
+    /// the state directory: a process that holds on to output while no daemon lives. `None`: there is
+    /// none, and what a program wrote is lost if it and the daemon both die before it was read.
+    pub keeper: Option<Vec<OsString>>,
     /// What an earlier supervisor of this same process left open, see [`Command::Handover`].
     pub inherited: Vec<std::os::fd::OwnedFd>,
 }
@@ -68,6 +74,7 @@ impl Settings {
             group_by_group: false,
             as_supervisord: false,
             identifier: "supervisor".to_owned(),
+            keeper: None,
             inherited: Vec::new(),
         }
     }
@@ -110,6 +117,7 @@ impl Supervisor {
             group_by_group,
             as_supervisord,
             identifier,
+            keeper,
             mut inherited,
         } = settings;
         check_for(&programs, as_supervisord)?;
@@ -160,6 +168,7 @@ impl Supervisor {
         if as_supervisord {
             runtime.words = Words::Supervisord;
         }
+        runtime.keeper = Keeper::new(keeper, &state_dir);
         runtime.inherited = Inherited::new(inherited);
         let thread = std::thread::Builder::new()
             .name("supervise".to_owned())

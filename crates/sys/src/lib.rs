@@ -16,6 +16,8 @@
 //!   the last one stopped.
 //! - **Waiting** ([`epoll`], [`signals`]): an epoll set that allocates nothing per wait, a wake-up
 //!   handle for other threads, signals as a readable descriptor.
+//! - **Giving descriptors away** ([`passing`], [`handover`]): to another process by a socket, to the
+//!   next program in this one by an exec.
 //! - **Being a daemon** ([`daemon`], [`lock`]): going to the background with a verdict for the
 //!   caller, and a pid file that at most one process can hold.
 //! - **Asking the kernel** ([`users`], [`peer`], [`gauge`], [`limits`], [`proc`]).
@@ -57,6 +59,7 @@ pub mod gauge;
 pub mod handover;
 pub mod limits;
 pub mod lock;
+pub mod passing;
 pub mod peer;
 pub mod pipe;
 pub mod proc;

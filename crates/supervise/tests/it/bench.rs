@@ -69,7 +69,15 @@ pub(crate) fn supervise(
     programs: Vec<ProgramSpec>,
     events: &Arc<Mutex<Vec<Event>>>,
 ) -> Supervisor {
-    let mut settings = Settings::new(dir);
+    supervise_with(Settings::new(dir), programs, events)
+}
+
+/// Starts a supervisor with these settings whose events are collected.
+pub(crate) fn supervise_with(
+    mut settings: Settings,
+    programs: Vec<ProgramSpec>,
+    events: &Arc<Mutex<Vec<Event>>>,
+) -> Supervisor {
     settings
         .environment
         .insert("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into());
@@ -92,8 +100,18 @@ impl Bench {
 
     /// In a directory that other supervisors had before.
     pub(crate) fn within(dir: Arc<tempfile::TempDir>, programs: Vec<ProgramSpec>) -> Self {
+        let settings = Settings::new(dir.path());
+        Self::with(dir, settings, programs)
+    }
+
+    /// With settings of its own.
+    pub(crate) fn with(
+        dir: Arc<tempfile::TempDir>,
+        settings: Settings,
+        programs: Vec<ProgramSpec>,
+    ) -> Self {
         let events = Arc::new(Mutex::new(Vec::new()));
-        let supervisor = Some(supervise(dir.path(), programs, &events));
+        let supervisor = Some(supervise_with(settings, programs, &events));
         Self {
             dir,
             events,

@@ -4,5 +4,6 @@
 
 mod adoption;
 mod bench;
+mod keeping;
 mod life;
 mod starved;
