@@ -47,12 +47,15 @@ def cpu_seconds(pid):
 
 
 def switches(pid):
-    """Context switches of all threads: each wake-up is at least one."""
-    total = 0
+    """Context switches by thread: each wake-up is at least one."""
+    found = {}
     for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/status") as file:
-            total += sum(int(text.split()[1]) for text in file if "ctxt_switches" in text)
-    return total
+        try:
+            with open(f"/proc/{pid}/task/{task}/status") as file:
+                found[task] = sum(int(text.split()[1]) for text in file if "ctxt_switches" in text)
+        except FileNotFoundError:
+            pass
+    return found
 
 
 def memory(pid):
