@@ -445,9 +445,8 @@ fn result(verb: Verb, outcome: mainstay_supervise::Outcome) -> ActionResult {
         Did::AlreadyRunning => (wire::Outcome::AlreadyStarted, None),
         Did::Stopped => (wire::Outcome::Stopped, None),
         Did::NotRunning => (wire::Outcome::NotRunning, None),
-        Did::Signalled => (wire::Outcome::Signalled, None),
-        // Their own commands answer with these; they have no verb here.
-        Did::Cleared | Did::Sent => (wire::Outcome::Signalled, None),
+        // Cleared and sent have commands of their own, and no verb here.
+        Did::Signalled | Did::Cleared | Did::Sent => (wire::Outcome::Signalled, None),
         Did::Failed(why) | Did::SpawnFailed(why) | Did::NoFile(why) | Did::NotExecutable(why) => (
             wire::Outcome::Failed,
             Some(format!(

@@ -65,7 +65,7 @@ pub enum Command {
         /// What. All of it is written, or nothing.
         data: Vec<u8>,
     },
-    /// Send a notification of type REMOTE_COMMUNICATION to the event listeners.
+    /// Send a notification of type `REMOTE_COMMUNICATION` to the event listeners.
     Announce {
         /// The type that the sender gives it.
         kind: String,

@@ -6,7 +6,8 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fmt::Write as _;
+use std::io::{Read, Seek, SeekFrom, Write as _};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError};
 
@@ -48,14 +49,18 @@ impl Notes {
     fn write(&self) -> String {
         let mut text = MAGIC.to_owned();
         for (inode, stream, process) in &self.outputs {
-            text.push_str(&format!("output {inode} {} {process}\n", stream.name()));
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "output {inode} {} {process}", stream.name());
         }
         for (inode, bytes) in &self.inputs {
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            text.push_str(&format!("input {inode} {hex}\n"));
+            let _ = write!(text, "input {inode} ");
+            for byte in bytes {
+                let _ = write!(text, "{byte:02x}");
+            }
+            text.push('\n');
         }
         for (inode, program) in &self.sockets {
-            text.push_str(&format!("socket {inode} {program}\n"));
+            let _ = writeln!(text, "socket {inode} {program}");
         }
         text
     }

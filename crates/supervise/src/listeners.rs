@@ -70,7 +70,7 @@ impl Runtime {
         let mut there = BTreeMap::new();
         for slot in self.slots.iter().filter(|slot| !slot.forgotten) {
             if let Some(spec) = &slot.spec.listener {
-                wanted = wanted | spec.events;
+                wanted |= spec.events;
                 there.insert(slot.spec.name.clone(), spec.clone());
             }
         }

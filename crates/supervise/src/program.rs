@@ -90,7 +90,7 @@ pub enum Stdin {
     /// A pipe that [`crate::Command::Send`] writes to. It never ends while the process lives, also
     /// when the daemon is killed.
     Pipe,
-    /// A listening socket that all processes of the program share, as FastCGI wants it.
+    /// A listening socket that all processes of the program share, as `FastCGI` wants it.
     Socket(SocketSpec),
 }
 

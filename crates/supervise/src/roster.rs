@@ -70,15 +70,12 @@ impl Runtime {
             waits.any(|waiting| waiting.open.iter().any(|(other, _)| *other == i))
         };
         let free = (0..self.slots.len()).find(|i| self.slots[*i].forgotten && !asked(*i));
-        match free {
-            Some(i) => {
-                self.slots[i] = slot;
-                i
-            }
-            None => {
-                self.slots.push(slot);
-                self.slots.len() - 1
-            }
+        if let Some(i) = free {
+            self.slots[i] = slot;
+            i
+        } else {
+            self.slots.push(slot);
+            self.slots.len() - 1
         }
     }
 

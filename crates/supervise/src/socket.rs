@@ -1,4 +1,4 @@
-//! Listening sockets that programs share as their standard input (FastCGI).
+//! Listening sockets that programs share as their standard input (`FastCGI`).
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,6 +1,7 @@
 //! Descriptors that stay open while a program executes itself anew.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,8 @@ pub fn give<'a>(open: impl IntoIterator<Item = (&'a str, BorrowedFd<'a>)>) -> io
     let mut text = std::process::id().to_string();
     for (name, fd) in open {
         set_cloexec(fd, false)?;
-        text.push_str(&format!(",{name}={}", fd.as_raw_fd()));
+        // Writing to a String cannot fail.
+        let _ = write!(text, ",{name}={}", fd.as_raw_fd());
     }
     Ok(text)
 }

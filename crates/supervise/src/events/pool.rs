@@ -277,12 +277,12 @@ mod tests {
     }
 
     #[test]
-    fn the_header_counts_bytes() {
+    fn the_header_counts_characters() {
         let mut pool = Pool::new("pool", Mask::ALL, 2);
         assert_eq!(pool.offer(&Notification::remote(3, "t", "é")), None);
         let delivery = pool.take().unwrap();
         let expected = "ver:3.0 server:id serial:3 pool:pool poolserial:0 \
-                        eventname:REMOTE_COMMUNICATION len:9\ntype:t\né";
+                        eventname:REMOTE_COMMUNICATION len:8\ntype:t\né";
         assert_eq!(
             String::from_utf8(delivery.envelope("id")).unwrap(),
             expected

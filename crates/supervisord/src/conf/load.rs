@@ -81,7 +81,7 @@ pub struct Listener {
 pub struct ProgramConfig {
     /// The name behind the colon.
     pub name: String,
-    /// The socket it shares, if it is a FastCGI program.
+    /// The socket it shares, if it is a `FastCGI` program.
     pub socket: Option<SocketSpec>,
     /// What only mainstay reads.
     pub extra: Extra,
@@ -571,7 +571,7 @@ impl Reader<'_> {
                     section.name
                 ))
             })?;
-            events = events | mask;
+            events |= mask;
         }
         if events.is_empty() {
             return Err(at(format!(

@@ -4,7 +4,7 @@ use super::*;
 
 fn around() -> Surroundings {
     Surroundings {
-        environment: BTreeMap::from([("HOME".to_owned(), "/root".to_owned())]),
+        environment: BTreeMap::from([("HOME".to_owned(), "/srv/home".to_owned())]),
         host: "node".to_owned(),
         temporary: PathBuf::from("/tmp"),
     }
