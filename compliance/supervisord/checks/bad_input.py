@@ -169,7 +169,7 @@ def stalled(t):
 def slow_request(t):
     d = daemon(t)
     body = wire.call_body("supervisor.getPID")
-    request = b"POST /RPC2 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    request = b"POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body
     with wire.connect(d.url) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in request:
@@ -198,7 +198,7 @@ def slow_reader(t):
     body = wire.call_body("supervisor.readProcessStdoutLog", "big", 0, 0)
     with wire.connect(d.url) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        sock.sendall(b"POST /RPC2 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        sock.sendall(b"POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         sock.recv(100)
         for _ in range(5):
             unharmed(d)
@@ -223,7 +223,7 @@ def request_lines(t):
         b"CONNECT a:1 HTTP/1.1",
     ]:
         with wire.connect(d.url) as sock:
-            sock.sendall(line + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
+            sock.sendall(line + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             sock.shutdown(socket.SHUT_WR)
             sock.settimeout(60)
             try:
@@ -275,7 +275,7 @@ def large_body(t):
     d = daemon(t)
     with wire.connect(d.url) as sock:
         try:
-            sock.sendall(b"POST /RPC2 HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000000\r\n\r\n" + b"x" * 1000000)
+            sock.sendall(b"POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000000\r\n\r\n" + b"x" * 1000000)
         except OSError:
             pass
     unharmed(d)
@@ -336,7 +336,7 @@ def gone(t):
     body = wire.call_body("supervisor.startProcess", "y")
     for _ in range(3):
         with wire.connect(d.url) as sock:
-            sock.sendall(b"POST /RPC2 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            sock.sendall(b"POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
             d.wait_state("y", "STARTING")
         unharmed(d)
         d.rpc.supervisor.stopProcess("y")
@@ -447,7 +447,7 @@ def pages(t):
         "/?message=%ff%fe",
     ]:
         (
-            wire.raw(d.url, f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            wire.raw(d.url, f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
             if not target.startswith("/logtail")
             else wire.Stream(d.url, target).close()
         )

@@ -11,7 +11,8 @@ def refused(t, conf, env=None):
     """Runs the daemon with a config it must refuse, returns the text after `Error: `."""
     seen = t.run_daemon("-n", "-c", conf, env=env)
     same(seen.code, 2, f"exit code ({seen})")
-    found = re.search(r"^Error: (.*)\nFor help, use \S.* -h\n\Z", seen.err, re.M | re.S)
+    # Behind the original's two lines there may be the place: `  --> FILE:LINE:COLUMN`.
+    found = re.search(r"^Error: (.*)\nFor help, use \S.* -h\n(?:  --> \S+:\d+:\d+\n)?\Z", seen.err, re.M | re.S)
     expect(found, f"stderr is {seen.err!r}")
     same(seen.out, "", "stdout")
     return found.group(1)

@@ -151,7 +151,7 @@ def keep_alive(t):
         for _ in range(3):
             body = wire.call_body("supervisor.getPID")
             sock.sendall(
-                b"POST /RPC2 HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n" % len(body)
+                b"POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n" % len(body)
                 + body
             )
             answer = wire.read_answer(sock)
@@ -167,7 +167,7 @@ def connection_close(t):
         with wire.connect(d.url) as sock:
             sock.sendall(
                 first
-                + b"\r\nHost: x\r\n"
+                + b"\r\nHost: localhost\r\n"
                 + extra
                 + b"Content-Type: text/xml\r\nContent-Length: %d\r\n\r\n" % len(body)
                 + body
@@ -223,7 +223,7 @@ def waiting(t):
     body = wire.call_body("supervisor.startProcess", "slow")
     with wire.connect("unix://" + d.sock) as sock:
         sock.sendall(
-            b"POST /RPC2 HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+            b"POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n" % len(body) + body
         )
         d.wait_state("slow", "STARTING")
         for _ in range(5):

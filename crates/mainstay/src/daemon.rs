@@ -392,6 +392,9 @@ impl Daemon {
                 give_way(&successor, &supervisor, &logger, open, &stopping).await;
             }
             let _ = timetable.await;
+            if let Some(face) = &face {
+                face.report_once().await;
+            }
             supervisor.request(Command::Shutdown, Box::new(|_| ()));
             let report = face
                 .clone()

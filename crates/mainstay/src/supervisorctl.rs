@@ -1,6 +1,6 @@
 //! `supervisorctl` at a terminal: what the library of that name does not do itself.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,6 +10,8 @@ use mainstay_base::Secret;
 use mainstay_supervisord::ctl::options::{self, Wanted};
 use mainstay_supervisord::ctl::{Console, Ctl, Settings, Surroundings, word_start};
 use mainstay_supervisord::rpc::COMPATIBLE_VERSION;
+use mainstay_sys::Errno;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
@@ -50,24 +52,35 @@ pub(crate) fn run(program: &str, words: &[String]) -> ExitCode {
         complain(&format!("Ctrl-C will end this at once: {error}\n"));
     }
     let history = settings.history_file.clone().map(PathBuf::from);
-    let mut ctl = Ctl::new(settings, Box::new(Terminal), interrupt);
+    let mut ctl = Ctl::new(
+        settings,
+        Box::new(Terminal(Arc::clone(&interrupt))),
+        Arc::clone(&interrupt),
+    );
     let mut out = std::io::stdout();
     if let Some(line) = options.line() {
         ctl.line(&line, &mut out);
         let status = u8::try_from(ctl.status()).unwrap_or(1);
         return status.into();
     }
-    if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
-        match Shell::new(history) {
-            Ok(mut shell) => {
-                ctl.shell(|ctl, prompt| shell.read(ctl, prompt), &mut out);
-                shell.save();
-                return ExitCode::SUCCESS;
-            }
-            Err(error) => complain(&format!("no line editing here: {error}\n")),
+    let edits = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    match Shell::new(history) {
+        Ok(mut shell) => {
+            let read = |ctl: &Ctl, prompt: &str| {
+                if edits {
+                    shell.read(ctl, prompt)
+                } else {
+                    shell.read_plainly(prompt, &interrupt)
+                }
+            };
+            ctl.shell(read, &mut out);
+            shell.save();
+        }
+        Err(error) => {
+            complain(&format!("no line editing here: {error}\n"));
+            ctl.shell(|_, prompt| plain_line(prompt, &interrupt), &mut out);
         }
     }
-    ctl.shell(|_, prompt| plain_line(prompt), &mut out);
     ExitCode::SUCCESS
 }
 
@@ -80,22 +93,50 @@ fn surroundings(program: &str) -> Surroundings {
     }
 }
 
-/// Shows the prompt, also where nobody sees it, and reads a line.
-fn plain_line(prompt: &str) -> Option<String> {
+/// How often it is looked whether Ctrl-C was pressed while a line is waited for.
+const LOOK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
+
+/// Shows the prompt, also where nobody sees it, and reads a line. `None` at the end of the input, or
+/// when `interrupt` is set meanwhile.
+fn plain_line(prompt: &str, interrupt: &AtomicBool) -> Option<String> {
     show(prompt);
-    let mut line = String::new();
-    match std::io::stdin().lock().read_line(&mut line) {
-        Ok(0) | Err(_) => None,
-        Ok(_) => Some(line.trim_end_matches(['\r', '\n']).to_owned()),
+    let stdin = rustix::stdio::stdin();
+    let mut line = Vec::new();
+    loop {
+        let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
+        let waited = poll(&mut ready, Some(&LOOK));
+        if interrupt.load(Ordering::Relaxed) {
+            return None;
+        }
+        match waited {
+            Ok(0) | Err(Errno::INTR) => continue,
+            Ok(_) => {}
+            Err(_) => return None,
+        }
+        // One at a time, so that what belongs to the next reader stays where it is.
+        let mut byte = [0];
+        match rustix::io::read(stdin, &mut byte) {
+            Ok(0) if line.is_empty() => return None,
+            Ok(0) => break,
+            Ok(_) if byte[0] == b'\n' => break,
+            Ok(_) => line.push(byte[0]),
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(_) => return None,
+        }
     }
+    let text = String::from_utf8_lossy(&line);
+    Some(text.trim_end_matches('\r').to_owned())
 }
 
 /// The person at the terminal.
-struct Terminal;
+struct Terminal(Arc<AtomicBool>);
 
 impl Console for Terminal {
     fn ask(&mut self, prompt: &str) -> Option<String> {
-        plain_line(prompt)
+        plain_line(prompt, &self.0)
     }
 
     fn ask_secret(&mut self, prompt: &str) -> Option<Secret> {
@@ -106,7 +147,7 @@ impl Console for Terminal {
             quiet.local_modes.remove(LocalModes::ECHO);
             let _ = tcsetattr(&stdin, OptionalActions::Flush, &quiet);
         }
-        let line = plain_line(prompt);
+        let line = plain_line(prompt, &self.0);
         if let Some(before) = &before {
             let _ = tcsetattr(&stdin, OptionalActions::Flush, before);
             show("\n");
@@ -140,6 +181,14 @@ impl Shell {
             Err(ReadlineError::Interrupted) => Some(String::new()),
             Err(_) => None,
         }
+    }
+
+    /// A line from what is no terminal. It is kept all the same.
+    fn read_plainly(&mut self, prompt: &str, interrupt: &AtomicBool) -> Option<String> {
+        let line = plain_line(prompt, interrupt)?;
+        // One that is empty or repeated is not.
+        let _ = self.editor.add_history_entry(&line);
+        Some(line)
     }
 
     fn save(&mut self) {

@@ -376,13 +376,17 @@ fn turn(called: &Called, first: bool, mut heritage: Heritage) -> Result<Turn, Re
         }
         Daemonized::Daemon(ready) => {
             compat.say(words::daemonizing());
-            if let Some(directory) = directory
-                && let Err(error) = std::env::set_current_dir(&directory)
-            {
-                log.say(
-                    Level::Critical,
-                    &format!("can't chdir into '{directory}': {error}"),
-                );
+            if let Some(directory) = directory {
+                match std::env::set_current_dir(&directory) {
+                    Ok(()) => log.say(
+                        Level::Info,
+                        &format!("set current directory: '{directory}'"),
+                    ),
+                    Err(error) => log.say(
+                        Level::Critical,
+                        &format!("can't chdir into '{directory}': {error}"),
+                    ),
+                }
             }
             match Daemon::assemble_compat(config, compat, child_nofile, heritage) {
                 Ok(daemon) => {

@@ -153,6 +153,7 @@ impl Runtime {
             plumbing.fds,
             words,
         )?;
+        let uid = call.identity.as_ref().map(|identity| identity.uid);
         let has_own = call
             .limits
             .iter()
@@ -175,7 +176,7 @@ impl Runtime {
         }
         let child = call
             .spawn()
-            .map_err(|error| Refused::spawn(&name, &error, words))?;
+            .map_err(|error| Refused::spawn(&name, &error, words, uid))?;
         // The program's ends in it must not outlive this, or the pipes never end.
         drop(call);
         let start_ticks = child.start_time().unwrap_or(0);

@@ -76,7 +76,7 @@ impl Refused {
     }
 
     /// The system refused what was prepared.
-    pub(crate) fn spawn(process: &str, error: &SpawnError, words: Words) -> Self {
+    pub(crate) fn spawn(process: &str, error: &SpawnError, words: Words, uid: Option<u32>) -> Self {
         let errno = errno_name(error.errno);
         let own = || {
             let text = error.to_string();
@@ -87,7 +87,12 @@ impl Refused {
             (Words::Mainstay, _) => own(),
             (_, Stage::Clone) => format!("unknown error during fork for '{process}': {errno}"),
             (_, Stage::Groups | Stage::Gid | Stage::Uid) => {
-                format!("couldn't setuid to {}: {errno}", error.subject)
+                let why = if error.errno == mainstay_sys::Errno::PERM {
+                    "Can't drop privilege as nonroot user".to_owned()
+                } else {
+                    errno
+                };
+                format!("couldn't setuid to {}: {why}", uid.unwrap_or_default())
             }
             (_, Stage::Chdir) => format!("couldn't chdir to {}: {errno}", error.subject),
             (_, Stage::Exec) => format!("couldn't exec {}: {errno}", error.program.display()),

@@ -249,6 +249,10 @@ pub struct Policy {
     pub stop_group: bool,
     /// Whether SIGKILL goes to the whole process group.
     pub kill_group: bool,
+    /// Whether what a leader leaves behind in its group goes with it: killed when the leader died, told
+    /// to stop and waited for when it was stopped. supervisord does neither. Only where `kill_group`
+    /// is set.
+    pub sweep_group: bool,
     /// Whether the stop signal is followed by SIGCONT, so that a suspended process hears of it.
     /// supervisord does not: there such a process is killed after `stop_wait`.
     pub stop_resumes: bool,
@@ -283,6 +287,7 @@ impl Default for Policy {
             stop_wait: Duration::from_secs(10),
             stop_group: false,
             kill_group: true,
+            sweep_group: true,
             stop_resumes: true,
             backoff: Backoff::Exponential {
                 min: Duration::from_secs(1),
@@ -303,6 +308,7 @@ impl Policy {
             start_retries: Some(3),
             autorestart: Autorestart::Unexpected,
             kill_group: false,
+            sweep_group: false,
             stop_resumes: false,
             backoff: Backoff::Linear {
                 step: Duration::from_secs(1),

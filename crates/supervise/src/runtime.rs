@@ -498,7 +498,7 @@ impl Runtime {
         if slot.departing.is_some() {
             return;
         }
-        let whole_group = slot.spec.policy.kill_group;
+        let whole_group = slot.spec.policy.kill_group && slot.spec.policy.sweep_group;
         let stopping = slot.state.phase == Phase::Stopping;
         if whole_group && !stopping {
             // It died. What it started would hold its port and its locks against the next one;

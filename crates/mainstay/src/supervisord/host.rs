@@ -122,21 +122,29 @@ impl Face {
     /// Says every three seconds who is waited for, until it is cancelled.
     pub(crate) async fn report_shutdown(&self) {
         loop {
-            let command = Command::Status { names: Vec::new() };
-            let Ok(Reply::Status(all)) = self.supervisor.ask(command).await else {
-                return;
-            };
-            let left: Vec<String> = all
-                .iter()
-                .filter(|status| !status.phase.is_stopped())
-                .map(|status| namespec::member(&status.group, &status.process))
-                .collect();
-            if left.is_empty() {
+            tokio::time::sleep(REPORT).await;
+            if !self.report_once().await {
                 return;
             }
-            self.say(words::waiting_to_die(left));
-            tokio::time::sleep(REPORT).await;
         }
+    }
+
+    /// Says who is waited for, if anybody is.
+    pub(crate) async fn report_once(&self) -> bool {
+        let command = Command::Status { names: Vec::new() };
+        let Ok(Reply::Status(all)) = self.supervisor.ask(command).await else {
+            return false;
+        };
+        let left: Vec<String> = all
+            .iter()
+            .filter(|status| !status.phase.is_stopped())
+            .map(|status| namespec::member(&status.group, &status.process))
+            .collect();
+        if left.is_empty() {
+            return false;
+        }
+        self.say(words::waiting_to_die(left));
+        true
     }
 
     fn say(&self, (level, text): words::Line) {

@@ -556,8 +556,7 @@ impl Reader<'_> {
             && handler != RESULT_HANDLER
         {
             return Err(at(format!(
-                "{handler} cannot be resolved within [{}]: only {RESULT_HANDLER} is known, Python \
-                 cannot be loaded",
+                "{handler} cannot be resolved within [{}]",
                 section.name
             )));
         }
