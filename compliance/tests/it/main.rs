@@ -12,4 +12,5 @@ mod foreign;
 mod idle;
 mod life;
 mod shop;
+mod supervisord;
 mod upgrade;

@@ -1,0 +1,115 @@
+//! The same checks against Debian's supervisord and against ours, supervisord's own end-to-end
+//! tests, and storms of kills. What they check and how is in `compliance/supervisord`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use compliance::{binary, installed};
+
+/// Debian's own interpreter: the one that its supervisor belongs to.
+const PYTHON: &str = "/usr/bin/python3";
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("supervisord")
+        .join(name)
+}
+
+/// The binary under the names of the original.
+struct Aliases(tempfile::TempDir);
+
+impl Aliases {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["supervisord", "supervisorctl"] {
+            std::os::unix::fs::symlink(binary("mainstay"), directory.path().join(name)).unwrap();
+        }
+        Self(directory)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
+}
+
+/// Runs a script and gives what it printed; it must end with 0.
+fn run(name: &str, arguments: &[&str]) -> String {
+    let output = Command::new(PYTHON)
+        .arg(script(name))
+        .args(arguments)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let failed: Vec<&str> = said
+        .lines()
+        .filter(|line| line.starts_with("not ok") || line.starts_with("skip"))
+        .collect();
+    assert!(
+        output.status.success(),
+        "{name} {arguments:?}: {}\n{}\n{}\n{}",
+        output.status,
+        failed.join("\n"),
+        said.lines().last().unwrap_or_default(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    for line in failed {
+        println!("SKIPPED: {line}");
+    }
+    said
+}
+
+fn passed(said: &str) -> u32 {
+    let last = said.lines().last().unwrap();
+    last.split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_same_checks_pass_on_the_original_and_on_ours() {
+    if installed("supervisord").is_none() {
+        return;
+    }
+    let aliases = Aliases::new();
+    // One after the other: each fills the machine.
+    let original = passed(&run("run.py", &[]));
+    let (daemon, client) = (aliases.path("supervisord"), aliases.path("supervisorctl"));
+    let ours = [
+        "--supervisord",
+        &daemon,
+        "--supervisorctl",
+        &client,
+        "--name",
+        "ours",
+    ];
+    let ours = passed(&run("run.py", &ours));
+    assert!(original >= 600, "{original}");
+    assert_eq!(ours, original);
+}
+
+#[test]
+fn kills_and_upgrades_lose_and_double_nothing() {
+    let aliases = Aliases::new();
+    let (daemon, toml) = (
+        aliases.path("supervisord"),
+        binary("mainstay").display().to_string(),
+    );
+    for mode in ["kill", "upgrade"] {
+        for (flavour, command) in [("supervisord", &daemon), ("toml", &toml)] {
+            let said = run(
+                "storm.py",
+                &[
+                    "--daemon",
+                    command,
+                    "--flavour",
+                    flavour,
+                    "--mode",
+                    mode,
+                    "--rounds",
+                    "8",
+                    "--programs",
+                    "15",
+                ],
+            );
+            assert!(said.contains("; 0 faults"), "{said}");
+        }
+    }
+}
