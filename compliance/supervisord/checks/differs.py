@@ -286,3 +286,26 @@ def logtail_truncated(t):
     d.rpc.supervisor.sendProcessStdin("x", "a line after\n")
     until(lambda: b"a line after" in s.read() or s.ended, "the next line")
     return "told" if b"a line after" in s.data else "silent"
+
+
+@differs(
+    "differs.open_to_all",
+    "a TCP server on all addresses without a password (CVE-2019-12105)",
+    original=("answers whoever connects", lambda seen: seen == ("answers", "RUNNING")),
+    ours=("is not opened, and the programs run", lambda seen: seen == ("refuses", "RUNNING")),
+    weight=2,
+)
+def open_to_all(t):
+    port = free_port()
+    d = t.start(
+        program("x", "/bin/cat", autostart="true", startsecs=0),
+        f"[inet_http_server]\nport=*:{port}\n",
+    )
+    d.wait_up("x")
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=10):
+            pass
+        door = "answers"
+    except ConnectionRefusedError:
+        door = "refuses"
+    return door, d.state("x")
