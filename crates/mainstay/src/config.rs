@@ -240,6 +240,7 @@ pub(crate) fn supervise_settings(
     let mut settings = mainstay_supervise::Settings::new(&config.host.state);
     settings.environment = config.resolver.public_environment();
     settings.logger = Some(logger.clone());
+    settings.identifier.clone_from(&config.host.name);
     settings.child_nofile = child_nofile;
     settings.keeper = Some(vec![
         "mainstay".into(),

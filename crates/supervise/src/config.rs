@@ -10,8 +10,9 @@ use mainstay_log::Retention;
 use mainstay_sys::Signal;
 use mainstay_sys::limits::{Resource, UNLIMITED};
 
+use crate::events::Mask;
 use crate::machine::{Autorestart, Backoff, GIVE_UP_MAX, GiveUp, Policy};
-use crate::program::{Group, Output, ProcessSpec, ProgramSpec, Stdin, Tap};
+use crate::program::{Group, ListenerSpec, Output, ProcessSpec, ProgramSpec, Stdin, Tap};
 
 /// What a program gets when its section does not say otherwise.
 #[derive(Debug, Clone)]
@@ -32,7 +33,6 @@ const PLANNED: &[&str] = &[
     "reload_signal",
     "schedule",
     "socket",
-    "stdin",
     "watch",
 ];
 
@@ -66,6 +66,8 @@ pub fn read(mut section: Section<'_>, name: &str, defaults: &Defaults) -> Option
     let policy = policy(s);
     let limits = s.section("limits").map(limits).unwrap_or_default();
     let logs = Logs::read(s.section("log"), name, instances, defaults);
+    let listener = listener(s, logs.merge);
+    let stdin = stdin(s, listener.is_some());
     section.finish();
     let command = command?;
     let processes = (0..instances)
@@ -80,8 +82,13 @@ pub fn read(mut section: Section<'_>, name: &str, defaults: &Defaults) -> Option
             bad_command: None,
             env: env.clone(),
             stdout: logs.output(logs.stdout.as_ref(), instance),
-            stdout_tap: Tap::default(),
-            stderr_tap: Tap::default(),
+            stdout_tap: if listener.is_some() {
+                // What it says to its supervisor makes no notifications of its own.
+                Tap::default()
+            } else {
+                logs.tap
+            },
+            stderr_tap: if logs.merge { Tap::default() } else { logs.tap },
             stderr: if logs.merge {
                 Output::Merge
             } else {
@@ -104,10 +111,78 @@ pub fn read(mut section: Section<'_>, name: &str, defaults: &Defaults) -> Option
         umask,
         limits,
         no_new_privs,
-        stdin: Stdin::Null,
+        stdin,
         login_variables: true,
-        listener: None,
+        listener,
         processes,
+    })
+}
+
+/// What its processes read from. Notifications come that way, so a listener has a pipe.
+fn stdin(section: &mut Section<'_>, is_listener: bool) -> Stdin {
+    let default = if is_listener {
+        Stdin::Pipe
+    } else {
+        Stdin::Null
+    };
+    let Some(word) = section.get_spanned::<String>("stdin") else {
+        return default;
+    };
+    match word.value.as_str() {
+        "none" if is_listener => {
+            section.report(
+                Diagnostic::error("a listener gets its notifications by its standard input")
+                    .at(&word.place)
+                    .help("remove stdin, or listen_to"),
+            );
+            default
+        }
+        "none" => Stdin::Null,
+        "pipe" => Stdin::Pipe,
+        other => {
+            section.report(
+                Diagnostic::error(format!("`{other}` is nothing to read from"))
+                    .at(&word.place)
+                    .help("write \"none\" or \"pipe\""),
+            );
+            default
+        }
+    }
+}
+
+/// The notifications it listens to, by supervisord's names.
+fn listener(section: &mut Section<'_>, merge: bool) -> Option<ListenerSpec> {
+    let buffer = section.get_spanned::<usize>("event_buffer");
+    if let Some(buffer) = buffer.as_ref().filter(|buffer| buffer.value == 0) {
+        section.report(
+            Diagnostic::error("at least one notification must be able to wait").at(&buffer.place),
+        );
+    }
+    let names = section.get_spanned::<Vec<String>>("listen_to")?;
+    let mut events = Mask::NONE;
+    for name in &names.value {
+        if let Some(mask) = Mask::from_name(name) {
+            events |= mask;
+            continue;
+        }
+        let near = mainstay_base::nearest(name, Mask::names());
+        let diagnostic =
+            Diagnostic::error(format!("there are no notifications `{name}`")).at(&names.place);
+        section.report(match near {
+            Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
+            None => diagnostic.help("name kinds of supervisord, as PROCESS_STATE or TICK_60"),
+        });
+    }
+    if merge {
+        section.report(
+            Diagnostic::error("a listener's standard error cannot go where its protocol goes")
+                .at(&names.place)
+                .help("remove log.merge"),
+        );
+    }
+    Some(ListenerSpec {
+        events,
+        buffer: buffer.map_or(10, |buffer| buffer.value.max(1)),
     })
 }
 
@@ -451,6 +526,7 @@ struct Logs {
     stderr: Option<PathBuf>,
     merge: bool,
     retain: Retention,
+    tap: Tap,
 }
 
 impl Logs {
@@ -462,6 +538,7 @@ impl Logs {
             stderr: file("stderr"),
             merge: false,
             retain: defaults.retain,
+            tap: Tap::default(),
         };
         let Some(mut section) = section else {
             return logs;
@@ -487,6 +564,12 @@ impl Logs {
                     .help("write merge = true: both then go through one pipe, in order"),
             );
         }
+        logs.tap = Tap {
+            strip_ansi: section.get("strip_ansi").unwrap_or(false),
+            capture: section.get::<Size>("capture").map_or(0, |size| size.0),
+            events: section.get("events").unwrap_or(false),
+            ..Tap::default()
+        };
         logs.retain = Retention::read(&mut section, logs.retain);
         section.finish();
         logs

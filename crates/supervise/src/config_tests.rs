@@ -292,3 +292,49 @@ fn faults_are_said_with_what_to_do() {
     let (_, said) = read_text("[program.all]\ncommand = 'a'");
     assert!(said.contains("`all` cannot be a name"), "{said}");
 }
+
+#[test]
+fn listeners_inputs_and_taps() {
+    let programs = |text: &str| {
+        let document = mainstay_base::config::Document::parse("f.toml", text).unwrap();
+        let defaults = Defaults {
+            log_dir: "/log".into(),
+            retain: Retention::default(),
+        };
+        let mut root = document.root();
+        let all = read_all(&mut root, &defaults);
+        root.finish();
+        (all, document.take_diagnostics().to_string())
+    };
+    let (all, said) = programs(
+        "[program.ears]\ncommand = \"x\"\nlisten_to = [\"TICK_5\", \"PROCESS_STATE\"]\nevent_buffer = 3\n\
+         [program.app]\ncommand = \"x\"\nstdin = \"pipe\"\n\
+         log = { strip_ansi = true, capture = \"1MB\", events = true }\n",
+    );
+    assert_eq!(said, "");
+    let listener = all[0].listener.as_ref().unwrap();
+    assert_eq!(listener.buffer, 3);
+    assert!(listener.events.contains(crate::events::Kind::Tick5));
+    assert_eq!((&all[0].stdin, &all[1].stdin), (&Stdin::Pipe, &Stdin::Pipe));
+    let tap = all[1].processes[0].stdout_tap;
+    assert!(tap.strip_ansi && tap.events && tap.capture >= 1_000_000);
+    for (text, words) in [
+        ("listen_to = [\"TICK_6\"]", "did you mean `TICK_5`?"),
+        (
+            "listen_to = [\"TICK\"]\nstdin = \"none\"",
+            "by its standard input",
+        ),
+        (
+            "listen_to = [\"TICK\"]\nlog = { merge = true }",
+            "where its protocol goes",
+        ),
+        (
+            "listen_to = [\"TICK\"]\nevent_buffer = 0",
+            "at least one notification",
+        ),
+        ("stdin = \"tty\"", "nothing to read from"),
+    ] {
+        let (_, said) = programs(&format!("[program.x]\ncommand = \"x\"\n{text}\n"));
+        assert!(said.contains(words), "{text}: {said}");
+    }
+}
