@@ -1,6 +1,6 @@
 //! The words of supervisord's own log, which people and scripts look for.
 //!
-//! What happens to processes comes from [`line`]; what the daemon does has a function of its own,
+//! What happens to processes comes from [`line()`]; what the daemon does has a function of its own,
 //! named for what happened. [`format_line`] puts a line together as it stands in the file.
 
 use std::borrow::Cow;
