@@ -162,7 +162,11 @@ impl RollingFile {
         };
         if rolling.door.is_plain() {
             rolling.position = metadata.len();
-            rolling.prune();
+            // Listing the directory for each of its hundreds of logs would cost their square. The
+            // youngest rolled file is there as long as any is.
+            if rolling.rolled_path(1).symlink_metadata().is_ok() {
+                rolling.prune();
+            }
         }
         Ok(rolling)
     }
