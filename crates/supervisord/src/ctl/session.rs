@@ -87,7 +87,12 @@ impl Session<'_> {
             "tail" => self.tail(argument),
             "update" => self.update(argument),
             "version" => self.version(argument),
-            "quit" | "exit" | "EOF" => return self.say("").map(|()| Flow::Quit),
+            "quit" | "exit" | "EOF" => {
+                // Who leaves has left, also when nobody hears it: a shell without an output that
+                // went on would never end.
+                let _ = self.say("");
+                return Ok(Flow::Quit);
+            }
             _ => {
                 *self.status = exit::GENERIC;
                 self.say(&format!("*** Unknown syntax: {line}"))

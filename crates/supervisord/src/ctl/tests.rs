@@ -1,6 +1,6 @@
 //! Lines against a server that says what it is told to.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::sync::mpsc;
@@ -822,5 +822,26 @@ fn a_server_that_talks_nonsense_is_told() {
         });
         assert_eq!(run(&url, "version"), (text.to_owned(), 1), "{answer:?}");
         server.join().unwrap();
+    }
+}
+
+/// An output that nobody takes anything from.
+struct Broken;
+
+impl Write for Broken {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[test]
+fn a_shell_that_nobody_hears_can_be_left() {
+    for word in ["quit", "exit", "EOF"] {
+        let mut ctl = ctl("unix:///nonexistent/socket", &[]);
+        assert_eq!(ctl.line(word, &mut Broken), Flow::Quit, "{word}");
     }
 }

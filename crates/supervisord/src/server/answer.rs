@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
@@ -68,6 +69,10 @@ fn complete(reply: &mut Reply) {
     }
 }
 
+/// How much of a request that is refused is read all the same, and for how long.
+const REST: usize = 64 * 1024;
+const REST_TIME: Duration = Duration::from_secs(1);
+
 /// Answers a request, whatever it is.
 pub(super) async fn answer<S: Supervision, H: Host>(
     house: &Arc<House<S, H>>,
@@ -76,7 +81,12 @@ pub(super) async fn answer<S: Supervision, H: Host>(
 ) -> Reply {
     let mut reply = match admit(house, &request).await {
         Ok(()) => serve(house, request, stop).await,
-        Err(reply) => reply,
+        Err(reply) => {
+            // A client that is answered before it has sent all may take that for a broken connection.
+            let rest = Limited::new(request.into_body(), REST).collect();
+            let _ = tokio::time::timeout(REST_TIME, rest).await;
+            reply
+        }
     };
     complete(&mut reply);
     reply
