@@ -20,12 +20,12 @@ done
 "#;
 
 /// Calls a method with Python's own client and prints the answer as JSON.
-const CALL: &str = r#"
+const CALL: &str = r"
 import json, sys, xmlrpc.client
 url, method, params = sys.argv[1:]
 server = xmlrpc.client.ServerProxy(url)
 print(json.dumps(getattr(server, method)(*json.loads(params))))
-"#;
+";
 
 struct Client {
     python: std::path::PathBuf,

@@ -146,6 +146,8 @@ pub(crate) struct Daemon {
     compat: Option<Compat>,
     /// The sockets of HTTP servers.
     doors: Vec<Door>,
+    /// The (soft, hard) limit of open files that this process was started with.
+    child_nofile: Option<(u64, u64)>,
     lock: LockFile,
 }
 
@@ -279,6 +281,7 @@ impl Daemon {
             runtime,
             compat,
             doors,
+            child_nofile,
             lock,
         })
     }
@@ -287,8 +290,9 @@ impl Daemon {
     fn live(self) -> Exit {
         // Later there may be another binary in the place of this one.
         let invocation = Invocation::current();
+        let limits = self.child_nofile;
         match self.live_compat() {
-            (End::Restart, _) => begin_anew(invocation),
+            (End::Restart, _) => begin_anew(invocation, limits),
             (_, exit) => exit,
         }
     }
@@ -307,6 +311,7 @@ impl Daemon {
             compat,
             doors: opened,
             lock,
+            ..
         } = self;
         let (stop, mut stopping) = watch::channel(End::No);
         let (upgrades, mut successors) = mpsc::channel(1);
@@ -370,17 +375,16 @@ impl Daemon {
                 all_down
             });
             let asked = Arc::clone(&supervisor);
-            match &face {
-                Some(face) => serve_doors(doors, asked, Arc::clone(face), zone, &closed),
-                None => {
-                    let native = Arc::new(Native::new(
-                        Arc::clone(&config),
-                        Arc::clone(&supervisor),
-                        Arc::clone(&facade),
-                        stop.clone(),
-                    ));
-                    serve_doors(doors, asked, native, zone, &closed);
-                }
+            if let Some(face) = &face {
+                serve_doors(doors, asked, Arc::clone(face), zone, &closed);
+            } else {
+                let native = Arc::new(Native::new(
+                    Arc::clone(&config),
+                    Arc::clone(&supervisor),
+                    Arc::clone(&facade),
+                    stop.clone(),
+                ));
+                serve_doors(doors, asked, native, zone, &closed);
             }
             check_descriptors(&config, &facade);
             tokio::spawn(reap(Arc::clone(&facade), face.clone()));
@@ -636,7 +640,8 @@ fn serve_doors<H: Host>(
 
 /// Executes the same binary with the same words: the config is read as at any start. Everything of
 /// this life has ended.
-fn begin_anew(invocation: Invocation) -> Exit {
+fn begin_anew(invocation: Invocation, child_nofile: Option<(u64, u64)>) -> Exit {
+    lower_descriptors(child_nofile);
     // What it finds tells it that it went to the background already.
     let mark = std::fs::File::open("/dev/null").map(OwnedFd::from);
     let why = match (mark, invocation.again()) {
@@ -796,6 +801,16 @@ fn check_descriptors(config: &Config, facade: &Facade) {
         facade.warn(format!(
             "mainstay may open {soft} files and needs {needed} for these programs: some will not start; raise its hard limit (ulimit -Hn, LimitNOFILE=)"
         ));
+    }
+}
+
+/// Takes back what [`raise_descriptors`] did, for a daemon that begins anew in this process: its
+/// programs find what the first ones found.
+fn lower_descriptors(before: Option<(u64, u64)>) {
+    if let Some((soft, hard)) = before
+        && let Err(error) = limits::set(None, Resource::Nofile, soft, hard)
+    {
+        log::warn!("could not lower the limit of open files to {soft}: {error}");
     }
 }
 

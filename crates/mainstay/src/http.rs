@@ -97,6 +97,13 @@ impl Http {
         let servers = self.servers(resolver).map_err(|error| {
             Failure::new(Exit::Failed, format!("[control] http: {error}")).help(error.help())
         })?;
+        let mut logins = servers.iter().filter_map(|server| server.login.as_ref());
+        if logins.any(|(_, password)| password.expose().is_empty()) {
+            return Err(
+                Failure::new(Exit::Failed, "[control] http: the password is empty")
+                    .help("give the secret a value, or remove user and password"),
+            );
+        }
         let mut doors = Vec::new();
         for server in servers {
             let inherited = heritage.door(&server.section);
@@ -116,7 +123,7 @@ impl Http {
     /// Tells listeners where the daemon is and who they are, as supervisord does: libraries for them
     /// look there. What a program says itself is left as it is.
     pub(crate) fn introduce(&self, programs: &mut [ProgramSpec]) {
-        let servers: Vec<HttpServer> = self
+        let mut servers: Vec<HttpServer> = self
             .listen
             .iter()
             .map(|address| HttpServer {
@@ -126,11 +133,16 @@ impl Http {
                 insecure: true,
             })
             .collect();
-        let Some(url) = import::server_url(&servers) else {
-            return;
-        };
+        let any = import::server_url(&servers);
+        servers.retain(|server| matches!(server.address, Address::Tcp { .. }));
+        let tcp = import::server_url(&servers);
         let listeners = programs.iter_mut().filter(|it| it.listener.is_some());
         for program in listeners {
+            // Another user may not open our unix socket.
+            let theirs = tcp.as_ref().filter(|_| program.user.is_some());
+            let Some(url) = theirs.or(any.as_ref()) else {
+                return;
+            };
             let group = &program.group.name;
             for process in &mut program.processes {
                 for (name, value) in [
@@ -380,7 +392,9 @@ mod tests {
     #[test]
     fn listeners_know_where_the_daemon_is() {
         let http = Http {
-            listen: vec![address("*:9", Path::new("/")).unwrap()],
+            listen: ["*:9", "unix:/h"]
+                .map(|text| address(text, Path::new("/")).unwrap())
+                .into(),
             login: None,
         };
         let word = || vec![Template::literal("x")];
@@ -395,6 +409,7 @@ mod tests {
         programs[1].processes[0]
             .env
             .insert("SUPERVISOR_ENABLED".to_owned(), Template::literal("mine"));
+        programs[1].user = Some("nobody".to_owned());
         http.introduce(&mut programs);
         assert!(programs[0].processes[0].env.is_empty());
         let env = &programs[1].processes[0].env;
@@ -402,5 +417,10 @@ mod tests {
         assert_eq!(get("SUPERVISOR_SERVER_URL"), "http://localhost:9");
         assert_eq!(get("SUPERVISOR_PROCESS_NAME"), "ears");
         assert_eq!(get("SUPERVISOR_ENABLED"), "mine");
+        programs[1].user = None;
+        programs[1].processes[0].env.clear();
+        http.introduce(&mut programs);
+        let url = programs[1].processes[0].env["SUPERVISOR_SERVER_URL"].to_string();
+        assert_eq!(url, "unix:///h");
     }
 }
