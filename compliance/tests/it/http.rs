@@ -206,6 +206,8 @@ fn what_supervisord_serves_is_served_from_a_toml() {
         .try_call("supervisor.reloadConfig", &none)
         .unwrap_err();
     assert!(error.contains("did you mean `command`?"), "{error}");
+    let error = client.try_call("supervisor.restart", &none).unwrap_err();
+    assert!(error.contains("did you mean `command`?"), "{error}");
     sandbox.config(&config(port, ""));
     let found = client.call("supervisor.reloadConfig", &none);
     assert_eq!(found, serde_json::json!([[[], [], ["new"]]]));

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use mainstay_base::Diagnostics;
 use mainstay_supervise::{Output, ProcessSpec, ProgramSpec, Supervisor};
 use mainstay_supervisord::namespec;
 use mainstay_supervisord::rpc::info::{ConfigInfo, LogPath};
@@ -101,20 +102,24 @@ impl Host for Native {
         let _ = self.stop.send(End::Stop);
     }
 
-    fn restart(&self) {
+    fn restart(&self) -> Result<(), String> {
         log::warn!(target: HTTP, "a client asks to stop every program and to begin anew");
+        // What is wrong with the config is better known while everything is up.
+        if let Err(diagnostics) = load(&self.config.path) {
+            log::error!(target: HTTP, "mainstay does not begin anew, everything goes on: {diagnostics}");
+            return Err(diagnostics.to_string());
+        }
         let _ = self.stop.send(End::Restart);
+        Ok(())
     }
 
     async fn reload_config(&self) -> Result<Reread, String> {
         let path = self.config.path.clone();
-        let environment = crate::command::environment();
         // Files are looked at: not on this thread.
-        let read =
-            tokio::task::spawn_blocking(move || crate::config::load(&path, environment, false))
-                .await
-                .map_err(|error| error.to_string())?
-                .map_err(|diagnostics| diagnostics.to_string())?;
+        let read = tokio::task::spawn_blocking(move || load(&path))
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|diagnostics| diagnostics.to_string())?;
         if !self.config.resolver.agrees_with(&read.resolver) {
             return Err(
                 "[secret] is not as it was when mainstay was started: programs get no other \
@@ -178,6 +183,11 @@ impl Host for Native {
         };
         log::log!(target: HTTP, level, "{text}");
     }
+}
+
+/// The config as it is now.
+fn load(path: &Path) -> Result<Config, Diagnostics> {
+    crate::config::load(path, crate::command::environment(), false)
 }
 
 fn by_group(programs: &[ProgramSpec]) -> Groups {
@@ -265,8 +275,6 @@ fn info(program: &ProgramSpec, process: &ProcessSpec, inuse: bool) -> ConfigInfo
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use mainstay_base::Template;
 
     use super::*;

@@ -311,8 +311,10 @@ impl Host for Face {
         let _ = self.stop.send(End::Stop);
     }
 
-    fn restart(&self) {
+    fn restart(&self) -> Result<(), String> {
+        // As the original, which finds out what is wrong when everything is down.
         let _ = self.stop.send(End::Restart);
+        Ok(())
     }
 
     async fn reload_config(&self) -> Result<Reread, String> {
