@@ -9,6 +9,7 @@ mod daemon;
 mod documents;
 mod faults;
 mod foreign;
+mod http;
 mod idle;
 mod life;
 mod shop;

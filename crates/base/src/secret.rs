@@ -124,6 +124,11 @@ impl Resolver {
         self.environment.contains_key(name)
     }
 
+    /// Whether its secrets have the same names and are kept at the same places as the other's.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        self.secrets == other.secrets
+    }
+
     /// The environment without what `[secret]` takes from it: what may be handed on to programs.
     ///
     /// `CREDENTIALS_DIRECTORY` is left out too, because it leads to secrets.

@@ -15,6 +15,7 @@ use mainstay_supervise::ProgramSpec;
 use crate::command::logs::OWN;
 use crate::daemon::own_log_sink;
 use crate::exit::{Exit, Failure};
+use crate::http::Http;
 
 /// The version of the config language.
 const SCHEMA: i64 = 1;
@@ -54,6 +55,7 @@ pub(crate) struct Control {
     pub(crate) socket: PathBuf,
     pub(crate) mode: u32,
     pub(crate) group: Option<String>,
+    pub(crate) http: Http,
 }
 
 /// Where a config has its state when it does not say (ARCHITECTURE.md, decision 1).
@@ -187,6 +189,7 @@ fn read_control(root: &mut Section<'_>, default_socket: PathBuf) -> Control {
         socket: default_socket,
         mode: 0o660,
         group: None,
+        http: Http::default(),
     };
     if let Some(mut section) = root.section("control") {
         if let Some(mut socket) = section.section("socket") {
@@ -215,7 +218,10 @@ fn read_control(root: &mut Section<'_>, default_socket: PathBuf) -> Control {
             control.group = socket.get("group");
             socket.finish();
         }
-        section.planned(&["http", "roles"]);
+        if let Some(http) = section.section("http") {
+            control.http = Http::read(http);
+        }
+        section.planned(&["roles"]);
         section.finish();
     }
     if control.socket.as_os_str().len() > LONGEST_SOCKET {
@@ -266,6 +272,7 @@ pub(crate) fn from_supervisord(
             socket: state.join("control.sock"),
             mode: 0o600,
             group: None,
+            http: Http::default(),
         },
         log: mainstay_log::Config::new(&state, zone.clone()),
         programs,
@@ -324,7 +331,8 @@ pub(crate) fn load(
         log_dir: log.directory.clone(),
         retain: log.retention,
     };
-    let programs = mainstay_supervise::read_all(&mut root, &defaults);
+    let mut programs = mainstay_supervise::read_all(&mut root, &defaults);
+    control.http.introduce(&mut programs);
     if programs.iter().any(|program| program.name == OWN) {
         root.report(
             Diagnostic::error(format!("no program can be called `{OWN}`")).help(format!(
@@ -463,8 +471,12 @@ mod tests {
                 "`999` is not a file mode",
             ),
             (
-                "schema = 1\n[control]\nhttp = { listen = \"127.0.0.1:1\" }\n",
-                "`control.http` does not work yet",
+                "schema = 1\n[control]\nhttp = { listen = \"0.0.0.0:1\" }\n",
+                "`control.http.listen`: everybody who reaches this machine",
+            ),
+            (
+                "schema = 1\n[control]\nroles = 1\n",
+                "`control.roles` does not work yet",
             ),
             (
                 "schema = 1\n[front.blog]\nhosts = []\n",

@@ -11,14 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use mainstay_base::SystemClock;
 use mainstay_control::{Limits, Listener, serve};
 use mainstay_log::{
     Format, Logger, Pattern, Pipeline, Retention, SinkConfig, Stream, Surroundings, When,
 };
 use mainstay_supervise::{Command, Event, Reply, Supervisor};
-use mainstay_supervisord::rpc::Rpc;
-use mainstay_supervisord::server::Login;
+use mainstay_supervisord::rpc::{DaemonState, Host, Rpc};
+use mainstay_supervisord::server::{self, Login};
 use mainstay_sys::daemon::{Daemonized, Verdict, daemonize};
 use mainstay_sys::limits::{self, Resource};
 use mainstay_sys::{LockError, LockFile, signals};
@@ -29,10 +30,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::facade::Facade;
+use crate::http::Native;
 use crate::jobs;
 use crate::output::Output;
-use crate::supervisord::{Compat, Face};
-use crate::upgrade::{Heritage, Successor};
+use crate::supervisord::{Compat, Door, Face, Syslog, prefixed};
+use crate::upgrade::{Heritage, Invocation, Successor};
 
 /// How long the lock of a daemon that was killed may still be held on by a process it was starting.
 const HANDOVER: Duration = Duration::from_secs(5);
@@ -55,6 +57,16 @@ pub(crate) enum End {
     Stop,
     /// Everything is stopped, the config is read anew, and it begins anew in the same process.
     Restart,
+}
+
+impl From<End> for DaemonState {
+    fn from(end: End) -> Self {
+        match end {
+            End::No => Self::Running,
+            End::Restart => Self::Restarting,
+            End::Stop => Self::Shutdown,
+        }
+    }
 }
 
 /// Runs the config until it is told to end.
@@ -132,6 +144,10 @@ pub(crate) struct Daemon {
     signals: Signals,
     runtime: Runtime,
     compat: Option<Compat>,
+    /// The sockets of HTTP servers.
+    doors: Vec<Door>,
+    /// The (soft, hard) limit of open files that this process was started with.
+    child_nofile: Option<(u64, u64)>,
     lock: LockFile,
 }
 
@@ -178,7 +194,7 @@ impl Daemon {
         mut config: Config,
         terminal: Option<&Output>,
         group: Option<u32>,
-        heritage: Heritage,
+        mut heritage: Heritage,
         mut compat: Option<Compat>,
         child_nofile: Option<(u64, u64)>,
     ) -> Result<impl FnOnce(LockFile) -> Self, Failure> {
@@ -194,7 +210,7 @@ impl Daemon {
         // From here on a signal ends the daemon in order; before, there is nothing to put in order.
         let signals = Signals::listen(&runtime)?;
         let (path, mode) = (&config.control.socket, config.control.mode);
-        let listener = match heritage.control {
+        let listener = match heritage.control.take() {
             Some(fd) => mainstay_control::inherit(fd.into(), path, mode)
                 .or_else(|_| mainstay_control::bind(path, mode, group))?,
             None => mainstay_control::bind(path, mode, group)?,
@@ -206,6 +222,10 @@ impl Daemon {
                 Pipeline::build(&config.log, Surroundings::new(Arc::new(SystemClock::new())))
                     .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?,
             ),
+        };
+        let doors = match &mut compat {
+            None => config.control.http.open(&config.resolver, &mut heritage)?,
+            Some(compat) => std::mem::take(&mut compat.doors),
         };
         // Before any program starts: one that found its data missing might begin anew without it.
         for done in crate::command::backup::recover(&config)? {
@@ -260,13 +280,21 @@ impl Daemon {
             signals,
             runtime,
             compat,
+            doors,
+            child_nofile,
             lock,
         })
     }
 
     /// Lives until told to end; then every program has ended, the socket is gone, the lock is free.
     fn live(self) -> Exit {
-        self.live_compat().1
+        // Later there may be another binary in the place of this one.
+        let invocation = Invocation::current();
+        let limits = self.child_nofile;
+        match self.live_compat() {
+            (End::Restart, _) => begin_anew(invocation, limits),
+            (_, exit) => exit,
+        }
     }
 
     /// As [`Daemon::live`], and says whether it is to begin anew.
@@ -281,7 +309,9 @@ impl Daemon {
             signals,
             runtime,
             compat,
+            doors: opened,
             lock,
+            ..
         } = self;
         let (stop, mut stopping) = watch::channel(End::No);
         let (upgrades, mut successors) = mpsc::channel(1);
@@ -304,13 +334,19 @@ impl Daemon {
         let mut files = Vec::new();
         let mut doors = Vec::new();
         let zone = config.host.zone.clone();
+        for door in opened {
+            door_fds.push((format!("http:{}", door.server.section), door.try_clone_fd()));
+            files.extend(door.file);
+            let login = door.server.login;
+            doors.push(server::Server {
+                socket: door.socket,
+                login: login.map(|(name, password)| Login::new(name, password)),
+                names: vec![config.host.name.clone()],
+                limits: server::Limits::default(),
+            });
+        }
         if let Some(mut compat) = compat {
             pidfile = compat.pidfile.take();
-            for door in std::mem::take(&mut compat.doors) {
-                door_fds.push((format!("http:{}", door.server.section), door.try_clone_fd()));
-                files.extend(door.file);
-                doors.push((door.server, door.socket));
-            }
             face = Some(Arc::new(Face::new(
                 compat,
                 Arc::clone(&supervisor),
@@ -323,10 +359,11 @@ impl Daemon {
             let face_told = face.clone();
             let journal = tokio::spawn(async move {
                 let mut all_down = true;
+                let syslog = Syslog::default();
                 while let Some(event) = events.recv().await {
                     match &face_told {
                         Some(face) => face.note(&event),
-                        None => write_event(&event),
+                        None => write_event(&event, &syslog),
                     }
                     all_down &= !matches!(event, Event::LeftRunning { .. });
                     told.note(&event);
@@ -337,32 +374,17 @@ impl Daemon {
                 let _ = down.send(true);
                 all_down
             });
+            let asked = Arc::clone(&supervisor);
             if let Some(face) = &face {
-                let clock: Arc<dyn mainstay_base::Clock> = Arc::new(SystemClock::new());
-                let rpc = Arc::new(Rpc::new(
+                serve_doors(doors, asked, Arc::clone(face), zone, &closed);
+            } else {
+                let native = Arc::new(Native::new(
+                    Arc::clone(&config),
                     Arc::clone(&supervisor),
-                    Arc::clone(face),
-                    clock,
-                    zone,
+                    Arc::clone(&facade),
+                    stop.clone(),
                 ));
-                for (server, socket) in doors {
-                    let server = mainstay_supervisord::server::Server {
-                        socket,
-                        login: server
-                            .login
-                            .map(|(name, password)| Login::new(name, password)),
-                        names: vec![config.host.name.clone()],
-                        limits: mainstay_supervisord::server::Limits::default(),
-                    };
-                    let (rpc, closed) = (Arc::clone(&rpc), closed.clone());
-                    tokio::spawn(async move {
-                        if let Err(error) =
-                            mainstay_supervisord::server::serve(server, rpc, closed).await
-                        {
-                            log::error!("an HTTP server could not be served: {error}");
-                        }
-                    });
-                }
+                serve_doors(doors, asked, native, zone, &closed);
             }
             check_descriptors(&config, &facade);
             tokio::spawn(reap(Arc::clone(&facade), face.clone()));
@@ -592,7 +614,53 @@ pub(crate) fn own_log_sink(retention: Retention) -> SinkConfig {
     }
 }
 
-fn write_event(event: &Event) {
+/// Serves HTTP at these sockets, for whoever answers.
+fn serve_doors<H: Host>(
+    doors: Vec<server::Server>,
+    supervisor: Arc<Supervisor>,
+    host: H,
+    zone: TimeZone,
+    closed: &watch::Receiver<bool>,
+) {
+    let rpc = Arc::new(Rpc::new(
+        supervisor,
+        host,
+        Arc::new(SystemClock::new()),
+        zone,
+    ));
+    for door in doors {
+        let (rpc, closed) = (Arc::clone(&rpc), closed.clone());
+        tokio::spawn(async move {
+            if let Err(error) = server::serve(door, rpc, closed).await {
+                log::error!("an HTTP server could not be served: {error}");
+            }
+        });
+    }
+}
+
+/// Executes the same binary with the same words: the config is read as at any start. Everything of
+/// this life has ended.
+fn begin_anew(invocation: Invocation, child_nofile: Option<(u64, u64)>) -> Exit {
+    lower_descriptors(child_nofile);
+    // What it finds tells it that it went to the background already.
+    let mark = std::fs::File::open("/dev/null").map(OwnedFd::from);
+    let why = match (mark, invocation.again()) {
+        (Ok(mark), Ok(same)) => {
+            let Err(why) = same.become_it(&[("open".to_owned(), mark)]);
+            why
+        }
+        (Err(error), _) => error.to_string(),
+        (_, Err(why)) => why,
+    };
+    log::error!("mainstay could not begin anew: {why}; start it again: mainstay run");
+    Exit::Failed
+}
+
+fn write_event(event: &Event, syslog: &Syslog) {
+    if let Event::Syslog { process, text } = event {
+        syslog.send("mainstay", &prefixed(process, text));
+        return;
+    }
     let level = match event.level() {
         mainstay_log::Level::Trace => log::Level::Trace,
         mainstay_log::Level::Debug => log::Level::Debug,
@@ -733,6 +801,16 @@ fn check_descriptors(config: &Config, facade: &Facade) {
         facade.warn(format!(
             "mainstay may open {soft} files and needs {needed} for these programs: some will not start; raise its hard limit (ulimit -Hn, LimitNOFILE=)"
         ));
+    }
+}
+
+/// Takes back what [`raise_descriptors`] did, for a daemon that begins anew in this process: its
+/// programs find what the first ones found.
+fn lower_descriptors(before: Option<(u64, u64)>) {
+    if let Some((soft, hard)) = before
+        && let Err(error) = limits::set(None, Resource::Nofile, soft, hard)
+    {
+        log::warn!("could not lower the limit of open files to {soft}: {error}");
     }
 }
 

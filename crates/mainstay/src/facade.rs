@@ -168,7 +168,8 @@ impl Facade {
             .request(Command::ReopenLogs, Box::new(|_| ()));
     }
 
-    fn reopen_own(&self) {
+    /// Opens the log files of the daemon itself anew.
+    pub(crate) fn reopen_own(&self) {
         for error in self.logger.pipeline().reopen().err().into_iter().flatten() {
             log::error!("{error}");
         }

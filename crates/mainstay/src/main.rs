@@ -9,6 +9,7 @@ mod config;
 mod daemon;
 mod exit;
 mod facade;
+mod http;
 mod jobs;
 mod output;
 mod progress;

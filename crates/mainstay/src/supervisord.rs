@@ -2,7 +2,7 @@
 //! original. What runs underneath is the daemon of `mainstay run`.
 
 mod host;
-mod listen;
+pub(crate) mod listen;
 mod mainlog;
 
 use std::collections::BTreeMap;
@@ -29,9 +29,9 @@ use crate::daemon::{Daemon, End};
 use crate::exit::Exit;
 use crate::upgrade::Heritage;
 
-pub(crate) use host::Face;
+pub(crate) use host::{Face, forget, prefixed, take_in};
 pub(crate) use listen::Door;
-pub(crate) use mainlog::MainLog;
+pub(crate) use mainlog::{MainLog, Syslog};
 
 /// The exit status of everything that is wrong with the command line or the config.
 const USAGE: u8 = 2;
@@ -593,11 +593,7 @@ fn open_doors(
             );
             continue;
         }
-        let inherited = heritage
-            .http
-            .iter()
-            .position(|(section, _)| *section == server.section)
-            .map(|at| heritage.http.swap_remove(at).1);
+        let inherited = heritage.door(&server.section);
         let mut tell = |text: &str| complain(&format!("{text}\n"));
         let door =
             listen::open(server, inherited, &mut tell).map_err(|error| listen::explain(&error))?;

@@ -56,6 +56,12 @@ impl Heritage {
         }
         out
     }
+
+    /// The socket of the HTTP server of that section, if it was left open.
+    pub(crate) fn door(&mut self, section: &str) -> Option<OwnedFd> {
+        let at = self.http.iter().position(|(name, _)| name == section)?;
+        Some(self.http.swap_remove(at).1)
+    }
 }
 
 /// Who we are and how we were called: what is executed again.
@@ -90,6 +96,20 @@ impl Invocation {
             binary: candidates.into_iter().find(is_own).unwrap_or(own),
             arguments,
         }
+    }
+
+    /// The binary that is there now, unasked: for when there is nothing to take over.
+    ///
+    /// # Errors
+    /// It cannot be opened, in words.
+    pub(crate) fn again(self) -> Result<Successor, String> {
+        let file = File::open(&self.binary).map_err(|error| {
+            format!("cannot open the binary {}: {error}", self.binary.display())
+        })?;
+        Ok(Successor {
+            file,
+            arguments: self.arguments,
+        })
     }
 
     /// Opens the binary that is there now and asks it whether it can take over.

@@ -12,7 +12,9 @@ use mainstay_sys::limits::{Resource, UNLIMITED};
 
 use crate::events::Mask;
 use crate::machine::{Autorestart, Backoff, GIVE_UP_MAX, GiveUp, Policy};
-use crate::program::{Group, ListenerSpec, Output, ProcessSpec, ProgramSpec, Stdin, Tap};
+use crate::program::{
+    Group, ListenerSpec, Output, ProcessSpec, ProgramSpec, SocketAddress, SocketSpec, Stdin, Tap,
+};
 
 /// What a program gets when its section does not say otherwise.
 #[derive(Debug, Clone)]
@@ -32,9 +34,11 @@ const PLANNED: &[&str] = &[
     "ready",
     "reload_signal",
     "schedule",
-    "socket",
     "watch",
 ];
+
+/// A unix socket's path has at most this many bytes (`sun_path` in unix(7), less its NUL).
+const LONGEST_SOCKET: usize = 107;
 
 /// Reads every `[program.NAME]` under the root of a config, in the order of the file.
 pub fn read_all(root: &mut Section<'_>, defaults: &Defaults) -> Vec<ProgramSpec> {
@@ -84,7 +88,11 @@ pub fn read(mut section: Section<'_>, name: &str, defaults: &Defaults) -> Option
             stdout: logs.output(logs.stdout.as_ref(), instance),
             stdout_tap: if listener.is_some() {
                 // What it says to its supervisor makes no notifications of its own.
-                Tap::default()
+                Tap {
+                    capture: 0,
+                    events: false,
+                    ..logs.tap
+                }
             } else {
                 logs.tap
             },
@@ -125,7 +133,20 @@ fn stdin(section: &mut Section<'_>, is_listener: bool) -> Stdin {
     } else {
         Stdin::Null
     };
-    let Some(word) = section.get_spanned::<String>("stdin") else {
+    let word = section.get_spanned::<String>("stdin");
+    if let Some(socket) = section.section("socket") {
+        let place = socket.place();
+        let spec = socket_spec(socket);
+        if word.is_some() || is_listener {
+            section.report(
+                Diagnostic::error("a socket is what its processes have as standard input")
+                    .at(place)
+                    .help("remove socket, or stdin and listen_to"),
+            );
+        }
+        return spec.map_or(default, Stdin::Socket);
+    }
+    let Some(word) = word else {
         return default;
     };
     match word.value.as_str() {
@@ -148,6 +169,96 @@ fn stdin(section: &mut Section<'_>, is_listener: bool) -> Stdin {
             default
         }
     }
+}
+
+/// The socket that its processes share, as `FastCGI` wants it.
+fn socket_spec(mut section: Section<'_>) -> Option<SocketSpec> {
+    let listen = section.required::<String>("listen");
+    let place = section.value("listen").map(|value| value.place().clone());
+    let address = listen.and_then(|text| {
+        let read = socket_address(&text)
+            .map_err(|why| Diagnostic::error(why).at(place.as_ref().unwrap_or(section.place())));
+        reported(&section, read)
+    });
+    let backlog = section.get_spanned::<u32>("backlog");
+    if let Some(backlog) = backlog.as_ref().filter(|backlog| backlog.value == 0) {
+        section.report(
+            Diagnostic::error("at least one connection must be able to wait").at(&backlog.place),
+        );
+    }
+    let owner = section.get_spanned::<String>("owner");
+    let mode = section.get_spanned::<String>("mode");
+    if let Some(SocketAddress::Tcp { .. }) = &address {
+        for of_files in [&owner, &mode].into_iter().flatten() {
+            section.report(
+                Diagnostic::error("a TCP socket has no file that could belong to somebody")
+                    .at(&of_files.place)
+                    .help("remove it, or listen at unix:///…"),
+            );
+        }
+    }
+    let bits = mode.and_then(|mode| {
+        let bits = u32::from_str_radix(&mode.value, 8)
+            .ok()
+            .filter(|bits| *bits <= 0o777)
+            .ok_or_else(|| {
+                Diagnostic::error(format!("`{}` is not a file mode", mode.value))
+                    .at(&mode.place)
+                    .help("write it in octal as a string, as in \"0700\"")
+            });
+        reported(&section, bits)
+    });
+    let owner = owner.and_then(|owner| {
+        let (user, group) = match owner.value.split_once(':') {
+            Some((user, group)) => (user, Some(group)),
+            None => (owner.value.as_str(), None),
+        };
+        if user.is_empty() || group == Some("") {
+            section.report(
+                Diagnostic::error(format!("`{}` is no owner", owner.value))
+                    .at(&owner.place)
+                    .help("write \"user\" or \"user:group\""),
+            );
+            return None;
+        }
+        Some((user.to_owned(), group.map(str::to_owned)))
+    });
+    section.finish();
+    Some(SocketSpec {
+        address: address?,
+        backlog: backlog.map(|backlog| backlog.value.max(1)),
+        owner,
+        mode: bits.unwrap_or(0o700),
+    })
+}
+
+/// `tcp://host:port` or `unix:///path`; the error says what is wrong.
+fn socket_address(text: &str) -> Result<SocketAddress, String> {
+    let form = "write \"unix:///run/app.sock\" or \"tcp://127.0.0.1:9000\"";
+    if let Some(path) = text.strip_prefix("unix://") {
+        if !path.starts_with('/') || path.ends_with('/') {
+            return Err(format!("`{path}` is no absolute path of a file: {form}"));
+        }
+        if path.len() > LONGEST_SOCKET {
+            return Err(format!(
+                "the path is too long for a unix socket ({} bytes, at most {LONGEST_SOCKET})",
+                path.len()
+            ));
+        }
+        return Ok(SocketAddress::Unix(PathBuf::from(path)));
+    }
+    text.strip_prefix("tcp://")
+        .and_then(|rest| rest.rsplit_once(':'))
+        .and_then(|(host, port)| {
+            let port = port.parse().ok().filter(|port| *port != 0)?;
+            let host = if host == "*" { "" } else { host };
+            let host = host
+                .trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_owned();
+            Some(SocketAddress::Tcp { host, port })
+        })
+        .ok_or_else(|| format!("`{text}` is no address to listen at: {form}"))
 }
 
 /// The notifications it listens to, by supervisord's names.
@@ -568,7 +679,8 @@ impl Logs {
             strip_ansi: section.get("strip_ansi").unwrap_or(false),
             capture: section.get::<Size>("capture").map_or(0, |size| size.0),
             events: section.get("events").unwrap_or(false),
-            ..Tap::default()
+            syslog: section.get("syslog").unwrap_or(false),
+            debug: false,
         };
         logs.retain = Retention::read(&mut section, logs.retain);
         section.finish();

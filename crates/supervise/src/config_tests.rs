@@ -309,7 +309,7 @@ fn listeners_inputs_and_taps() {
     let (all, said) = programs(
         "[program.ears]\ncommand = \"x\"\nlisten_to = [\"TICK_5\", \"PROCESS_STATE\"]\nevent_buffer = 3\n\
          [program.app]\ncommand = \"x\"\nstdin = \"pipe\"\n\
-         log = { strip_ansi = true, capture = \"1MB\", events = true }\n",
+         log = { strip_ansi = true, capture = \"1MB\", events = true, syslog = true }\n",
     );
     assert_eq!(said, "");
     let listener = all[0].listener.as_ref().unwrap();
@@ -317,7 +317,7 @@ fn listeners_inputs_and_taps() {
     assert!(listener.events.contains(crate::events::Kind::Tick5));
     assert_eq!((&all[0].stdin, &all[1].stdin), (&Stdin::Pipe, &Stdin::Pipe));
     let tap = all[1].processes[0].stdout_tap;
-    assert!(tap.strip_ansi && tap.events && tap.capture >= 1_000_000);
+    assert!(tap.strip_ansi && tap.events && tap.syslog && tap.capture >= 1_000_000);
     for (text, words) in [
         ("listen_to = [\"TICK_6\"]", "did you mean `TICK_5`?"),
         (
@@ -335,6 +335,104 @@ fn listeners_inputs_and_taps() {
         ("stdin = \"tty\"", "nothing to read from"),
     ] {
         let (_, said) = programs(&format!("[program.x]\ncommand = \"x\"\n{text}\n"));
+        assert!(said.contains(words), "{text}: {said}");
+    }
+}
+
+#[test]
+fn sockets_of_programs() {
+    let unix = |path: &str| SocketAddress::Unix(path.into());
+    let tcp = |host: &str, port| SocketAddress::Tcp {
+        host: host.to_owned(),
+        port,
+    };
+    for (text, address, backlog, owner, mode) in [
+        (
+            "listen = \"unix:///run/x.sock\"",
+            unix("/run/x.sock"),
+            None,
+            None,
+            0o700,
+        ),
+        (
+            "listen = \"unix:///x\", backlog = 128, owner = \"www\", mode = \"0660\"",
+            unix("/x"),
+            Some(128),
+            Some(("www".to_owned(), None)),
+            0o660,
+        ),
+        (
+            "listen = \"unix:///x\", owner = \"www:data\"",
+            unix("/x"),
+            None,
+            Some(("www".to_owned(), Some("data".to_owned()))),
+            0o700,
+        ),
+        (
+            "listen = \"tcp://127.0.0.1:9000\"",
+            tcp("127.0.0.1", 9000),
+            None,
+            None,
+            0o700,
+        ),
+        ("listen = \"tcp://*:1\"", tcp("", 1), None, None, 0o700),
+        (
+            "listen = \"tcp://[::1]:1\"",
+            tcp("::1", 1),
+            None,
+            None,
+            0o700,
+        ),
+    ] {
+        let (specs, said) = read_text(&format!(
+            "[program.x]\ncommand = \"x\"\nsocket = {{ {text} }}"
+        ));
+        assert_eq!(said, "", "{text}");
+        let expected = SocketSpec {
+            address,
+            backlog,
+            owner,
+            mode,
+        };
+        assert_eq!(specs[0].stdin, Stdin::Socket(expected), "{text}");
+    }
+    for (text, words) in [
+        ("socket = { }", "`program.x.socket.listen` is missing"),
+        (
+            "socket = { listen = \"unix://x\" }",
+            "no absolute path of a file",
+        ),
+        ("socket = { listen = \"/x\" }", "no address to listen at"),
+        (
+            "socket = { listen = \"tcp://h:0\" }",
+            "no address to listen at",
+        ),
+        (
+            "socket = { listen = \"tcp://h:1\", mode = \"0700\" }",
+            "a TCP socket has no file",
+        ),
+        (
+            "socket = { listen = \"unix:///x\", mode = \"9\" }",
+            "`9` is not a file mode",
+        ),
+        (
+            "socket = { listen = \"unix:///x\", owner = \":g\" }",
+            "`:g` is no owner",
+        ),
+        (
+            "socket = { listen = \"unix:///x\", backlog = 0 }",
+            "at least one connection",
+        ),
+        (
+            "stdin = \"pipe\"\nsocket = { listen = \"unix:///x\" }",
+            "a socket is what its processes have as standard input",
+        ),
+        (
+            "listen_to = [\"TICK_5\"]\nsocket = { listen = \"unix:///x\" }",
+            "a socket is what its processes have as standard input",
+        ),
+    ] {
+        let (_, said) = read_text(&format!("[program.x]\ncommand = \"x\"\n{text}\n"));
         assert!(said.contains(words), "{text}: {said}");
     }
 }

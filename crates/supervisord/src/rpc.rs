@@ -167,7 +167,10 @@ pub trait Host: Send + Sync + 'static {
     /// Begins to end. Does not wait for it.
     fn shutdown(&self);
     /// Begins to stop everything and start anew. Does not wait for it.
-    fn restart(&self);
+    ///
+    /// # Errors
+    /// The words of the fault in the config that it would start with. It goes on as it is then.
+    fn restart(&self) -> Result<(), String>;
     /// Reads the config again and compares it with what is supervised.
     ///
     /// # Errors
@@ -217,8 +220,8 @@ impl<H: Host> Host for Arc<H> {
         (**self).shutdown();
     }
 
-    fn restart(&self) {
-        (**self).restart();
+    fn restart(&self) -> Result<(), String> {
+        (**self).restart()
     }
 
     fn reload_config(&self) -> impl Future<Output = Result<Reread, String>> + Send {
@@ -447,7 +450,8 @@ impl<S: Supervision, H: Host> Rpc<S, H> {
                 Ok(DONE)
             }
             Method::Restart => {
-                self.host.restart();
+                let begun = self.host.restart();
+                begun.map_err(|why| Code::CantReread.of(why))?;
                 Ok(DONE)
             }
             Method::ReloadConfig => {

@@ -8,6 +8,7 @@ use crate::cli::Cli;
 use crate::command;
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
+use crate::http::shown;
 use crate::output::Output;
 use crate::render::plain;
 
@@ -28,6 +29,11 @@ pub(crate) fn run(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
         })
         .collect();
     config.warnings.extend(secrets);
+    if let Err(error) = config.control.http.servers(&config.resolver) {
+        config.warnings.push(
+            Diagnostic::warning(format!("HTTP cannot be served: {error}")).help(error.help()),
+        );
+    }
     if let Some(group) = &config.control.group
         && !matches!(mainstay_sys::users::group(group), Ok(Some(_)))
     {
@@ -57,6 +63,7 @@ fn document(config: &Config) -> serde_json::Value {
         "host": config.host.name,
         "state": config.host.state,
         "socket": config.control.socket,
+        "http": config.control.http.listen.iter().map(shown).collect::<Vec<_>>(),
         "log": config.log.directory,
         "programs": config.programs.iter().map(|program| json!({
             "name": program.name,
@@ -85,6 +92,9 @@ fn text(config: &Config) -> String {
         format!("  socket  {}", config.control.socket.display()),
         format!("  logs    {}", config.log.directory.display()),
     ];
+    for address in &config.control.http.listen {
+        lines.push(format!("  http    {}", shown(address)));
+    }
     for program in &config.programs {
         let command: Vec<String> = program
             .processes

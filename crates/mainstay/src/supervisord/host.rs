@@ -201,50 +201,67 @@ impl Face {
             roster.learn(&programs);
             (group, programs)
         };
-        for program in &programs {
-            if let mainstay_supervise::Stdin::Socket(socket) = &program.stdin {
-                mainstay_supervise::try_socket(socket)
-                    .map_err(|error| GroupError::Failed(error.to_string()))?;
-            }
-        }
-        let (sender, receiver) = oneshot::channel();
-        self.supervisor
-            .add_group(programs, move |answer| {
-                let _ = sender.send(answer);
-            })
-            .map_err(|error| GroupError::Failed(error.to_string()))?;
-        match receiver.await.unwrap_or(Err(Refusal::Gone)) {
-            Ok(Reply::Ok) => {
-                self.roster().active.insert(group.name.clone(), group);
-                Ok(())
-            }
-            Err(Refusal::AlreadyThere) => Err(GroupError::AlreadyThere),
-            Ok(_) => Err(GroupError::Failed("an answer of another kind".to_owned())),
-            Err(refusal) => Err(GroupError::Failed(refusal.to_string())),
-        }
+        take_in(&self.supervisor, programs).await?;
+        self.roster().active.insert(group.name.clone(), group);
+        Ok(())
     }
 
     async fn remove(&self, name: &str) -> Result<(), GroupError> {
-        let command = Command::RemoveGroup {
-            name: name.to_owned(),
-        };
-        match self.supervisor.ask(command).await {
-            Ok(_) => {
+        match forget(&self.supervisor, name).await {
+            Ok(()) => {
                 let mut roster = self.roster();
                 roster.active.remove(name);
                 roster.policies.retain(|_, (group, _)| group != name);
                 Ok(())
             }
-            Err(Refusal::UnknownName { .. }) => {
-                // A group without processes is known to nobody else.
-                match self.roster().active.remove(name) {
-                    Some(_) => Ok(()),
-                    None => Err(GroupError::Unknown),
-                }
-            }
-            Err(Refusal::StillRunning) => Err(GroupError::StillRunning),
-            Err(refusal) => Err(GroupError::Failed(refusal.to_string())),
+            // A group without processes is known to nobody else.
+            Err(GroupError::Unknown) if self.roster().active.remove(name).is_some() => Ok(()),
+            Err(error) => Err(error),
         }
+    }
+}
+
+/// Has the programs of a new group supervised.
+///
+/// # Errors
+/// [`GroupError`] says why not.
+pub(crate) async fn take_in(
+    supervisor: &Supervisor,
+    programs: Vec<ProgramSpec>,
+) -> Result<(), GroupError> {
+    for program in &programs {
+        if let mainstay_supervise::Stdin::Socket(socket) = &program.stdin {
+            mainstay_supervise::try_socket(socket)
+                .map_err(|error| GroupError::Failed(error.to_string()))?;
+        }
+    }
+    let (sender, receiver) = oneshot::channel();
+    supervisor
+        .add_group(programs, move |answer| {
+            let _ = sender.send(answer);
+        })
+        .map_err(|error| GroupError::Failed(error.to_string()))?;
+    match receiver.await.unwrap_or(Err(Refusal::Gone)) {
+        Ok(Reply::Ok) => Ok(()),
+        Err(Refusal::AlreadyThere) => Err(GroupError::AlreadyThere),
+        Ok(_) => Err(GroupError::Failed("an answer of another kind".to_owned())),
+        Err(refusal) => Err(GroupError::Failed(refusal.to_string())),
+    }
+}
+
+/// Has a group supervised no longer.
+///
+/// # Errors
+/// [`GroupError`] says why not.
+pub(crate) async fn forget(supervisor: &Supervisor, name: &str) -> Result<(), GroupError> {
+    let command = Command::RemoveGroup {
+        name: name.to_owned(),
+    };
+    match Supervision::ask(supervisor, command).await {
+        Ok(_) => Ok(()),
+        Err(Refusal::UnknownName { .. }) => Err(GroupError::Unknown),
+        Err(Refusal::StillRunning) => Err(GroupError::StillRunning),
+        Err(refusal) => Err(GroupError::Failed(refusal.to_string())),
     }
 }
 
@@ -273,11 +290,7 @@ impl Host for Face {
     }
 
     fn state(&self) -> DaemonState {
-        match *self.stop.borrow() {
-            End::No => DaemonState::Running,
-            End::Restart => DaemonState::Restarting,
-            End::Stop => DaemonState::Shutdown,
-        }
+        (*self.stop.borrow()).into()
     }
 
     fn main_log(&self) -> Option<PathBuf> {
@@ -298,8 +311,10 @@ impl Host for Face {
         let _ = self.stop.send(End::Stop);
     }
 
-    fn restart(&self) {
+    fn restart(&self) -> Result<(), String> {
+        // As the original, which finds out what is wrong when everything is down.
         let _ = self.stop.send(End::Restart);
+        Ok(())
     }
 
     async fn reload_config(&self) -> Result<Reread, String> {
@@ -371,7 +386,7 @@ impl Host for Face {
 }
 
 /// As the original writes output to the system's log: each line behind the name.
-fn prefixed(process: &str, text: &str) -> String {
+pub(crate) fn prefixed(process: &str, text: &str) -> String {
     let lines: Vec<String> = text
         .lines()
         .map(|line| format!("{process} {line}"))

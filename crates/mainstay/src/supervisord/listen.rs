@@ -134,12 +134,14 @@ fn tcp(host: &str, port: u16) -> io::Result<TcpListener> {
 
 /// Whether everybody who reaches this machine reaches the server too, without a password.
 pub(crate) fn is_open_to_all(server: &HttpServer) -> bool {
-    let Address::Tcp { host, port } = &server.address else {
+    server.login.is_none() && reaches_others(&server.address)
+}
+
+/// Whether others than the users of this machine can connect. A name that nobody knows may be anybody's.
+pub(crate) fn reaches_others(address: &Address) -> bool {
+    let Address::Tcp { host, port } = address else {
         return false;
     };
-    if server.login.is_some() {
-        return false;
-    }
     let host = if host.is_empty() { "0.0.0.0" } else { host };
     (host, *port).to_socket_addrs().map_or(true, |mut all| {
         all.any(|address| !address.ip().is_loopback())

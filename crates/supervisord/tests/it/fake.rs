@@ -201,8 +201,9 @@ impl Host for Fake {
     fn shutdown(&self) {
         self.0.lock().unwrap().state = Some(DaemonState::Shutdown);
     }
-    fn restart(&self) {
+    fn restart(&self) -> Result<(), String> {
         self.0.lock().unwrap().state = Some(DaemonState::Restarting);
+        Ok(())
     }
     async fn reload_config(&self) -> Result<Reread, String> {
         match &self.0.lock().unwrap().reread {

@@ -1,0 +1,328 @@
+//! The daemon of a `mainstay.toml` as supervisord's clients see it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mainstay_base::Diagnostics;
+use mainstay_supervise::{Output, ProcessSpec, ProgramSpec, Supervisor};
+use mainstay_supervisord::namespec;
+use mainstay_supervisord::rpc::info::{ConfigInfo, LogPath};
+use mainstay_supervisord::rpc::{DaemonState, GroupError, Host, Reread};
+use mainstay_supervisord::words::Level;
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::daemon::End;
+use crate::facade::Facade;
+use crate::supervisord::{forget, take_in};
+
+/// The log target of what the HTTP server has to say.
+const HTTP: &str = "http";
+
+/// Programs by the name of their group.
+type Groups = BTreeMap<String, Vec<ProgramSpec>>;
+
+/// What the clients ask.
+pub(crate) struct Native {
+    config: Arc<Config>,
+    supervisor: Arc<Supervisor>,
+    facade: Arc<Facade>,
+    stop: watch::Sender<End>,
+    roster: Mutex<Roster>,
+}
+
+/// Which groups there are.
+struct Roster {
+    /// Those of the config read last.
+    read: Groups,
+    /// Those that are supervised, as they were configured when they were taken in.
+    active: Groups,
+}
+
+impl Native {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        supervisor: Arc<Supervisor>,
+        facade: Arc<Facade>,
+        stop: watch::Sender<End>,
+    ) -> Self {
+        let groups = by_group(&config.programs);
+        Self {
+            config,
+            supervisor,
+            facade,
+            stop,
+            roster: Mutex::new(Roster {
+                read: groups.clone(),
+                active: groups,
+            }),
+        }
+    }
+
+    fn roster(&self) -> MutexGuard<'_, Roster> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn own_log(&self) -> PathBuf {
+        self.config.log.directory.join("mainstay.log")
+    }
+}
+
+impl Host for Native {
+    fn identification(&self) -> String {
+        self.config.host.name.clone()
+    }
+
+    fn pid(&self) -> u32 {
+        std::process::id()
+    }
+
+    fn state(&self) -> DaemonState {
+        (*self.stop.borrow()).into()
+    }
+
+    fn main_log(&self) -> Option<PathBuf> {
+        Some(self.own_log())
+    }
+
+    fn clear_main_log(&self) -> io::Result<()> {
+        let log = std::fs::OpenOptions::new()
+            .write(true)
+            .open(self.own_log())?;
+        log.set_len(0)?;
+        // Who writes it learns that it is empty.
+        self.facade.reopen_own();
+        Ok(())
+    }
+
+    fn shutdown(&self) {
+        log::warn!(target: HTTP, "a client asks to stop every program and to end");
+        let _ = self.stop.send(End::Stop);
+    }
+
+    fn restart(&self) -> Result<(), String> {
+        log::warn!(target: HTTP, "a client asks to stop every program and to begin anew");
+        // What is wrong with the config is better known while everything is up.
+        if let Err(diagnostics) = load(&self.config.path) {
+            log::error!(target: HTTP, "mainstay does not begin anew, everything goes on: {diagnostics}");
+            return Err(diagnostics.to_string());
+        }
+        let _ = self.stop.send(End::Restart);
+        Ok(())
+    }
+
+    async fn reload_config(&self) -> Result<Reread, String> {
+        let path = self.config.path.clone();
+        // Files are looked at: not on this thread.
+        let read = tokio::task::spawn_blocking(move || load(&path))
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|diagnostics| diagnostics.to_string())?;
+        if !self.config.resolver.agrees_with(&read.resolver) {
+            return Err(
+                "[secret] is not as it was when mainstay was started: programs get no other \
+                 secrets before it is restarted (supervisorctl reload)"
+                    .to_owned(),
+            );
+        }
+        for warning in &read.warnings {
+            log::warn!(target: HTTP, "{warning}");
+        }
+        log::info!(
+            target: HTTP,
+            "the programs of {} are read anew; what else it says counts from the next start",
+            read.path.display()
+        );
+        let groups = by_group(&read.programs);
+        let mut roster = self.roster();
+        let found = difference(&roster.active, &groups);
+        roster.read = groups;
+        Ok(found)
+    }
+
+    async fn add_process_group(&self, name: &str) -> Result<(), GroupError> {
+        let programs = {
+            let roster = self.roster();
+            if roster.active.contains_key(name) {
+                return Err(GroupError::AlreadyThere);
+            }
+            roster.read.get(name).cloned().ok_or(GroupError::Unknown)?
+        };
+        take_in(&self.supervisor, programs.clone()).await?;
+        self.roster().active.insert(name.to_owned(), programs);
+        Ok(())
+    }
+
+    async fn remove_process_group(&self, name: &str) -> Result<(), GroupError> {
+        forget(&self.supervisor, name).await?;
+        self.roster().active.remove(name);
+        Ok(())
+    }
+
+    fn configs(&self) -> Vec<ConfigInfo> {
+        let roster = self.roster();
+        let programs = roster.read.values().flatten();
+        programs
+            .flat_map(|program| {
+                let inuse = roster.active.contains_key(&program.group.name);
+                let processes = program.processes.iter();
+                processes.map(move |process| info(program, process, inuse))
+            })
+            .collect()
+    }
+
+    fn log(&self, level: Level, text: &str) {
+        let level = match level {
+            Level::Critical | Level::Error => log::Level::Error,
+            Level::Warn => log::Level::Warn,
+            Level::Info => log::Level::Info,
+            Level::Debug => log::Level::Debug,
+            Level::Trace | Level::Blather => log::Level::Trace,
+        };
+        log::log!(target: HTTP, level, "{text}");
+    }
+}
+
+/// The config as it is now.
+fn load(path: &Path) -> Result<Config, Diagnostics> {
+    crate::config::load(path, crate::command::environment(), false)
+}
+
+fn by_group(programs: &[ProgramSpec]) -> Groups {
+    let mut groups = Groups::new();
+    for program in programs {
+        let group = groups.entry(program.group.name.clone()).or_default();
+        group.push(program.clone());
+    }
+    groups
+}
+
+fn difference(old: &Groups, new: &Groups) -> Reread {
+    let only = |of: &Groups, not: &Groups| {
+        let names = of.keys().filter(|name| !not.contains_key(*name));
+        names.cloned().collect()
+    };
+    Reread {
+        added: only(new, old),
+        changed: new
+            .iter()
+            .filter(|(name, programs)| old.get(*name).is_some_and(|old| old != *programs))
+            .map(|(name, _)| name.clone())
+            .collect(),
+        removed: only(old, new),
+    }
+}
+
+fn info(program: &ProgramSpec, process: &ProcessSpec, inuse: bool) -> ConfigInfo {
+    let path = |output: &Output| match output.path() {
+        Some(path) => LogPath::Path(path.display().to_string()),
+        None => LogPath::None,
+    };
+    let size = |output: &Output| match output {
+        Output::File { retain, .. } => (
+            retain.size.unwrap_or(0),
+            u64::from(retain.files.unwrap_or(0)),
+        ),
+        Output::Merge | Output::Discard => (0, 0),
+    };
+    let seconds = |time: std::time::Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    let uid = program.user.as_ref().and_then(|user| {
+        let found = mainstay_sys::users::lookup(user).ok().flatten()?;
+        Some(found.identity.uid)
+    });
+    let words: Vec<String> = process.command.iter().map(ToString::to_string).collect();
+    let policy = &program.policy;
+    let (stdout, stderr) = (size(&process.stdout), size(&process.stderr));
+    ConfigInfo {
+        autostart: program.autostart,
+        directory: program.dir.as_ref().map(|dir| dir.display().to_string()),
+        uid,
+        command: shell_words::join(&words),
+        exitcodes: policy
+            .exit_codes
+            .iter()
+            .filter_map(|code| u8::try_from(*code).ok())
+            .collect(),
+        group: program.group.name.clone(),
+        group_prio: program.group.priority.into(),
+        inuse,
+        killasgroup: policy.kill_group,
+        name: namespec::member(&program.group.name, &process.process),
+        process_prio: program.priority.into(),
+        redirect_stderr: process.stderr == Output::Merge,
+        // As an imported config has it: a negative number is no limit.
+        startretries: policy.start_retries.map_or(-1, i64::from),
+        startsecs: seconds(policy.start_secs),
+        stdout_capture_maxbytes: process.stdout_tap.capture,
+        stdout_events_enabled: process.stdout_tap.events,
+        stdout_logfile: path(&process.stdout),
+        stdout_logfile_backups: stdout.1,
+        stdout_logfile_maxbytes: stdout.0,
+        stdout_syslog: process.stdout_tap.syslog,
+        stopsignal: policy.stop_signal,
+        stopwaitsecs: seconds(policy.stop_wait),
+        stderr_capture_maxbytes: process.stderr_tap.capture,
+        stderr_events_enabled: process.stderr_tap.events,
+        stderr_logfile: path(&process.stderr),
+        stderr_logfile_backups: stderr.1,
+        stderr_logfile_maxbytes: stderr.0,
+        stderr_syslog: process.stderr_tap.syslog,
+        serverurl: LogPath::Auto,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_base::Template;
+
+    use super::*;
+
+    fn program(name: &str, command: &[&str]) -> ProgramSpec {
+        let words = command.iter().map(|word| Template::literal(*word));
+        ProgramSpec::new(name, words.collect(), Path::new("/log"))
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let old = [
+            program("a", &["x"]),
+            program("b", &["x"]),
+            program("c", &["x"]),
+        ];
+        let new = [
+            program("b", &["x"]),
+            program("c", &["y"]),
+            program("d", &["x"]),
+        ];
+        let found = difference(&by_group(&old), &by_group(&new));
+        let names = |name: &str| vec![name.to_owned()];
+        let expected = Reread {
+            added: names("d"),
+            changed: names("c"),
+            removed: names("a"),
+        };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_config_is_told_in_the_originals_words() {
+        let mut program = program("web", &["a", "b c"]);
+        program.processes[0].process = "web:0".to_owned();
+        program.processes[0].stderr = Output::Merge;
+        let info = info(&program, &program.processes[0], true);
+        assert_eq!(
+            (info.group.as_str(), info.name.as_str()),
+            ("web", "0"),
+            "{info:?}"
+        );
+        assert_eq!(info.command, "a 'b c'");
+        assert_eq!((info.startretries, info.redirect_stderr), (-1, true));
+        assert_eq!(
+            info.stdout_logfile,
+            LogPath::Path("/log/web.stdout.log".to_owned())
+        );
+        assert_eq!(info.stderr_logfile, LogPath::None);
+    }
+}
