@@ -86,7 +86,8 @@ const FLAGS: &[Flag<Key>] = &[
     flag('h', "help", false, Key::Help),
     Flag {
         short: Some('?'),
-        long: "?",
+        // It has no long form, and a name with this character cannot be written.
+        long: "=",
         value: false,
         key: Key::Help,
     },
@@ -226,7 +227,8 @@ fn existing_parent(path: &str) -> Result<(), String> {
     super::load::existing_parent(path, None).map(drop)
 }
 
-/// Puts what the command line says in place of what the config says.
+/// Puts what the command line says in place of what the config says. An empty path of the log or the
+/// pid file counts as not said, and the log `syslog` is no path.
 pub fn apply(said: &Arguments, section: &mut SupervisordSection) {
     fn put<T: Clone>(said: Option<&T>, to: &mut T) {
         if let Some(said) = said {
@@ -234,17 +236,21 @@ pub fn apply(said: &Arguments, section: &mut SupervisordSection) {
         }
     }
     let path = |path: &Option<String>| {
-        path.as_ref().map(|path| {
+        path.as_ref().filter(|path| !path.is_empty()).map(|path| {
             let path = super::load::expand_user(path, None);
             super::load::normalize(&path).display().to_string()
         })
+    };
+    let logfile = match said.logfile.as_deref() {
+        Some("syslog") => said.logfile.clone(),
+        _ => path(&said.logfile),
     };
     section.nodaemon |= said.nodaemon;
     section.silent |= said.silent;
     section.nocleanup |= said.nocleanup;
     section.strip_ansi |= said.strip_ansi;
     put(said.umask.as_ref(), &mut section.umask);
-    put(path(&said.logfile).as_ref(), &mut section.logfile);
+    put(logfile.as_ref(), &mut section.logfile);
     put(
         said.logfile_maxbytes.as_ref(),
         &mut section.logfile_maxbytes,
@@ -316,107 +322,5 @@ pub fn is_auto_log(file_name: &str, identifier: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn words(line: &str) -> Vec<String> {
-        line.split_whitespace().map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn command_lines() {
-        let all = parse(&words(
-            "-nsc f.conf -ukto -m 077 -d/ --logfile=/l -y 1KB -z3 -e debug -j /p -i me -q /tmp -a 5 \
-             --minprocs 6 -kt",
-        ))
-        .unwrap();
-        assert_eq!(
-            all,
-            Arguments {
-                config: Some("f.conf".into()),
-                nodaemon: true,
-                silent: true,
-                user: Some("kto".into()),
-                umask: Some(0o77),
-                directory: Some("/".into()),
-                logfile: Some("/l".into()),
-                logfile_maxbytes: Some(1024),
-                logfile_backups: Some(3),
-                loglevel: Some(Level::Debug),
-                pidfile: Some("/p".into()),
-                identifier: Some("me".into()),
-                childlogdir: Some("/tmp".into()),
-                minfds: Some(5),
-                minprocs: Some(6),
-                nocleanup: true,
-                strip_ansi: true,
-                ..Arguments::default()
-            }
-        );
-        assert!(parse(&words("--vers")).unwrap().version);
-        assert!(parse(&words("-? -x")).is_err());
-        assert!(parse(&words("-h")).unwrap().help);
-        for (line, message) in [
-            ("-x", "option -x not recognized"),
-            ("--no", "option --no not a unique prefix"),
-            ("--nope", "option --nope not recognized"),
-            ("-c", "option -c requires argument"),
-            ("--user", "option --user requires argument"),
-            (
-                "--nodaemon=1",
-                "option --nodaemon must not have an argument",
-            ),
-            ("a b", "positional arguments are not supported: ['a', 'b']"),
-            ("-n -n", "conflicting command line option '-n'"),
-            (
-                "-z x",
-                "invalid value for -z 'x': invalid literal for int() with base 10: 'x'",
-            ),
-            (
-                "-e loud",
-                "invalid value for -e 'loud': bad logging level name 'loud'",
-            ),
-            (
-                "-q /nope",
-                "invalid value for -q '/nope': /nope is not an existing directory",
-            ),
-            (
-                "-l /nope/x",
-                "invalid value for -l '/nope/x': The directory named as part of the path /nope/x \
-                 does not exist",
-            ),
-        ] {
-            assert_eq!(parse(&words(line)).unwrap_err().message, message, "{line}");
-        }
-    }
-
-    #[test]
-    fn automatic_logs() {
-        for (name, want) in [
-            ("x-stdout---supervisor-a1b2.log", true),
-            ("x-stderr---supervisor-a1b2.log.10", true),
-            ("x-stderr---supervisor-a1b2.log1", true),
-            ("x-stdout---other-a1b2.log", false),
-            ("---supervisor-a1b2.log", false),
-            ("x---supervisor-.log", false),
-            ("x---supervisor-a.txt", false),
-            ("x---supervisor-a b.log", false),
-            ("x---supervisor-a.log.old", false),
-        ] {
-            assert_eq!(is_auto_log(name, "supervisor"), want, "{name}");
-        }
-    }
-
-    #[test]
-    fn the_first_place_that_exists_counts() {
-        let program = Path::new("/opt/bin/supervisord");
-        let found = |place: &str| search(program, &|path| path == Path::new(place));
-        assert_eq!(
-            found("/opt/etc/supervisord.conf"),
-            Some("/opt/etc/supervisord.conf".into())
-        );
-        assert_eq!(found("supervisord.conf"), Some("supervisord.conf".into()));
-        assert_eq!(found("/nowhere"), None);
-        assert!(not_found_text(program).contains("/etc/supervisor/supervisord.conf"));
-    }
-}
+#[path = "tests/arguments.rs"]
+mod tests;
