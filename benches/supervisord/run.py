@@ -510,7 +510,7 @@ def main():
     if not sides:
         parser.error("--ours or --theirs is needed")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    wanted = max(4 * max(args.programs, default=0) + 1000, 8192)
+    wanted = max(6 * max(args.programs, default=0) + 1000, 8192)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, max(hard, wanted)), max(hard, wanted)))
     except (ValueError, OSError):

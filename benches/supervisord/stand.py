@@ -121,8 +121,8 @@ class Daemon:
         os.mkdir(f"{self.root}/log")
         self.config, self.socket = f"{self.root}/supervisord.conf", f"{self.root}/s.sock"
         self.log = f"{self.root}/supervisord.log"
-        # What three pipes a program and some more need; never less than the default.
-        minfds = max(1024, 4 * len(self.programs))
+        # supervisord holds five descriptors for a program, mainstay six; never less than the default.
+        minfds = max(1024, 6 * len(self.programs) + 200)
         key, value = self.mark.split("=")
         parts = [
             f"[unix_http_server]\nfile={self.socket}\n",
