@@ -23,7 +23,7 @@ import time
 import zlib
 
 import stand
-from stand import Daemon, Failed, Side, Wire, cpu_seconds, median, memory, percentile, switches, wait_for
+from stand import Daemon, Failed, Side, Wire, cpu_seconds, median, percentile, wait_for
 
 SLEEPERS = 300
 BLOCK = 64 * 1024
@@ -118,7 +118,7 @@ class Measurements:
     def rss(self, side):
         with Daemon(side, sleepers(SLEEPERS)) as daemon:
             time.sleep(0.5)
-            rss, pss = memory(daemon.pid)
+            rss, pss = daemon.memory()
             return {"rss": rss, "pss": pss}
 
     def info(self, side):
@@ -133,12 +133,12 @@ class Measurements:
         seen = answer.count(b"<name>statename</name>")
         if seen != len(daemon.programs):
             raise Failed(f"getAllProcessInfo of {daemon.side.name} tells of {seen} programs")
-        times, before = [], cpu_seconds(daemon.pid)
+        times, before = [], daemon.cpu()
         for _ in range(requests):
             begun = time.perf_counter()
             wire.call("supervisor.getAllProcessInfo")
             times.append(time.perf_counter() - begun)
-        cpu = (cpu_seconds(daemon.pid) - before) / requests
+        cpu = (daemon.cpu() - before) / requests
         wire.close()
         return median(times), percentile(times, 99), cpu
 
@@ -164,9 +164,9 @@ class Measurements:
 
     def wake_ups(self, daemon):
         time.sleep(2)
-        before = switches(daemon.pid)
+        before = daemon.switches()
         time.sleep(self.args.idle)
-        after = switches(daemon.pid)
+        after = daemon.switches()
         # A thread that has ended meanwhile woke up for that.
         total = len(before.keys() - after.keys())
         total += sum(count - before.get(task, 0) for task, count in after.items())
@@ -178,7 +178,8 @@ class Measurements:
         if not strace:
             return None
         summary = f"{daemon.root}/strace"
-        tracer = subprocess.Popen([strace, "-c", "-f", "-o", summary, "-p", str(daemon.pid)],
+        tracer = subprocess.Popen([strace, "-c", "-f", "-o", summary,
+                                   *(f"-p{pid}" for pid in daemon.processes())],
                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             time.sleep(self.args.idle)
@@ -241,10 +242,10 @@ class Measurements:
         }
         with Daemon(side, lines) as daemon:
             time.sleep(0.5)
-            cpu, begun = cpu_seconds(daemon.pid), time.monotonic()
+            cpu, begun = daemon.cpu(), time.monotonic()
             open(f"{place}/go", "w").close()
             self.until_captured(daemon, names, size)
-            wall, cpu = time.monotonic() - begun, cpu_seconds(daemon.pid) - cpu
+            wall, cpu = time.monotonic() - begun, daemon.cpu() - cpu
             for name in names:
                 self.compare(daemon, name, blocks)
         shutil.rmtree(place)
@@ -295,7 +296,7 @@ class Measurements:
             return {
                 "start_cpu": daemon.start_cpu,
                 "start_wall": daemon.start_wall,
-                "rss": memory(daemon.pid)[0],
+                "rss": daemon.memory()[0],
                 "info_p50": p50,
                 "idle": self.wake_ups(daemon),
             }
@@ -470,6 +471,19 @@ class Report:
         out += [f"\nFAILED: {text}" for text in self.failures]
         return "\n".join(out)
 
+    def end(self, load):
+        """Prints what there is, also when it was cut short."""
+        after = os.getloadavg()
+        print(self.markdown())
+        print(f"\nLinux {platform.release()}, {os.cpu_count()} processors, load {load[0]:.1f} before, "
+              f"{after[0]:.1f} after; median of {self.args.repeat}.")
+        if self.args.json:
+            machine = {"kernel": platform.release(), "processors": os.cpu_count(), "load": [load, after]}
+            with open(self.args.json, "w") as file:
+                json.dump({"machine": machine, "commands": {s.name: s.daemon for s in self.sides},
+                           "rows": self.rows, "growth": self.growth, "failures": self.failures},
+                          file, indent=1)
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
@@ -496,17 +510,20 @@ def main():
     if not sides:
         parser.error("--ours or --theirs is needed")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    wanted = max(4 * max(args.programs, default=0) + 1000, 8192)
+    wanted = max(6 * max(args.programs, default=0) + 1000, 8192)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, max(hard, wanted)), max(hard, wanted)))
     except (ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
     def leave(*_):
+        # A second one must not cut the cleaning up.
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
         raise SystemExit(130)
 
-    signal.signal(signal.SIGTERM, leave)
-    signal.signal(signal.SIGHUP, leave)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, leave)
     Daemon.place = args.dir
     report = Report(args, sides)
     load = os.getloadavg()
@@ -518,15 +535,7 @@ def main():
             report.run_growth(measurements)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    machine = {"kernel": platform.release(), "processors": os.cpu_count(), "load": load,
-               "crasher": measurements.crasher_is}
-    print(report.markdown())
-    print(f"\nLinux {machine['kernel']}, {machine['processors']} processors, load {load[0]:.1f} before, "
-          f"{os.getloadavg()[0]:.1f} after; median of {args.repeat}; crasher in {machine['crasher']}.")
-    if args.json:
-        with open(args.json, "w") as file:
-            json.dump({"machine": machine, "commands": {s.name: s.daemon for s in sides},
-                       "rows": report.rows, "growth": report.growth, "failures": report.failures}, file, indent=1)
+        report.end(load)
     return 1 if report.failures else 0
 
 

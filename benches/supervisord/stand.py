@@ -121,8 +121,8 @@ class Daemon:
         os.mkdir(f"{self.root}/log")
         self.config, self.socket = f"{self.root}/supervisord.conf", f"{self.root}/s.sock"
         self.log = f"{self.root}/supervisord.log"
-        # What three pipes a program and some more need; never less than the default.
-        minfds = max(1024, 4 * len(self.programs))
+        # supervisord holds five descriptors for a program, mainstay six; never less than the default.
+        minfds = max(1024, 6 * len(self.programs) + 200)
         key, value = self.mark.split("=")
         parts = [
             f"[unix_http_server]\nfile={self.socket}\n",
@@ -152,7 +152,36 @@ class Daemon:
         # By the log, because asking would cost the daemon what is measured.
         wait_for(f"{len(self.programs)} programs of {self.side.name} to run", self.all_run, self.patience)
         self.start_wall = time.monotonic() - self.began
-        self.start_cpu = cpu_seconds(self.pid)
+        self.start_cpu = self.cpu()
+
+    def processes(self):
+        """The daemon, and whatever it has started beside the programs for its own needs."""
+        found = [self.pid]
+        for task in os.listdir(f"/proc/{self.pid}/task"):
+            try:
+                with open(f"/proc/{self.pid}/task/{task}/children") as file:
+                    children = file.read().split()
+            except FileNotFoundError:
+                continue
+            for child in children:
+                try:
+                    with open(f"/proc/{child}/environ", "rb") as file:
+                        if self.mark.encode() not in file.read().split(b"\0"):
+                            found.append(int(child))
+                except OSError:
+                    pass
+        return found
+
+    def cpu(self):
+        return sum(cpu_seconds(pid) for pid in self.processes())
+
+    def memory(self):
+        """(RSS, PSS) in bytes."""
+        return tuple(map(sum, zip(*(memory(pid) for pid in self.processes()))))
+
+    def switches(self):
+        """Context switches by thread."""
+        return {task: count for pid in self.processes() for task, count in switches(pid).items()}
 
     def all_run(self):
         if self.child.poll() is not None:

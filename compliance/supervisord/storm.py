@@ -656,10 +656,13 @@ def main():
         args.seed = random.randrange(1 << 32)
 
     def leave(*_):
+        # A second one must not cut the cleaning up.
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
         raise SystemExit(130)
 
-    signal.signal(signal.SIGTERM, leave)
-    signal.signal(signal.SIGHUP, leave)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, leave)
     begun = time.monotonic()
     storm = Storm(args)
     try:
