@@ -232,7 +232,9 @@ impl Daemon {
             log::warn!(target: BACKUP, "{done}");
         }
         let (sender, events) = mpsc::unbounded_channel();
-        let child_nofile = child_nofile.or_else(raise_descriptors);
+        let child_nofile = child_nofile
+            .or(heritage.child_nofile)
+            .or_else(raise_descriptors);
         let mut settings = crate::config::supervise_settings(&config, &logger, child_nofile);
         settings.inherited = heritage.open;
         if let Some(compat) = &mut compat {
@@ -311,7 +313,7 @@ impl Daemon {
             compat,
             doors: opened,
             lock,
-            ..
+            child_nofile,
         } = self;
         let (stop, mut stopping) = watch::channel(End::No);
         let (upgrades, mut successors) = mpsc::channel(1);
@@ -411,7 +413,15 @@ impl Daemon {
                         open.push((name.clone(), fd.try_clone()));
                     }
                 }
-                give_way(&successor, &supervisor, &logger, open, &stopping).await;
+                give_way(
+                    &successor,
+                    &supervisor,
+                    &logger,
+                    open,
+                    child_nofile,
+                    &stopping,
+                )
+                .await;
             }
             let _ = timetable.await;
             if let Some(face) = &face {
@@ -454,6 +464,7 @@ async fn give_way(
     supervisor: &Supervisor,
     logger: &Logger,
     open: Vec<(String, std::io::Result<OwnedFd>)>,
+    child_nofile: Option<(u64, u64)>,
     stopping: &watch::Receiver<End>,
 ) {
     // Whoever asked gets the answer first.
@@ -500,11 +511,11 @@ async fn give_way(
         End::Stop => signals::raise(mainstay_sys::Signal::TERM),
         End::Restart => signals::raise(mainstay_sys::Signal::HUP),
     };
-    let Err(why) = successor.become_it(&kept);
+    let Err(why) = successor.become_it(&kept, child_nofile);
     log::error!("{why}; the running binary is started again");
     logger.pipeline().flush();
     if let Ok(same) = successor.same_again() {
-        let Err(why) = same.become_it(&kept);
+        let Err(why) = same.become_it(&kept, child_nofile);
         log::error!("{why}; mainstay ends, the programs go on: start it again");
     }
     logger.pipeline().flush();
@@ -646,7 +657,7 @@ fn begin_anew(invocation: Invocation, child_nofile: Option<(u64, u64)>) -> Exit 
     let mark = std::fs::File::open("/dev/null").map(OwnedFd::from);
     let why = match (mark, invocation.again()) {
         (Ok(mark), Ok(same)) => {
-            let Err(why) = same.become_it(&[("open".to_owned(), mark)]);
+            let Err(why) = same.become_it(&[("open".to_owned(), mark)], None);
             why
         }
         (Err(error), _) => error.to_string(),
@@ -816,7 +827,7 @@ fn lower_descriptors(before: Option<(u64, u64)>) {
 
 /// Lets the daemon have as many open files as it may: every program takes some. Gives the (soft,
 /// hard) limits that programs inherit all the same.
-fn raise_descriptors() -> Option<(u64, u64)> {
+pub(crate) fn raise_descriptors() -> Option<(u64, u64)> {
     let (soft, hard) = limits::get(None, Resource::Nofile).ok()?;
     if let Err(error) = limits::set(None, Resource::Nofile, hard, hard) {
         log::warn!("could not raise the limit of open files from {soft} to {hard}: {error}");

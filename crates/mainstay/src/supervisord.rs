@@ -25,7 +25,7 @@ use mainstay_sys::limits::{self, Resource};
 use mainstay_sys::users;
 
 use crate::config::Config;
-use crate::daemon::{Daemon, End};
+use crate::daemon::{Daemon, End, raise_descriptors};
 use crate::exit::Exit;
 use crate::upgrade::Heritage;
 
@@ -52,8 +52,17 @@ impl Called {
         let arguments = arguments::parse(words).map_err(|error| usage(&error.message))?;
         let path = match &arguments.config {
             Some(path) => PathBuf::from(path),
-            None => arguments::search(Path::new(program), &|path| path.exists())
-                .ok_or_else(|| usage(&arguments::not_found_text(Path::new(program))))?,
+            // Who only asks for help needs no config.
+            None if arguments.help || arguments.version => PathBuf::new(),
+            None => {
+                arguments::search(Path::new(program), &|path| path.exists()).ok_or_else(|| {
+                    let text = usage(&arguments::not_found_text(Path::new(program)));
+                    match users::effective_uid() {
+                        0 => format!("{}\n{text}", arguments::ROOT_WARNING),
+                        _ => text,
+                    }
+                })?
+            }
         };
         Ok(Self {
             program: program.to_owned(),
@@ -213,8 +222,9 @@ pub(crate) fn run(program: &str, words: &[String]) -> ExitCode {
     }
     let mut heritage = Heritage::take();
     let mut first = !heritage.in_place;
+    let mut nofile = heritage.child_nofile;
     loop {
-        match turn(&called, first, std::mem::take(&mut heritage)) {
+        match turn(&called, first, &mut nofile, std::mem::take(&mut heritage)) {
             Ok(Turn::Again) => first = false,
             Ok(Turn::End(code)) => return code.into(),
             Err(refusal) => {
@@ -296,17 +306,24 @@ enum Turn {
 }
 
 /// One life of the daemon, from reading its config to its end. The error is for the usage text.
-fn turn(called: &Called, first: bool, mut heritage: Heritage) -> Result<Turn, Refused> {
+fn turn(
+    called: &Called,
+    first: bool,
+    nofile: &mut Option<(u64, u64)>,
+    mut heritage: Heritage,
+) -> Result<Turn, Refused> {
     let loaded = called.load()?;
     let section = &loaded.supervisord;
     let mut notes: Vec<Line> = Vec::new();
     become_user(section.user.as_deref(), &mut notes)?;
-    let child_nofile = if first {
+    if first {
         raise_limits(section.minfds, section.minprocs, &mut notes)?;
-        limits::get(None, Resource::Nofile).ok()
-    } else {
-        limits::get(None, Resource::Nofile).ok()
-    };
+    }
+    // What programs find, from the first life on; the daemon itself needs more than they do.
+    if nofile.is_none() {
+        *nofile = raise_descriptors();
+    }
+    let child_nofile = *nofile;
     notes.extend(
         loaded
             .warnings

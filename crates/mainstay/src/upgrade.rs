@@ -18,6 +18,10 @@ use mainstay_sys::handover;
 /// The variable that tells the next binary which descriptors are open for it.
 pub(crate) const VARIABLE: &str = "MAINSTAY_HANDOVER";
 
+/// The variable that tells it how many files programs may open: the daemon has raised its own limit,
+/// and could not lower it again with all that is open.
+pub(crate) const NOFILE: &str = "MAINSTAY_NOFILE";
+
 /// How long the new binary may think about whether it can take over.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -33,6 +37,8 @@ pub(crate) struct Heritage {
     pub(crate) http: Vec<(String, OwnedFd)>,
     /// Locks, pipes and whatever else the supervision knows by itself.
     pub(crate) open: Vec<OwnedFd>,
+    /// The (soft, hard) limit of open files that programs are to have.
+    pub(crate) child_nofile: Option<(u64, u64)>,
     /// Whether this process was a daemon before it became this binary.
     pub(crate) in_place: bool,
 }
@@ -53,6 +59,12 @@ impl Heritage {
             } else {
                 out.open.push(fd);
             }
+        }
+        if out.in_place {
+            out.child_nofile = std::env::var(NOFILE).ok().and_then(|text| {
+                let (soft, hard) = text.split_once(':')?;
+                Some((soft.parse().ok()?, hard.parse().ok()?))
+            });
         }
         out
     }
@@ -173,7 +185,11 @@ pub(crate) struct Successor {
 
 impl Successor {
     /// Becomes it. Returns only when that fails, with the reason; everything is open then as before.
-    pub(crate) fn become_it(&self, open: &[(String, OwnedFd)]) -> Result<Infallible, String> {
+    pub(crate) fn become_it(
+        &self,
+        open: &[(String, OwnedFd)],
+        child_nofile: Option<(u64, u64)>,
+    ) -> Result<Infallible, String> {
         let named = || open.iter().map(|(name, fd)| (name.as_str(), fd.as_fd()));
         let text = handover::give(named())
             .map_err(|error| format!("cannot keep the descriptors open: {error}"))?;
@@ -181,6 +197,10 @@ impl Successor {
         if let Some((first, rest)) = self.arguments.split_first() {
             command.arg0(first).args(rest);
         }
+        match child_nofile {
+            Some((soft, hard)) => command.env(NOFILE, format!("{soft}:{hard}")),
+            None => command.env_remove(NOFILE),
+        };
         let error = command.env(VARIABLE, text).exec();
         let _ = handover::keep_private(open.iter().map(|(_, fd)| fd.as_fd()));
         Err(format!("cannot execute the new binary: {error}"))

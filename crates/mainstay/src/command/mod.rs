@@ -26,7 +26,7 @@ use crate::output::Output;
 pub(crate) fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         // For this process alone.
-        .filter(|(name, _)| name != crate::upgrade::VARIABLE)
+        .filter(|(name, _)| name != crate::upgrade::VARIABLE && name != crate::upgrade::NOFILE)
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
 }
