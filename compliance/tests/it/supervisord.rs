@@ -113,3 +113,39 @@ fn kills_and_upgrades_lose_and_double_nothing() {
         }
     }
 }
+
+/// The daemon reaps whoever ends, but not the binary that it is asking whether it can take over. While
+/// programs end all the time it looks for those to reap all the time.
+#[test]
+fn a_binary_that_cannot_take_over_is_always_told_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let path = |name: &str| at(name).display().to_string();
+    std::fs::copy(binary("mainstay"), at("supervisord")).unwrap();
+    let config = format!(
+        "[supervisord]\nlogfile={0}/d.log\npidfile={0}/d.pid\nchildlogdir={0}\n\
+         [program:x]\ncommand=/bin/true\nnumprocs=4\nprocess_name=x%(process_num)d\n\
+         startsecs=0\nautorestart=true\nstdout_logfile=NONE\nstderr_logfile=NONE\n",
+        directory.path().display()
+    );
+    std::fs::write(at("s.conf"), config).unwrap();
+    let run = |program: &str, words: &[&str]| Command::new(program).args(words).output().unwrap();
+    let up = run(&path("supervisord"), &["-c", &path("s.conf")]);
+    assert!(up.status.success(), "{up:?}");
+    std::fs::remove_file(at("supervisord")).unwrap();
+    std::fs::copy("/bin/false", at("supervisord")).unwrap();
+    let mainstay = binary("mainstay").display().to_string();
+    let said: Vec<String> = (0..150)
+        .map(|_| {
+            let said = run(&mainstay, &["upgrade", "-c", &path("s.conf")]);
+            String::from_utf8_lossy(&said.stderr).into_owned()
+        })
+        .collect();
+    let down = run(&mainstay, &["shutdown", "-c", &path("s.conf")]);
+    assert!(down.status.success(), "{down:?}");
+    let wrong: Vec<&String> = said
+        .iter()
+        .filter(|said| !said.contains("cannot take over"))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}

@@ -16,8 +16,9 @@ use mainstay_control::{
 };
 use mainstay_log::{Logger, Tail};
 use mainstay_supervise::{Command, Did, Event, Exit, Phase, Refusal, Reply, Status, Supervisor};
+use mainstay_supervisord::rpc::Supervision;
 use mainstay_sys::{Signal, gauge};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::command::logs::OWN;
 use crate::config::Config;
@@ -56,6 +57,8 @@ struct Told {
     standing: Vec<String>,
     /// Backups that run in this moment, and their processes.
     backups: Vec<(String, Option<u32>)>,
+    /// How many new binaries are being asked whether they can take over: processes of ours, too.
+    asking: usize,
 }
 
 impl Facade {
@@ -139,10 +142,9 @@ impl Facade {
     /// Whether this is a process that somebody here waits for.
     pub(crate) fn knows(&self, pid: i32) -> bool {
         let pid = u32::try_from(pid).ok();
-        self.told()
-            .backups
-            .iter()
-            .any(|(_, backup)| backup.is_none() || *backup == pid)
+        let told = self.told();
+        let mut backups = told.backups.iter();
+        told.asking > 0 || backups.any(|(_, backup)| backup.is_none() || *backup == pid)
     }
 
     /// Looks whether the binary on disk can take over, and lets it.
@@ -155,7 +157,10 @@ impl Facade {
                 "the backup {name} runs; upgrade when it has ended (mainstay status)"
             ));
         }
-        let successor = self.invocation.check().await?;
+        self.told().asking += 1;
+        let checked = self.invocation.check().await;
+        self.told().asking -= 1;
+        let successor = checked?;
         self.upgrades
             .try_send(successor)
             .map_err(|_| "an upgrade is under way already".to_owned())
@@ -176,17 +181,8 @@ impl Facade {
     }
 
     async fn ask(&self, command: Command) -> Result<Reply, Error> {
-        let (sender, receiver) = oneshot::channel();
-        self.supervisor.request(
-            command,
-            Box::new(move |reply| {
-                // Nobody waits any more when the client went away meanwhile.
-                let _ = sender.send(reply);
-            }),
-        );
-        receiver
+        Supervision::ask(&self.supervisor, command)
             .await
-            .unwrap_or(Err(Refusal::Gone))
             .map_err(refusal)
     }
 
