@@ -18,14 +18,14 @@ use mainstay_log::{
     Format, Logger, Pattern, Pipeline, Retention, SinkConfig, Stream, Surroundings, When,
 };
 use mainstay_supervise::{Command, Event, Reply, Supervisor};
-use mainstay_supervisord::rpc::{DaemonState, Host, Rpc};
+use mainstay_supervisord::rpc::{DaemonState, Host, Rpc, Supervision};
 use mainstay_supervisord::server::{self, Login};
 use mainstay_sys::daemon::{Daemonized, Verdict, daemonize};
 use mainstay_sys::limits::{self, Resource};
 use mainstay_sys::{LockError, LockFile, signals};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
@@ -317,7 +317,7 @@ impl Daemon {
         } = self;
         let (stop, mut stopping) = watch::channel(End::No);
         let (upgrades, mut successors) = mpsc::channel(1);
-        let control_fd = listener.try_clone_fd();
+        let mut sockets = vec![("control".to_owned(), listener.try_clone_fd())];
         let (down, is_down) = watch::channel(false);
         let supervisor = Arc::new(supervisor);
         let facade = Arc::new(Facade::new(
@@ -329,7 +329,6 @@ impl Daemon {
             upgrades,
         ));
         let mut stopped = stopping.clone();
-        let mut door_fds = Vec::new();
         let (closing, closed) = watch::channel(false);
         let mut face = None;
         let mut pidfile = None;
@@ -337,7 +336,7 @@ impl Daemon {
         let mut doors = Vec::new();
         let zone = config.host.zone.clone();
         for door in opened {
-            door_fds.push((format!("http:{}", door.server.section), door.try_clone_fd()));
+            sockets.push((format!("http:{}", door.server.section), door.try_clone_fd()));
             files.extend(door.file);
             let login = door.server.login;
             doors.push(server::Server {
@@ -405,14 +404,11 @@ impl Daemon {
                     Some(successor) = successors.recv() => successor,
                 };
                 let mut open = vec![("open".to_owned(), lock.as_fd().try_clone_to_owned())];
-                if let Ok(fd) = &control_fd {
-                    open.push(("control".to_owned(), fd.try_clone()));
-                }
-                for (name, fd) in &door_fds {
-                    if let Ok(fd) = fd {
-                        open.push((name.clone(), fd.try_clone()));
-                    }
-                }
+                // One that could not be held on to would be closed by the exec: then there is none.
+                open.extend(sockets.iter().map(|(name, fd)| {
+                    let fd = fd.as_ref().map_err(|error| error.kind().into());
+                    (name.clone(), fd.and_then(OwnedFd::try_clone))
+                }));
                 give_way(
                     &successor,
                     &supervisor,
@@ -483,12 +479,8 @@ async fn give_way(
             }
         }
     }
-    let (sender, receiver) = oneshot::channel();
-    supervisor.request(Command::Handover, move |reply| {
-        let _ = sender.send(reply);
-    });
-    let given = match receiver.await {
-        Ok(Ok(Reply::Handover(given))) => given,
+    let given = match Supervision::ask(supervisor, Command::Handover).await {
+        Ok(Reply::Handover(given)) => given,
         other => {
             log::error!("no upgrade: the supervision did not hand over: {other:?}");
             return;

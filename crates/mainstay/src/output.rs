@@ -20,6 +20,18 @@ pub(crate) fn all_was_said() -> bool {
     !UNWRITTEN.load(Ordering::Relaxed)
 }
 
+/// Writes to standard output at once, for those who talk as somebody else does. A reader that went
+/// away is no fault.
+pub(crate) fn show(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// As [`show`], to standard error.
+pub(crate) fn complain(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// A diagnostic for machines.
 fn diagnostic(diagnostic: &Diagnostic) -> serde_json::Value {
     let place = diagnostic.place.as_ref();
@@ -125,7 +137,7 @@ impl Output {
     /// Writes to standard error.
     #[allow(clippy::unused_self, reason = "as print")]
     pub(crate) fn print_error(&self, text: &str) {
-        let _ = io::stderr().lock().write_all(text.as_bytes());
+        complain(text);
     }
 
     /// Something a person should know, on standard error.

@@ -1,6 +1,6 @@
 //! `supervisorctl` at a terminal: what the library of that name does not do itself.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{Config, Context, Editor, Helper, Highlighter, Hinter, Validator};
+
+use crate::output::{complain, show};
 
 /// Runs `supervisorctl` with these words of the command line.
 pub(crate) fn run(program: &str, words: &[String]) -> ExitCode {
@@ -240,13 +242,4 @@ impl Console for Nobody {
     fn ask_secret(&mut self, _prompt: &str) -> Option<Secret> {
         None
     }
-}
-
-fn show(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-fn complain(text: &str) {
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }

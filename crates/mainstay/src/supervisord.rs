@@ -5,9 +5,8 @@ mod host;
 pub(crate) mod listen;
 mod mainlog;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -27,9 +26,10 @@ use mainstay_sys::users;
 use crate::config::Config;
 use crate::daemon::{Daemon, End, raise_descriptors};
 use crate::exit::Exit;
+use crate::output::{complain, show};
 use crate::upgrade::Heritage;
 
-pub(crate) use host::{Face, forget, prefixed, take_in};
+pub(crate) use host::{Face, forget, prefixed, take_in, uid};
 pub(crate) use listen::Door;
 pub(crate) use mainlog::{MainLog, Syslog};
 
@@ -183,13 +183,11 @@ impl AutoLogs {
             log.say(Level::Warn, "Could not clear childlog dir");
             return;
         };
+        let kept: HashSet<&Path> = self.kept.values().flatten().map(PathBuf::as_path).collect();
         for entry in entries.flatten() {
             let path = entry.path();
-            let lives = self
-                .kept
-                .values()
-                .flatten()
-                .any(|kept| path.to_string_lossy().starts_with(&*kept.to_string_lossy()));
+            let rolled = mainstay_supervise::rolled_from(&path);
+            let lives = kept.contains(rolled.as_deref().unwrap_or(&path));
             if self.is_ours(&path) && !lives && fs::remove_file(&path).is_err() {
                 log.say(
                     Level::Warn,
@@ -625,16 +623,39 @@ fn open_doors(
     Ok(doors)
 }
 
-fn show(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-fn complain(text: &str) {
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
-}
-
 /// What programs and clients may refer to: the environment, and no secrets.
 pub(crate) fn resolver(environment: BTreeMap<String, String>) -> Resolver {
     Resolver::new(Secrets::default(), environment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_logs_of_processes_that_live_are_not_cleaned_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let names = [
+            "a-stdout---me-x.log",
+            "a-stdout---me-x.log.1",
+            "b-stdout---me-y.log",
+            "b-stdout---me-y.log.12",
+            "c-stdout---you-z.log",
+            "notes.txt",
+        ];
+        for name in names {
+            fs::write(at(name), "").unwrap();
+        }
+        let autos = AutoLogs {
+            directory: dir.path().to_owned(),
+            identifier: "me".to_owned(),
+            // One that lives, and whose errors go nowhere.
+            kept: BTreeMap::from([("a".to_owned(), [at(names[0]), PathBuf::new()])]),
+        };
+        let log = MainLog::open("/dev/null", Retention::NONE, Level::Info, false).unwrap();
+        autos.clean(&log);
+        let left: Vec<&str> = names.into_iter().filter(|name| at(name).exists()).collect();
+        assert_eq!(left, [names[0], names[1], names[4], names[5]]);
+    }
 }

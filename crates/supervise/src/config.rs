@@ -518,7 +518,7 @@ fn read_restart(mut restart: Section<'_>, policy: &mut Policy) {
         policy.give_up = parsed(
             &restart,
             &text,
-            parse_give_up,
+            |text| parse_give_up(text, " in "),
             "so many deaths in so long, as in \"5 in 2m\"; at most 32",
         );
     }
@@ -542,15 +542,17 @@ fn parsed<T>(
     value
 }
 
-fn parse_backoff(text: &str) -> Option<Backoff> {
+/// The first delay and the longest, as in `1s..60s`; each failure doubles it.
+pub fn parse_backoff(text: &str) -> Option<Backoff> {
     let (min, max) = text.split_once("..").unwrap_or((text, text));
     let min = parse_duration(min.trim()).ok()?;
     let max = parse_duration(max.trim()).ok()?;
     (min >= Duration::from_millis(10) && max >= min).then_some(Backoff::Exponential { min, max })
 }
 
-fn parse_give_up(text: &str) -> Option<GiveUp> {
-    let (count, window) = text.split_once(" in ")?;
+/// So many deaths in so long, as in `5 in 2m` with `between` being ` in `.
+pub fn parse_give_up(text: &str, between: &str) -> Option<GiveUp> {
+    let (count, window) = text.split_once(between)?;
     let count: u8 = count.trim().parse().ok()?;
     let window = parse_duration(window.trim()).ok()?;
     ((1..=GIVE_UP_MAX).contains(&count) && !window.is_zero()).then_some(GiveUp { count, window })

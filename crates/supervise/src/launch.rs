@@ -7,7 +7,7 @@ use std::path::Path;
 
 use mainstay_base::Resolver;
 use mainstay_sys::spawn::{ProgramError, resolve_program};
-use mainstay_sys::{Identity, Spawn, SpawnError, Stage, users};
+use mainstay_sys::{Identity, Spawn, SpawnError, Stage, errno_name, users};
 
 use crate::program::{ProcessSpec, ProgramSpec};
 
@@ -50,7 +50,7 @@ impl Refused {
     }
 
     fn program(process: &str, error: &ProgramError, words: Words) -> Self {
-        let at = crate::names::quote(&error.path().to_string_lossy());
+        let at = crate::quote::quote(&error.path().to_string_lossy());
         let (reason, theirs) = match error {
             ProgramError::NotFound { .. } => (Reason::NoFile, format!("can't find command {at}")),
             ProgramError::IsDirectory { .. } => (
@@ -77,7 +77,7 @@ impl Refused {
 
     /// The system refused what was prepared.
     pub(crate) fn spawn(process: &str, error: &SpawnError, words: Words, uid: Option<u32>) -> Self {
-        let errno = errno_name(error.errno);
+        let errno = errno_name(error.errno).map_or_else(|| error.errno.to_string(), str::to_owned);
         let own = || {
             let text = error.to_string();
             let text = text.strip_prefix("cannot start ").unwrap_or(&text);
@@ -99,33 +99,6 @@ impl Refused {
             _ => own(),
         })
     }
-}
-
-/// The names that a failed start can have, as supervisord writes them.
-fn errno_name(errno: mainstay_sys::Errno) -> String {
-    use mainstay_sys::Errno;
-    let names = [
-        (Errno::NOENT, "ENOENT"),
-        (Errno::NOEXEC, "ENOEXEC"),
-        (Errno::ACCESS, "EACCES"),
-        (Errno::PERM, "EPERM"),
-        (Errno::NOTDIR, "ENOTDIR"),
-        (Errno::ISDIR, "EISDIR"),
-        (Errno::TOOBIG, "E2BIG"),
-        (Errno::TXTBSY, "ETXTBSY"),
-        (Errno::NOMEM, "ENOMEM"),
-        (Errno::AGAIN, "EAGAIN"),
-        (Errno::MFILE, "EMFILE"),
-        (Errno::NFILE, "ENFILE"),
-        (Errno::LOOP, "ELOOP"),
-        (Errno::NAMETOOLONG, "ENAMETOOLONG"),
-        (Errno::INVAL, "EINVAL"),
-        (Errno::IO, "EIO"),
-    ];
-    names
-        .iter()
-        .find(|(known, _)| *known == errno)
-        .map_or_else(|| errno.to_string(), |(_, name)| (*name).to_owned())
 }
 
 /// Who a program runs as, looked up ahead of its start.

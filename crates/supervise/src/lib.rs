@@ -71,6 +71,7 @@ pub mod machine;
 mod names;
 mod output;
 mod program;
+mod quote;
 mod request;
 mod reserve;
 mod roster;
@@ -82,7 +83,7 @@ mod tap;
 mod timers;
 
 pub use command::{Change, Command, Did, Event, Inheritance, Outcome, Refusal, Reply, Status};
-pub use config::{Defaults, read, read_all};
+pub use config::{Defaults, parse_backoff, parse_give_up, read, read_all};
 pub use error::{Error, Kind};
 pub use keeper::keep;
 pub use launch::preflight;
@@ -91,5 +92,6 @@ pub use names::{Names, select, suggest};
 pub use program::{
     Group, ListenerSpec, Output, ProcessSpec, ProgramSpec, SocketAddress, SocketSpec, Stdin, Tap,
 };
+pub use quote::quote;
 pub use socket::try_socket;
-pub use supervisor::{Settings, Supervisor, check, descriptors_needed, live_logs};
+pub use supervisor::{Settings, Supervisor, check, descriptors_needed, live_logs, rolled_from};

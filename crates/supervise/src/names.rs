@@ -57,24 +57,6 @@ pub fn select(name: &str, known: &[Names<'_>]) -> Option<Vec<usize>> {
         })
 }
 
-/// A text in quotes as Python writes it, for the words of supervisord.
-pub(crate) fn quote(text: &str) -> String {
-    let mark = if text.contains('\'') && !text.contains('"') {
-        '"'
-    } else {
-        '\''
-    };
-    let mut out = String::from(mark);
-    for c in text.chars() {
-        if c == '\\' || c == mark {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out.push(mark);
-    out
-}
-
 /// The known name closest to one that means nothing.
 pub fn suggest<'a>(name: &str, known: &[Names<'a>]) -> Option<&'a str> {
     nearest(

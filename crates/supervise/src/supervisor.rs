@@ -389,7 +389,7 @@ fn plain(path: &Path) -> PathBuf {
 }
 
 /// The file that this would be a rolled one of: `f.log` for `f.log.3`.
-fn rolled_from(path: &Path) -> Option<PathBuf> {
+pub fn rolled_from(path: &Path) -> Option<PathBuf> {
     let number = path.extension()?.to_str()?;
     let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
     is_number.then(|| path.with_extension(""))

@@ -126,15 +126,7 @@ impl DaemonState {
 }
 
 /// How a config read again differs from what is supervised: names of groups.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reread {
-    /// New ones.
-    pub added: Vec<String>,
-    /// Those that are not as before.
-    pub changed: Vec<String>,
-    /// Those that are gone.
-    pub removed: Vec<String>,
-}
+pub use crate::conf::diff::Diff as Reread;
 
 /// Why a group could not be taken in or forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -511,35 +503,15 @@ impl<S: Supervision, H: Host> Rpc<S, H> {
                 configs.sort_by(|a, b| a.name.cmp(&b.name));
                 Ok(Answer::Configs(configs))
             }
-            Method::ReadProcessStdoutLog => {
-                let status = self.process(text(given(0))?).await?;
-                self.read_log(status.stdout_log, given(1), given(2), allowance)
-                    .await
+            Method::ReadProcessStdoutLog | Method::ReadProcessStderrLog => {
+                let stderr = entry.method == Method::ReadProcessStderrLog;
+                let path = self.log_path(text(given(0))?, stderr).await?;
+                self.read_log(path, given(1), given(2), allowance).await
             }
-            Method::ReadProcessStderrLog => {
-                let status = self.process(text(given(0))?).await?;
-                self.read_log(
-                    info::stderr_log(&status).cloned(),
-                    given(1),
-                    given(2),
-                    allowance,
-                )
-                .await
-            }
-            Method::TailProcessStdoutLog => {
-                let status = self.process(text(given(0))?).await?;
-                self.tail_log(status.stdout_log, given(1), given(2), allowance)
-                    .await
-            }
-            Method::TailProcessStderrLog => {
-                let status = self.process(text(given(0))?).await?;
-                self.tail_log(
-                    info::stderr_log(&status).cloned(),
-                    given(1),
-                    given(2),
-                    allowance,
-                )
-                .await
+            Method::TailProcessStdoutLog | Method::TailProcessStderrLog => {
+                let stderr = entry.method == Method::TailProcessStderrLog;
+                let path = self.log_path(text(given(0))?, stderr).await?;
+                self.tail_log(path, given(1), given(2), allowance).await
             }
             Method::ClearProcessLogs => self.clear(text(given(0))?).await,
             Method::ClearAllProcessLogs => {
@@ -674,6 +646,16 @@ impl<S: Supervision, H: Host> Rpc<S, H> {
             return Ok(found);
         }
         find(self.statuses(Vec::new()).await?).ok_or_else(bad)
+    }
+
+    /// Where a process writes to.
+    async fn log_path(&self, name: &str, stderr: bool) -> Result<Option<PathBuf>, Fault> {
+        let status = self.process(name).await?;
+        Ok(if stderr {
+            info::stderr_log(&status).cloned()
+        } else {
+            status.stdout_log
+        })
     }
 
     async fn read_log(

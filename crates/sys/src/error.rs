@@ -350,6 +350,36 @@ impl fmt::Display for ExitStatus {
     }
 }
 
+/// The symbol of an error number, as errno(3) has it: of those that starting a program or opening a
+/// socket can end with.
+pub fn errno_name(errno: Errno) -> Option<&'static str> {
+    const NAMES: &[(Errno, &str)] = &[
+        (Errno::TOOBIG, "E2BIG"),
+        (Errno::ACCESS, "EACCES"),
+        (Errno::ADDRNOTAVAIL, "EADDRNOTAVAIL"),
+        (Errno::AGAIN, "EAGAIN"),
+        (Errno::INVAL, "EINVAL"),
+        (Errno::IO, "EIO"),
+        (Errno::ISDIR, "EISDIR"),
+        (Errno::LOOP, "ELOOP"),
+        (Errno::MFILE, "EMFILE"),
+        (Errno::NAMETOOLONG, "ENAMETOOLONG"),
+        (Errno::NFILE, "ENFILE"),
+        (Errno::NOENT, "ENOENT"),
+        (Errno::NOEXEC, "ENOEXEC"),
+        (Errno::NOMEM, "ENOMEM"),
+        (Errno::NOSPC, "ENOSPC"),
+        (Errno::NOTDIR, "ENOTDIR"),
+        (Errno::PERM, "EPERM"),
+        (Errno::ROFS, "EROFS"),
+        (Errno::TXTBSY, "ETXTBSY"),
+    ];
+    NAMES
+        .iter()
+        .find(|(known, _)| *known == errno)
+        .map(|(_, name)| *name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

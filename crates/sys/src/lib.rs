@@ -70,7 +70,7 @@ pub mod users;
 
 pub use child::{Child, ExitStatus};
 pub use epoll::{Epoll, Wake};
-pub use error::{DaemonError, LockError, ProgramError, SpawnError, Stage};
+pub use error::{DaemonError, LockError, ProgramError, SpawnError, Stage, errno_name};
 pub use lock::LockFile;
 pub use proc::{boot_id, start_time};
 pub use reap::{reap_strangers, set_child_subreaper};

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mainstay_base::Diagnostics;
 use mainstay_supervise::{Output, ProcessSpec, ProgramSpec, Supervisor};
+use mainstay_supervisord::conf::diff::diff;
 use mainstay_supervisord::namespec;
 use mainstay_supervisord::rpc::info::{ConfigInfo, LogPath};
 use mainstay_supervisord::rpc::{DaemonState, GroupError, Host, Reread};
@@ -16,7 +17,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::daemon::End;
 use crate::facade::Facade;
-use crate::supervisord::{forget, take_in};
+use crate::supervisord::{forget, take_in, uid};
 
 /// The log target of what the HTTP server has to say.
 const HTTP: &str = "http";
@@ -200,19 +201,12 @@ fn by_group(programs: &[ProgramSpec]) -> Groups {
 }
 
 fn difference(old: &Groups, new: &Groups) -> Reread {
-    let only = |of: &Groups, not: &Groups| {
-        let names = of.keys().filter(|name| !not.contains_key(*name));
-        names.cloned().collect()
-    };
-    Reread {
-        added: only(new, old),
-        changed: new
+    fn named(groups: &Groups) -> impl Iterator<Item = (&str, &Vec<ProgramSpec>)> {
+        groups
             .iter()
-            .filter(|(name, programs)| old.get(*name).is_some_and(|old| old != *programs))
-            .map(|(name, _)| name.clone())
-            .collect(),
-        removed: only(old, new),
+            .map(|(name, programs)| (name.as_str(), programs))
     }
+    diff(named(old), named(new))
 }
 
 fn info(program: &ProgramSpec, process: &ProcessSpec, inuse: bool) -> ConfigInfo {
@@ -228,17 +222,13 @@ fn info(program: &ProgramSpec, process: &ProcessSpec, inuse: bool) -> ConfigInfo
         Output::Merge | Output::Discard => (0, 0),
     };
     let seconds = |time: std::time::Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-    let uid = program.user.as_ref().and_then(|user| {
-        let found = mainstay_sys::users::lookup(user).ok().flatten()?;
-        Some(found.identity.uid)
-    });
     let words: Vec<String> = process.command.iter().map(ToString::to_string).collect();
     let policy = &program.policy;
     let (stdout, stderr) = (size(&process.stdout), size(&process.stderr));
     ConfigInfo {
         autostart: program.autostart,
         directory: program.dir.as_ref().map(|dir| dir.display().to_string()),
-        uid,
+        uid: uid(program.user.as_deref()),
         command: shell_words::join(&words),
         exitcodes: policy
             .exit_codes

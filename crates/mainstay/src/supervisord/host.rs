@@ -41,7 +41,7 @@ struct Roster {
     /// The config read last.
     read: Loaded,
     /// The groups that are supervised, as they were configured when they were taken in.
-    active: BTreeMap<String, GroupConfig>,
+    active: BTreeMap<String, Arc<GroupConfig>>,
     /// The rules of each process, for the words of the log.
     policies: BTreeMap<String, (String, mainstay_supervise::Policy)>,
     /// Where the output of each process goes, names of our making included.
@@ -65,7 +65,7 @@ impl Face {
         let active = read
             .groups
             .iter()
-            .map(|group| (group.name.clone(), group.clone()))
+            .map(|group| (group.name.clone(), Arc::clone(group)))
             .collect();
         let mut roster = Roster {
             read,
@@ -331,23 +331,15 @@ impl Host for Face {
             self.log.say(Level::Info, text);
         }
         let mut roster = self.roster();
-        let old: Vec<_> = roster
-            .active
-            .iter()
-            .map(|(name, group)| (name.clone(), group))
-            .collect();
-        let new: Vec<_> = read
-            .groups
-            .iter()
-            .map(|group| (group.name.clone(), group))
-            .collect();
-        let found = diff::diff(&old, &new);
+        let found = diff::diff(
+            roster
+                .active
+                .iter()
+                .map(|(name, group)| (name.as_str(), group)),
+            read.groups.iter().map(|group| (group.name.as_str(), group)),
+        );
         roster.read = read;
-        Ok(Reread {
-            added: found.added,
-            changed: found.changed,
-            removed: found.removed,
-        })
+        Ok(found)
     }
 
     fn add_process_group(&self, name: &str) -> impl Future<Output = Result<(), GroupError>> + Send {
@@ -394,6 +386,12 @@ pub(crate) fn prefixed(process: &str, text: &str) -> String {
     lines.join("\n")
 }
 
+/// The id of the user that the config names, as far as there is one.
+pub(crate) fn uid(user: Option<&str>) -> Option<u32> {
+    let found = mainstay_sys::users::lookup(user?).ok().flatten()?;
+    Some(found.identity.uid)
+}
+
 fn info(
     group: &GroupConfig,
     process: &Process,
@@ -408,15 +406,11 @@ fn info(
         LogFile::Off | LogFile::Syslog => LogPath::None,
         LogFile::File(path) => LogPath::Path(path.clone()),
     };
-    let uid = process.user.as_ref().and_then(|user| {
-        let found = mainstay_sys::users::lookup(user).ok().flatten()?;
-        Some(found.identity.uid)
-    });
     let count = |backups: i64| u64::try_from(backups).unwrap_or(0);
     ConfigInfo {
         autostart: process.autostart,
         directory: process.directory.clone(),
-        uid,
+        uid: uid(process.user.as_deref()),
         command: process.command.clone(),
         exitcodes: process.exitcodes.clone(),
         group: group.name.clone(),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use mainstay_supervisord::conf::servers::{Address, HttpServer};
 use mainstay_supervisord::server::Socket;
+use mainstay_sys::{Errno, errno_name};
 
 /// How often the place is looked at again when somebody else changes it under our hands.
 const ATTEMPTS: usize = 5;
@@ -69,34 +70,13 @@ pub(crate) fn explain(error: &io::Error) -> String {
             .to_owned();
     }
     match error.raw_os_error() {
-        Some(number) => format!(
-            "Cannot open an HTTP server: socket.error reported errno.{} ({number})",
-            errno_name(number)
-        ),
+        Some(number) => {
+            let name = errno_name(Errno::from_raw_os_error(number))
+                .map_or_else(|| number.to_string(), str::to_owned);
+            format!("Cannot open an HTTP server: socket.error reported errno.{name} ({number})")
+        }
         None => format!("Cannot open an HTTP server: {error}"),
     }
-}
-
-/// The names of those that opening a socket can end with.
-fn errno_name(number: i32) -> String {
-    use mainstay_sys::Errno;
-    let names = [
-        (Errno::ACCESS, "EACCES"),
-        (Errno::PERM, "EPERM"),
-        (Errno::NOENT, "ENOENT"),
-        (Errno::NOTDIR, "ENOTDIR"),
-        (Errno::ROFS, "EROFS"),
-        (Errno::NOSPC, "ENOSPC"),
-        (Errno::MFILE, "EMFILE"),
-        (Errno::NFILE, "ENFILE"),
-        (Errno::ADDRNOTAVAIL, "EADDRNOTAVAIL"),
-        (Errno::NAMETOOLONG, "ENAMETOOLONG"),
-        (Errno::INVAL, "EINVAL"),
-    ];
-    names
-        .iter()
-        .find(|(errno, _)| errno.raw_os_error() == number)
-        .map_or_else(|| number.to_string(), |(_, name)| (*name).to_owned())
 }
 
 /// Opens the socket of a server, or takes the one that was left open for it. `tell` gets what the

@@ -42,15 +42,7 @@ pub fn supervisord(ini: &Ini, names: &Expansions) -> Result<SupervisordSection, 
             ".ini file does not include supervisord section",
         ));
     }
-    let text = |key: &str| -> Result<Option<(String, Place)>, ConfigError> {
-        let Some(entry) = ini.get("supervisord", key) else {
-            return Ok(None);
-        };
-        let place = entry.value_place.clone();
-        expand(&entry.value, names, &format!("supervisord.{key}"))
-            .map(|text| Some((text, place.clone())))
-            .map_err(|why| ConfigError::new(why).at(place))
-    };
+    let text = |key: &str| ini.expanded("supervisord", key, names);
     let string = |key: &str| text(key).map(|found| found.map(|(text, _)| text));
     let flag = |key: &str| value(text(key)?, false, values::boolean);
     let number = |key: &str, default| value(text(key)?, default, values::integer);

@@ -1,5 +1,7 @@
 //! What a config read again changes.
 
+use std::collections::{HashMap, HashSet};
+
 /// Names, in the order in which they are found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Diff {
@@ -12,22 +14,24 @@ pub struct Diff {
 }
 
 /// Compares named things. Names are unique on each side.
-pub fn diff<T: PartialEq>(old: &[(String, T)], new: &[(String, T)]) -> Diff {
-    let find =
-        |list: &'_ [(String, T)], name: &str| list.iter().position(|(other, _)| other == name);
+pub fn diff<'a, T: PartialEq + 'a>(
+    old: impl IntoIterator<Item = (&'a str, T)>,
+    new: impl IntoIterator<Item = (&'a str, T)>,
+) -> Diff {
+    let old: Vec<(&str, T)> = old.into_iter().collect();
+    let before: HashMap<&str, &T> = old.iter().map(|(name, thing)| (*name, thing)).collect();
     let mut out = Diff::default();
+    let mut still = HashSet::new();
     for (name, thing) in new {
-        match find(old, name) {
-            None => out.added.push(name.clone()),
-            Some(at) if old[at].1 != *thing => out.changed.push(name.clone()),
+        still.insert(name);
+        match before.get(name) {
+            None => out.added.push(name.to_owned()),
+            Some(before) if **before != thing => out.changed.push(name.to_owned()),
             Some(_) => {}
         }
     }
-    for (name, _) in old {
-        if find(new, name).is_none() {
-            out.removed.push(name.clone());
-        }
-    }
+    let gone = old.iter().filter(|(name, _)| !still.contains(name));
+    out.removed = gone.map(|(name, _)| (*name).to_owned()).collect();
     out
 }
 
@@ -37,15 +41,15 @@ mod tests {
 
     #[test]
     fn what_came_changed_and_went() {
-        let list = |text: &str| -> Vec<(String, char)> {
+        fn list(text: &str) -> Vec<(&str, char)> {
             text.split_whitespace()
-                .map(|pair| (pair[..1].to_owned(), pair.chars().last().unwrap()))
+                .map(|pair| (&pair[..1], pair.chars().last().unwrap()))
                 .collect()
-        };
-        let found = diff(&list("a1 b2 c3"), &list("d4 c3 b9"));
+        }
+        let found = diff(list("a1 b2 c3"), list("d4 c3 b9"));
         assert_eq!(found.added, ["d"]);
         assert_eq!(found.changed, ["b"]);
         assert_eq!(found.removed, ["a"]);
-        assert_eq!(diff(&list("a1"), &list("a1")), Diff::default());
+        assert_eq!(diff(list("a1"), list("a1")), Diff::default());
     }
 }

@@ -1,8 +1,6 @@
 //! Options of a program section that only mainstay reads: supervisord ignores them.
 
-use std::time::Duration;
-
-use mainstay_supervise::{Backoff, GiveUp, Policy};
+use mainstay_supervise::{Backoff, GiveUp, Policy, parse_backoff, parse_give_up};
 use mainstay_sys::limits::{Resource, UNLIMITED};
 
 use super::expand::{Expansions, expand};
@@ -67,12 +65,12 @@ pub fn read(ini: &Ini, section: &Section, names: &Expansions) -> Result<Extra, S
     };
     let mut extra = Extra::default();
     if let Some(text) = text("backoff")? {
-        extra.backoff = Some(backoff(&text).ok_or_else(|| {
+        extra.backoff = Some(parse_backoff(&text).ok_or_else(|| {
             format!("{text} is no backoff: write the first delay and the longest, as in 1s..60s")
         })?);
     }
     if let Some(text) = text("restart_limit")? {
-        extra.restart_limit = Some(restart_limit(&text).ok_or_else(|| {
+        extra.restart_limit = Some(parse_give_up(&text, "/").ok_or_else(|| {
             format!(
                 "{text} is no restart_limit: write so many deaths in so long, as in 5/60s; at most \
                  32"
@@ -95,20 +93,6 @@ pub fn read(ini: &Ini, section: &Section, names: &Expansions) -> Result<Extra, S
     Ok(extra)
 }
 
-fn backoff(text: &str) -> Option<Backoff> {
-    let (min, max) = text.split_once("..").unwrap_or((text, text));
-    let min = mainstay_base::parse_duration(min.trim()).ok()?;
-    let max = mainstay_base::parse_duration(max.trim()).ok()?;
-    (min >= Duration::from_millis(10) && max >= min).then_some(Backoff::Exponential { min, max })
-}
-
-fn restart_limit(text: &str) -> Option<GiveUp> {
-    let (count, window) = text.split_once('/')?;
-    let count: u8 = count.trim().parse().ok()?;
-    let window = mainstay_base::parse_duration(window.trim()).ok()?;
-    ((1..=32).contains(&count) && !window.is_zero()).then_some(GiveUp { count, window })
-}
-
 fn limit(text: &str) -> Option<(u64, u64)> {
     let one = |text: &str| match text.trim() {
         "unlimited" => Some(UNLIMITED),
@@ -127,6 +111,8 @@ fn limit(text: &str) -> Option<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn extra(text: &str) -> Result<Extra, String> {

@@ -168,6 +168,7 @@ fn process(
             retain: retention(output),
         },
     };
+    let (command, bad_command) = words(&process.command);
     let stdout = output(&process.stdout, "stdout");
     let stderr = if process.redirect_stderr {
         Output::Merge
@@ -176,13 +177,8 @@ fn process(
     };
     ProcessSpec {
         instance,
-        bad_command: shell_words::split(&process.command).is_err().then(|| {
-            format!(
-                "can't parse command {}: No closing quotation",
-                super::quote(&process.command)
-            )
-        }),
-        command: words(&process.command),
+        command,
+        bad_command,
         env: env
             .into_iter()
             .map(|(name, value)| (name, Template::literal(value)))
@@ -201,12 +197,13 @@ fn process(
 
 /// The command as a shell would split it. One that cannot be split is no fault of the config in the
 /// original, but one of each start.
-fn words(command: &str) -> Vec<Template> {
-    shell_words::split(command)
-        .unwrap_or_default()
-        .into_iter()
-        .map(Template::literal)
-        .collect()
+fn words(command: &str) -> (Vec<Template>, Option<String>) {
+    if let Ok(words) = shell_words::split(command) {
+        return (words.into_iter().map(Template::literal).collect(), None);
+    }
+    let command = super::quote(command);
+    let why = format!("can't parse command {command}: No closing quotation");
+    (Vec::new(), Some(why))
 }
 
 fn retention(output: &options::Output) -> Retention {

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use super::expand::{Expansions, expand};
 use super::{ConfigError, Place, quote};
 
 /// The section whose options every other section has too.
@@ -109,6 +110,26 @@ impl Ini {
         section
             .get(key)
             .or_else(|| self.defaults.as_ref().and_then(|all| all.get(key)))
+    }
+
+    /// An option, expanded, and where its value stands. `None` where it is not set.
+    ///
+    /// # Errors
+    /// The expansion fails.
+    pub fn expanded(
+        &self,
+        section: &str,
+        key: &str,
+        names: &Expansions,
+    ) -> Result<Option<(String, Place)>, ConfigError> {
+        let Some(entry) = self.get(section, key) else {
+            return Ok(None);
+        };
+        let place = entry.value_place.clone();
+        match expand(&entry.value, names, &format!("{section}.{key}")) {
+            Ok(text) => Ok(Some((text, place))),
+            Err(why) => Err(ConfigError::new(why).at(place)),
+        }
     }
 
     /// The options of a section, and after them those it has from `[DEFAULT]`.

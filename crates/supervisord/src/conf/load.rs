@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use mainstay_sys::users;
 
@@ -47,7 +48,7 @@ pub struct Loaded {
     /// Where to listen for HTTP, TCP first.
     pub servers: Vec<HttpServer>,
     /// The groups in the order in which they start.
-    pub groups: Vec<GroupConfig>,
+    pub groups: Vec<Arc<GroupConfig>>,
     /// What to log about the reading: first these.
     pub warnings: Vec<String>,
     /// Then these.
@@ -145,7 +146,7 @@ pub fn load(path: &Path, around: &Surroundings) -> Result<Loaded, ConfigError> {
         path,
         supervisord: section,
         servers,
-        groups,
+        groups: groups.into_iter().map(Arc::new).collect(),
         warnings: reader.warnings,
         infos: reader.infos,
     })
@@ -512,16 +513,8 @@ impl Reader<'_> {
     }
 
     fn text(&self, ini: &Ini, section: &Section, key: &str) -> Result<Option<String>, ConfigError> {
-        let Some(entry) = ini.get(&section.name, key) else {
-            return Ok(None);
-        };
-        expand(
-            &entry.value,
-            &self.names,
-            &format!("{}.{key}", section.name),
-        )
-        .map(Some)
-        .map_err(|why| ConfigError::new(why).at(entry.value_place.clone()))
+        let found = ini.expanded(&section.name, key, &self.names)?;
+        Ok(found.map(|(text, _)| text))
     }
 
     fn number(
@@ -531,15 +524,12 @@ impl Reader<'_> {
         key: &str,
         default: i64,
     ) -> Result<i64, ConfigError> {
-        let Some(text) = self.text(ini, section, key)? else {
-            return Ok(default);
-        };
-        values::integer(&text).map_err(|why| {
-            let place = ini
-                .get(&section.name, key)
-                .map_or(&section.place, |entry| &entry.value_place);
-            ConfigError::new(why).at(place.clone())
-        })
+        match ini.expanded(&section.name, key, &self.names)? {
+            None => Ok(default),
+            Some((text, place)) => {
+                values::integer(&text).map_err(|why| ConfigError::new(why).at(place))
+            }
+        }
     }
 
     fn listener(&self, ini: &Ini, section: &Section) -> Result<Listener, ConfigError> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use mainstay_base::Secret;
 
 use super::ConfigError;
-use super::expand::{Expansions, expand};
+use super::expand::Expansions;
 use super::ini::{Ini, Section};
 use super::load::{expand_user, group_id, normalize, user_id};
 use super::values;
@@ -131,13 +131,8 @@ impl Reader<'_> {
     }
 
     fn text(&self, key: &str) -> Result<Option<String>, ConfigError> {
-        let Some(entry) = self.ini.get(&self.section.name, key) else {
-            return Ok(None);
-        };
-        let what = format!("{}.{key}", self.section.name);
-        expand(&entry.value, self.names, &what)
-            .map(Some)
-            .map_err(|why| ConfigError::new(why).at(entry.value_place.clone()))
+        let found = self.ini.expanded(&self.section.name, key, self.names)?;
+        Ok(found.map(|(text, _)| text))
     }
 
     fn insecure(&self) -> Result<bool, ConfigError> {
