@@ -46,19 +46,38 @@ impl Door {
 /// that name, whatever is behind them: what they lead to belongs to whoever started this process. It
 /// is written to where it is, after what others wrote there, and is never rolled or cut.
 pub(crate) fn open(path: &Path) -> io::Result<Target> {
-    if let Some(number) = own_descriptor(path) {
+    // What is there nearly always costs one call: neither a descriptor, nor a link, nor missing
+    // directories.
+    if let Some(number) = named_descriptor(path) {
         return open_own(number);
     }
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o750)
-        .create(parent_of(path))?;
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = options()
-        .create(true)
-        .truncate(false)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)?;
+    let create = |more: OFlags| {
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY | more;
+        options()
+            .create(true)
+            .truncate(false)
+            .custom_flags(flags.bits().cast_signed())
+            .open(path)
+    };
+    let mut opened = create(OFlags::NOFOLLOW);
+    if let Err(error) = &opened
+        && error.kind() == io::ErrorKind::NotFound
+    {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o750)
+            .create(parent_of(path))?;
+        opened = create(OFlags::NOFOLLOW);
+    }
+    if let Err(error) = &opened
+        && error.raw_os_error() == Some(Errno::LOOP.raw_os_error())
+    {
+        if let Some(number) = own_descriptor(path) {
+            return open_own(number);
+        }
+        opened = create(OFlags::empty());
+    }
+    let file = opened?;
     let metadata = file.metadata()?;
     let door = if metadata.is_file() {
         Door::Plain
@@ -177,6 +196,9 @@ fn named_descriptor(path: &Path) -> Option<i32> {
         "/dev/stdout" => return Some(1),
         "/dev/stderr" => return Some(2),
         _ => {}
+    }
+    if !path.starts_with("/dev/fd") && !path.starts_with("/proc") {
+        return None;
     }
     let directories: [PathBuf; 4] = [
         "/dev/fd".into(),

@@ -60,6 +60,8 @@ pub struct Child {
     pid: i32,
     pidfd: OwnedFd,
     ours: bool,
+    /// In clock ticks since boot, where it is known already.
+    started: Option<u64>,
     /// Set once it is known, which for our own child also means that it is reaped and the pid is
     /// free again.
     ended: Mutex<Option<ExitStatus>>,
@@ -67,12 +69,18 @@ pub struct Child {
 
 impl Child {
     /// A child just made. The guard shows that the caller holds off the reaping of strangers.
-    pub(crate) fn spawned(pid: i32, pidfd: OwnedFd, guard: &reap::Spawning) -> Self {
+    pub(crate) fn spawned(
+        pid: i32,
+        pidfd: OwnedFd,
+        started: Option<u64>,
+        guard: &reap::Spawning,
+    ) -> Self {
         guard.register(pid);
         Self {
             pid,
             pidfd,
             ours: true,
+            started,
             ended: Mutex::new(None),
         }
     }
@@ -110,6 +118,7 @@ impl Child {
             pid,
             pidfd,
             ours,
+            started: Some(start_time),
             ended: Mutex::new(None),
         }))
     }
@@ -126,8 +135,11 @@ impl Child {
     }
 
     /// When it started, in clock ticks since boot: with the pid and the boot id this names it for
-    /// ever. Note it while the process runs; `ESRCH` when it has been reaped.
+    /// ever. Ask while the process runs: `ESRCH` may come when it has been reaped.
     pub fn start_time(&self) -> io::Result<u64> {
+        if let Some(started) = self.started {
+            return Ok(started);
+        }
         let start_time = proc::start_time(self.pid)?;
         // Read by number, so it is only its own if the process still had the number afterwards.
         self.send(0, 0)?;

@@ -29,10 +29,10 @@ pub const CAPTURE_SIZE: usize = 1 << 20;
 /// `size` in bytes is what the kernel grants at most; it is halved until it does, since an
 /// unprivileged user's pipes are limited in sum (pipe(7)). See [`capacity`].
 pub fn capture_pipe(size: usize) -> io::Result<(OwnedFd, OwnedFd)> {
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     enlarge(&reader, size);
+    // Another open file: programs expect to wait.
     let both = reopen(&writer, OFlags::RDWR)?;
-    set_nonblocking(&reader, true)?;
     Ok((reader, both))
 }
 
@@ -43,9 +43,8 @@ pub fn capture_pipe(size: usize) -> io::Result<(OwnedFd, OwnedFd)> {
 /// when the daemon dies the program does not come to the end of its input, and the next daemon goes
 /// on writing ([`reopen_writer`]).
 pub fn input_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     let both = reopen(&reader, OFlags::RDWR)?;
-    set_nonblocking(&writer, true)?;
     Ok((writer, both))
 }
 

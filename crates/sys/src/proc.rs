@@ -1,6 +1,7 @@
 //! What `/proc` says about processes and the machine.
 
-use std::io;
+use std::io::{self, Read as _};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::child::ExitStatus;
@@ -16,6 +17,31 @@ pub fn boot_id() -> io::Result<String> {
 /// processes that have the same number never start in the same tick. `ESRCH` when there is none.
 pub fn start_time(pid: i32) -> io::Result<u64> {
     Ok(stat(pid)?.start_time)
+}
+
+/// The clock that start times are told in, now; `None` where it is not known to be that.
+///
+/// `/proc/PID/stat` costs more than all else about a process, and what it would say of one just made
+/// follows from this clock if both readings around its making are the same. Trusted only when the
+/// kernel has been seen to go by it: once, for this process itself.
+pub(crate) fn ticks_since_boot() -> Option<u64> {
+    static TICK: OnceLock<Option<u64>> = OnceLock::new();
+    let nanoseconds = || {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(now.tv_sec).ok()?;
+        let rest = u64::try_from(now.tv_nsec).ok()?;
+        Some(seconds * 1_000_000_000 + rest)
+    };
+    let tick = (*TICK.get_or_init(|| {
+        let per_second = rustix::param::clock_ticks_per_second();
+        let tick = 1_000_000_000_u64.checked_div(per_second)?;
+        let before = nanoseconds()? / tick;
+        let thread = std::thread::spawn(|| stat_at("/proc/thread-self/stat")).join();
+        let seen = thread.ok()?.ok()?.start_time;
+        let after = nanoseconds()? / tick;
+        (before..=after).contains(&seen).then_some(tick)
+    }))?;
+    Some(nanoseconds()? / tick)
 }
 
 /// The name of this machine, as uname(2) gives it.
@@ -55,22 +81,27 @@ pub(crate) struct Stat {
 
 /// Reads `/proc/PID/stat`; `ESRCH` when there is no such process.
 pub(crate) fn stat(pid: i32) -> io::Result<Stat> {
-    let gone = || io::Error::from_raw_os_error(libc::ESRCH);
     if pid <= 0 {
-        return Err(gone());
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
     }
-    // As bytes: the name in it may be any bytes.
-    let bytes = std::fs::read(format!("/proc/{pid}/stat")).map_err(|error| {
+    stat_at(&format!("/proc/{pid}/stat"))
+}
+
+fn stat_at(path: &str) -> io::Result<Stat> {
+    // As bytes: the name in it may be any bytes. One read gives it whole.
+    let mut buffer = [0; 2048];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut buffer));
+    let length = read.map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound {
-            gone()
+            io::Error::from_raw_os_error(libc::ESRCH)
         } else {
             error
         }
     })?;
-    parse(&String::from_utf8_lossy(&bytes)).ok_or_else(|| {
+    parse(&String::from_utf8_lossy(&buffer[..length])).ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("/proc/{pid}/stat has an unknown form"),
+            format!("{path} has an unknown form"),
         )
     })
 }

@@ -3,8 +3,8 @@
 //! How it works. Everything the child needs is put together before it exists (`prologue::Plan`).
 //! Then a process is made that shares our memory and holds up this thread until it executes the
 //! program or fails (`CLONE_VM | CLONE_VFORK`), on a stack of its own, with all signals blocked. It
-//! runs `prologue::main`, which makes system calls and nothing else, and tells a failure through
-//! a close-on-exec pipe as (stage, detail, errno).
+//! runs `prologue::main`, which makes system calls and nothing else, and leaves word of a failure
+//! as (stage, detail, errno) in the plan.
 //!
 //! Why shared memory, and why it is safe:
 //! - A plain fork copies the page tables: time that grows with the daemon (measured on a small
@@ -28,19 +28,29 @@
 //! - What stays is common to every way of waiting for `execve`: opening the program on a hung
 //!   network file system hangs the thread that spawns.
 //!
+//! The table of descriptors is shared too, for an instant (`CLONE_FILES`): copying it costs time for
+//! every descriptor that a daemon has open, and a daemon of thousands of programs has tens of
+//! thousands. What the program is to find open is put at low numbers that are reserved for that
+//! ([`lent`]); the child's first act is `close_range` with `CLOSE_RANGE_UNSHARE`, which copies only
+//! what is below the highest of them. Where the kernel does not do that, the table is copied whole.
+//!
 //! Why `clone` and not `clone3`: it gives the same pidfd, sandboxes that cannot look into the
 //! argument structure of `clone3` refuse that call whole (the default profile of common container
 //! runtimes does), and the C library starts the child on its new stack for us. Where even `clone`
-//! with these flags is refused, a fork and `pidfd_open` do the same, slower.
+//! with these flags is refused, a fork and `pidfd_open` do the same, slower; there the failure is told
+//! through a close-on-exec pipe.
 
+mod lent;
 mod program;
 mod prologue;
 mod raw;
 
+use std::cell::Cell;
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
@@ -54,7 +64,7 @@ pub use program::resolve_program;
 use crate::call::{Whom, retry, wait_id};
 use crate::child::Child;
 use crate::signals::AllBlocked;
-use prologue::{IdentityPlan, LimitPlan, Move, Plan, REPORT_BYTES};
+use prologue::{Failure, IdentityPlan, LimitPlan, Move, Plan, REPORT_BYTES};
 use raw::Strings;
 
 /// A program to start and all that is set before it runs.
@@ -100,6 +110,8 @@ pub struct Detour {
     pub fork: bool,
     /// List `/proc/self/fd` instead of `close_range`.
     pub list_descriptors: bool,
+    /// Copy the whole table of descriptors.
+    pub copy_descriptors: bool,
 }
 
 impl Spawn {
@@ -136,14 +148,14 @@ impl Spawn {
 
         let program = c_string(self.program.as_os_str().as_bytes())
             .map_err(|errno| refused(errno, "(program)"))?;
-        let args = c_strings(self.args.iter().map(|arg| arg.as_bytes().to_vec()))
-            .map_err(|errno| refused(errno, "(arguments)"))?;
-        let env = c_strings(
+        let args = Strings::new(self.args.iter().map(|arg| [arg.as_bytes()]))
+            .ok_or_else(|| refused(Errno::INVAL, "(arguments)"))?;
+        let env = Strings::new(
             self.env
                 .iter()
-                .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat()),
+                .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()]),
         )
-        .map_err(|errno| refused(errno, "(environment)"))?;
+        .ok_or_else(|| refused(Errno::INVAL, "(environment)"))?;
         if self
             .env
             .iter()
@@ -164,30 +176,33 @@ impl Spawn {
         let null = self
             .null_for_missing()
             .map_err(failed(Stage::Descriptors))?;
-        let moves: Vec<Move> = (self
-            .fds
-            .iter()
-            .map(|(fd, target)| Move::new(fd.as_raw_fd(), *target)))
-        .chain(null.iter().flat_map(|(fd, targets)| {
-            targets
-                .iter()
-                .map(|target| Move::new(fd.as_raw_fd(), *target))
-        }))
-        .collect();
-        let targets: Vec<i32> = moves.iter().map(|entry| entry.target).collect();
+        let wanted: Vec<(i32, i32)> = (self.fds.iter())
+            .map(|(fd, target)| (fd.as_raw_fd(), *target))
+            .chain(null.iter().flat_map(|(fd, targets)| {
+                let fd = fd.as_raw_fd();
+                targets.iter().map(move |target| (fd, *target))
+            }))
+            .collect();
+        let targets: Vec<i32> = wanted.iter().map(|(_, target)| *target).collect();
         let gaps = prologue::gaps(&targets).ok_or_else(|| {
             refused(
                 Errno::INVAL,
                 "(descriptors: a target is negative or named twice)",
             )
         })?;
-
-        let (report, report_writer) = pipe_with(PipeFlags::CLOEXEC)
-            .map_err(|errno| self.error(Stage::Descriptors, errno, String::new()))?;
-        let plan = Plan {
+        let limits = &self
+            .limits
+            .iter()
+            .map(|&(resource, soft, hard)| LimitPlan {
+                resource: resource.number(),
+                soft,
+                hard,
+            })
+            .collect::<Vec<_>>();
+        let mut plan = Plan {
             program: &program,
-            args: Strings::new(&args),
-            env: Strings::new(&env),
+            args,
+            env,
             cwd: cwd.as_deref(),
             umask: self.umask.map(|mask| mask & 0o777),
             identity: self
@@ -199,37 +214,75 @@ impl Spawn {
                     gid: identity.gid,
                     groups: &identity.groups,
                 }),
-            limits: &self
-                .limits
-                .iter()
-                .map(|&(resource, soft, hard)| LimitPlan {
-                    resource: resource.number(),
-                    soft,
-                    hard,
-                })
-                .collect::<Vec<_>>(),
-            moves: &moves,
+            limits,
+            moves: Vec::new(),
             gaps: &gaps,
             session: self.session,
             no_new_privs: self.no_new_privs,
-            report: report_writer.as_raw_fd(),
             list_descriptors: detour.list_descriptors,
+            unshare_from: None,
+            report: None,
+            failure: Cell::new(None),
         };
 
         // Held until the child is registered: nobody may take a process of ours for a stranger in
         // between.
         let spawning = crate::reap::spawning();
-        let (pid, pidfd) = start(&plan, detour.fork).map_err(failed(Stage::Clone))?;
-        drop(report_writer);
-        match read_report(&report) {
-            None => Ok(Child::spawned(pid, pidfd, &spawning)),
-            Some((stage, detail, errno)) => {
-                // It is ending by itself. What it ended with says nothing new, and it must not stay
-                // a zombie.
-                let _ = wait_id(Whom::Pidfd(pidfd.as_raw_fd()), 0);
-                Err(self.error(stage, errno, self.subject(stage, detail)))
+        let lent = (!detour.fork && !detour.list_descriptors && !detour.copy_descriptors)
+            .then(|| lent::lend(&wanted))
+            .flatten();
+        if let Some(lent) = &lent {
+            plan.moves = lent.moves(&wanted);
+            plan.unshare_from = Some(lent.end());
+            match start_sharing(&plan) {
+                Ok(newborn) if plan.is_still_shared() => {
+                    lent::give_up();
+                    newborn.bury();
+                }
+                Ok(newborn) => return self.born(newborn, plan.failure.take(), &spawning),
+                Err(error) if is_refusal(&error) => {}
+                Err(error) => return Err(failed(Stage::Clone)(error)),
             }
         }
+        drop(lent);
+        plan.unshare_from = None;
+        plan.moves = (wanted.iter())
+            .map(|(source, target)| Move::new(*source, *target))
+            .collect();
+        if !detour.fork {
+            match start_sharing(&plan) {
+                Ok(newborn) => return self.born(newborn, plan.failure.take(), &spawning),
+                Err(error) if is_refusal(&error) => {}
+                Err(error) => return Err(failed(Stage::Clone)(error)),
+            }
+        }
+        let (report, report_writer) = pipe_with(PipeFlags::CLOEXEC)
+            .map_err(|errno| self.error(Stage::Descriptors, errno, String::new()))?;
+        plan.report = Some(report_writer.as_raw_fd());
+        let newborn = start_forking(&plan).map_err(failed(Stage::Clone))?;
+        drop(report_writer);
+        let failure = read_report(&report);
+        self.born(newborn, failure, &spawning)
+    }
+
+    /// What became of a process that was made: it is the program, or has failed and is gone.
+    fn born(
+        &self,
+        newborn: Newborn,
+        failure: Option<Failure>,
+        spawning: &crate::reap::Spawning,
+    ) -> Result<Child, SpawnError> {
+        let Some((stage, detail, errno)) = failure else {
+            let Newborn {
+                pid,
+                pidfd,
+                started,
+            } = newborn;
+            return Ok(Child::spawned(pid, pidfd, started, spawning));
+        };
+        newborn.bury();
+        let errno = Errno::from_raw_os_error(errno);
+        Err(self.error(stage, errno, self.subject(stage, detail)))
     }
 
     /// `/dev/null` and the standard descriptors that nothing was given for.
@@ -288,32 +341,36 @@ fn c_string(bytes: &[u8]) -> Result<CString, Errno> {
     CString::new(bytes).map_err(|_| Errno::INVAL)
 }
 
-fn c_strings(all: impl Iterator<Item = Vec<u8>>) -> Result<Vec<CString>, Errno> {
-    all.map(|bytes| CString::new(bytes).map_err(|_| Errno::INVAL))
-        .collect()
+/// A process just made.
+struct Newborn {
+    pid: i32,
+    pidfd: OwnedFd,
+    /// When, in clock ticks since boot, if that is certain.
+    started: Option<u64>,
 }
 
-/// Makes the process that carries the plan out. Returns when it has executed the program or has
-/// ended.
-fn start(plan: &Plan<'_>, by_fork: bool) -> std::io::Result<(i32, OwnedFd)> {
-    // The errors by which a sandbox or an emulator says that it does not do this kind of clone.
-    const REFUSED: [i32; 3] = [libc::ENOSYS, libc::EPERM, libc::EINVAL];
-    if !by_fork {
-        match start_sharing(plan) {
-            Err(error)
-                if error
-                    .raw_os_error()
-                    .is_some_and(|number| REFUSED.contains(&number)) => {}
-            other => return other,
-        }
+impl Newborn {
+    /// It is ending by itself, and must not stay a zombie. What it ended with says nothing new.
+    fn bury(self) {
+        let _ = wait_id(Whom::Pidfd(self.pidfd.as_raw_fd()), 0);
     }
-    start_forking(plan)
 }
 
-fn start_sharing(plan: &Plan<'_>) -> std::io::Result<(i32, OwnedFd)> {
-    const FLAGS: libc::c_int =
-        libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
-    let stack = Stack::new()?;
+/// Whether a sandbox or an emulator says that it does not do this kind of clone.
+fn is_refusal(error: &std::io::Error) -> bool {
+    const REFUSED: [i32; 3] = [libc::ENOSYS, libc::EPERM, libc::EINVAL];
+    (error.raw_os_error()).is_some_and(|number| REFUSED.contains(&number))
+}
+
+/// Makes the process that carries the plan out, on our memory. Returns when it has executed the program
+/// or has ended.
+fn start_sharing(plan: &Plan<'_>) -> std::io::Result<Newborn> {
+    let mut flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    if plan.unshare_from.is_some() {
+        flags |= libc::CLONE_FILES;
+    }
+    let stack = Stack::get()?;
+    let before = crate::proc::ticks_since_boot();
     let mut pidfd: libc::c_int = -1;
     let argument = std::ptr::from_ref(plan).cast_mut().cast();
     let blocked = AllBlocked::new();
@@ -323,19 +380,27 @@ fn start_sharing(plan: &Plan<'_>) -> std::io::Result<(i32, OwnedFd)> {
     // handler can run in the child (see the module's page). The kernel writes the pidfd where
     // CLONE_PIDFD says, the third argument after the flags.
     let returned =
-        unsafe { libc::clone(prologue::main, stack.top(), FLAGS, argument, &raw mut pidfd) };
+        unsafe { libc::clone(prologue::main, stack.top(), flags, argument, &raw mut pidfd) };
     let result = crate::call::check(returned);
     drop(blocked);
+    stack.put();
     let pid = result?;
+    // It was made in between, so within this tick if that is one.
+    let started = before.filter(|before| crate::proc::ticks_since_boot() == Some(*before));
     if pidfd < 0 {
         // An emulated kernel that took the flag and did not heed it.
         return hold(pid);
     }
-    // SAFETY: clone succeeded, so this is a new descriptor that only we know.
-    Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
+    Ok(Newborn {
+        pid,
+        // SAFETY: clone succeeded, so this is a new descriptor that only we know.
+        pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+        started,
+    })
 }
 
-fn start_forking(plan: &Plan<'_>) -> std::io::Result<(i32, OwnedFd)> {
+/// The same with a copy of our memory. Returns at once.
+fn start_forking(plan: &Plan<'_>) -> std::io::Result<Newborn> {
     let blocked = AllBlocked::new();
     // The plain system call: no handlers of pthread_atfork, no locks of the allocator, as the child
     // uses neither. SAFETY: with only SIGCHLD this is fork(2). The child has a copy of this one
@@ -357,14 +422,18 @@ fn start_forking(plan: &Plan<'_>) -> std::io::Result<(i32, OwnedFd)> {
 ///
 /// The pid cannot have been given to another: the child is not reaped yet, and strangers are not
 /// reaped while the caller holds its place in the registry.
-fn hold(pid: i32) -> std::io::Result<(i32, OwnedFd)> {
+fn hold(pid: i32) -> std::io::Result<Newborn> {
     let pidfd = crate::child::open_pidfd(pid).inspect_err(|_| {
         // A process we could not hold is worse than none.
         // SAFETY: plain integers; the pid is our unreaped child.
         unsafe { libc::kill(pid, libc::SIGKILL) };
         let _ = wait_id(Whom::Pid(pid), 0);
     })?;
-    Ok((pid, pidfd))
+    Ok(Newborn {
+        pid,
+        pidfd,
+        started: None,
+    })
 }
 
 /// What the child says before it gives up; `None` when the pipe ends in silence because `execve`
@@ -372,18 +441,14 @@ fn hold(pid: i32) -> std::io::Result<(i32, OwnedFd)> {
 ///
 /// A child that is killed before that is silent too. It is then a program that ended early, as its
 /// exit status says.
-fn read_report(report: &OwnedFd) -> Option<(Stage, u32, Errno)> {
+fn read_report(report: &OwnedFd) -> Option<Failure> {
     let mut buffer = [0_u8; REPORT_BYTES];
     let count = retry(|| Ok(rustix::io::read(report, &mut buffer)?)).ok()?;
     if count < REPORT_BYTES {
         return None;
     }
     let (stage, detail, errno) = prologue::decode(buffer);
-    Some((
-        Stage::from_number(stage)?,
-        detail,
-        Errno::from_raw_os_error(errno),
-    ))
+    Some((Stage::from_number(stage)?, detail, errno))
 }
 
 /// The stack of a child that shares our memory, with a page below it that faults instead of letting
@@ -392,11 +457,28 @@ struct Stack {
     base: *mut std::ffi::c_void,
 }
 
+// SAFETY: a mapping belongs to the process, not to a thread; whoever has the value has it alone.
+unsafe impl Send for Stack {}
+
+/// The stack of the child before: a new mapping costs more than all else that a birth does in user
+/// space.
+static SPARE: Mutex<Option<Stack>> = Mutex::new(None);
+
 impl Stack {
     /// Far more than the prologue needs, even without optimisation; only touched pages cost memory.
     const BYTES: usize = 128 * 1024;
     /// The largest page size of the architectures we build for.
     const GUARD: usize = 64 * 1024;
+
+    fn get() -> std::io::Result<Self> {
+        let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).take();
+        spare.map_or_else(Self::new, Ok)
+    }
+
+    /// For the next child; this one has left our memory.
+    fn put(self) {
+        *SPARE.lock().unwrap_or_else(PoisonError::into_inner) = Some(self);
+    }
 
     fn new() -> std::io::Result<Self> {
         // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing that

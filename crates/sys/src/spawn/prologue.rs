@@ -18,20 +18,32 @@ use crate::signals::{reset_all_handlers, set_raw_mask};
 /// All the child needs, put together beforehand.
 pub(super) struct Plan<'a> {
     pub(super) program: &'a CStr,
-    pub(super) args: Strings<'a>,
-    pub(super) env: Strings<'a>,
+    pub(super) args: Strings,
+    pub(super) env: Strings,
     pub(super) cwd: Option<&'a CStr>,
     pub(super) umask: Option<u32>,
     pub(super) identity: Option<IdentityPlan<'a>>,
     pub(super) limits: &'a [LimitPlan],
-    pub(super) moves: &'a [Move],
+    pub(super) moves: Vec<Move>,
     /// The closed ranges below the highest target that are to be closed, see [`gaps`].
     pub(super) gaps: &'a Gaps,
     pub(super) session: bool,
     pub(super) no_new_privs: bool,
-    /// The close-on-exec pipe that a failure is told through.
-    pub(super) report: c_int,
     pub(super) list_descriptors: bool,
+    /// The descriptors are still those of the parent; from this number on the child needs none of
+    /// them.
+    pub(super) unshare_from: Option<c_int>,
+    /// The close-on-exec pipe that a failure is told through where memory is not shared.
+    pub(super) report: Option<c_int>,
+    /// Where it is told otherwise.
+    pub(super) failure: Cell<Option<Failure>>,
+}
+
+impl Plan<'_> {
+    /// Whether the child ended because it could not have a table of descriptors of its own.
+    pub(super) fn is_still_shared(&self) -> bool {
+        matches!(self.failure.get(), Some((_, STILL_SHARED, _)))
+    }
 }
 
 pub(super) struct IdentityPlan<'a> {
@@ -106,10 +118,13 @@ pub(super) fn gaps(targets: &[c_int]) -> Option<Gaps> {
 }
 
 /// The step that failed, a number that says more about it, and errno.
-type Failure = (Stage, u32, c_int);
+pub(super) type Failure = (Stage, u32, c_int);
 
 /// No number says more.
 pub(super) const NO_DETAIL: u32 = u32::MAX;
+
+/// The table of descriptors could not be unshared; nothing else was done.
+pub(super) const STILL_SHARED: u32 = u32::MAX - 1;
 
 pub(super) const REPORT_BYTES: usize = 12;
 
@@ -140,9 +155,14 @@ pub(super) extern "C" fn main(plan: *mut c_void) -> c_int {
     // SAFETY: the parent passes a pointer to its Plan and keeps it until we have left its memory.
     let plan = unsafe { &*plan.cast::<Plan<'_>>() };
     // Out of the way of all targets, and close-on-exec as before.
-    let report = raw::duplicate_above(plan.report, plan.gaps.above).unwrap_or(plan.report);
+    let report = plan
+        .report
+        .map(|report| raw::duplicate_above(report, plan.gaps.above).unwrap_or(report));
     let Err(failure) = carry_out(plan, report);
-    raw::write(report, &encode(failure));
+    match report {
+        Some(report) => raw::write(report, &encode(failure)),
+        None => plan.failure.set(Some(failure)),
+    }
     raw::exit(127)
 }
 
@@ -151,9 +171,13 @@ pub(super) extern "C" fn main(plan: *mut c_void) -> c_int {
 /// group before the user (root's rights go with the user), directory and program as the user (so
 /// that they are refused to whom they should be), signals last (a signal from now on ends the
 /// child, which is what the sender wants).
-fn carry_out(plan: &Plan<'_>, report: c_int) -> Result<raw::Never, Failure> {
+fn carry_out(plan: &Plan<'_>, report: Option<c_int>) -> Result<raw::Never, Failure> {
     let at = |stage, detail| move |errno| (stage, detail, errno);
 
+    // Before anything else: until then every change would be one to the parent's.
+    if let Some(first) = plan.unshare_from {
+        raw::unshare_and_close(first).map_err(at(Stage::Descriptors, STILL_SHARED))?;
+    }
     reset_all_handlers();
     if plan.session {
         raw::start_session().map_err(at(Stage::Session, NO_DETAIL))?;
@@ -187,15 +211,15 @@ fn carry_out(plan: &Plan<'_>, report: c_int) -> Result<raw::Never, Failure> {
 /// Moves each descriptor to its number and closes all others.
 ///
 /// Sources and targets may overlap in any way, so all sources go above all targets first.
-fn place_descriptors(plan: &Plan<'_>, report: c_int) -> Result<(), Failure> {
+fn place_descriptors(plan: &Plan<'_>, report: Option<c_int>) -> Result<(), Failure> {
     let at = |number: c_int| move |errno| (Stage::Descriptors, number.cast_unsigned(), errno);
 
-    for entry in plan.moves {
+    for entry in &plan.moves {
         entry
             .held
             .set(raw::duplicate_above(entry.source, plan.gaps.above).map_err(at(entry.target))?);
     }
-    for entry in plan.moves {
+    for entry in &plan.moves {
         raw::duplicate_to(entry.held.get(), entry.target).map_err(at(entry.target))?;
     }
     if plan.list_descriptors || close_ranges(plan.gaps, report).is_err() {
@@ -204,12 +228,16 @@ fn place_descriptors(plan: &Plan<'_>, report: c_int) -> Result<(), Failure> {
     Ok(())
 }
 
-fn close_ranges(gaps: &Gaps, report: c_int) -> Result<(), c_int> {
+fn close_ranges(gaps: &Gaps, report: Option<c_int>) -> Result<(), c_int> {
     for &(first, last) in &gaps.between {
         raw::close_range(first, last)?;
     }
-    raw::close_range(gaps.above, report.wrapping_sub(1))?;
-    raw::close_range(report.wrapping_add(1), c_int::MAX)
+    let mut first = gaps.above;
+    if let Some(report) = report {
+        raw::close_range(first, report.wrapping_sub(1))?;
+        first = report.wrapping_add(1);
+    }
+    raw::close_range(first, c_int::MAX)
 }
 
 /// Closes what `/proc/self/fd` lists and is not to stay.
@@ -217,7 +245,7 @@ fn close_ranges(gaps: &Gaps, report: c_int) -> Result<(), c_int> {
 /// Not a loop up to the limit: that may be 2^30, and descriptors may be open above a limit that was
 /// lowered later. Where `/proc` is missing too this fails, and with it the start: leaking
 /// descriptors is no fallback.
-fn close_listed(gaps: &Gaps, report: c_int) -> Result<(), c_int> {
+fn close_listed(gaps: &Gaps, report: Option<c_int>) -> Result<(), c_int> {
     let listing = raw::open_directory(c"/proc/self/fd")?;
     let mut buffer = raw::Entries([0; 2048]);
     loop {
@@ -229,7 +257,7 @@ fn close_listed(gaps: &Gaps, report: c_int) -> Result<(), c_int> {
         while let Some((number, following)) = first_entry(rest) {
             rest = following;
             if let Some(number) = number
-                && number != report
+                && Some(number) != report
                 && number != listing
                 && !gaps.is_target(number)
             {

@@ -6,8 +6,7 @@
 //! Errors are plain errno numbers.
 
 use std::convert::Infallible;
-use std::ffi::{CStr, CString};
-use std::marker::PhantomData;
+use std::ffi::CStr;
 
 use libc::{c_char, c_int, c_long};
 
@@ -46,28 +45,42 @@ fn descriptor(value: usize) -> c_int {
     c_int::try_from(value).unwrap_or(c_int::MAX)
 }
 
-/// An array of strings as `execve` wants it, with a null pointer at its end.
-pub(super) struct Strings<'a> {
+/// An array of strings as `execve` wants it: with a zero byte at the end of each and a null pointer at
+/// its own. All are in one piece of memory.
+pub(super) struct Strings {
+    bytes: Vec<u8>,
     pointers: Vec<*const c_char>,
-    strings: PhantomData<&'a [CString]>,
 }
 
-impl<'a> Strings<'a> {
-    pub(super) fn new(strings: &'a [CString]) -> Self {
-        let pointers = strings
-            .iter()
-            .map(|string| string.as_ptr())
+impl Strings {
+    /// One string of each item, whose parts are joined. `None` when there is a zero byte in one.
+    pub(super) fn new<'a, const N: usize>(
+        strings: impl ExactSizeIterator<Item = [&'a [u8]; N]> + Clone,
+    ) -> Option<Self> {
+        let total = strings.clone().flatten().map(<[u8]>::len).sum::<usize>() + strings.len();
+        let mut bytes = Vec::with_capacity(total);
+        let mut starts = Vec::with_capacity(strings.len());
+        for parts in strings {
+            starts.push(bytes.len());
+            for part in parts {
+                bytes.extend_from_slice(part);
+            }
+            bytes.push(0);
+        }
+        if bytes.iter().filter(|byte| **byte == 0).count() != starts.len() {
+            return None;
+        }
+        let pointers = (starts.iter().filter_map(|start| bytes.get(*start..)))
+            .map(|string| string.as_ptr().cast())
             .chain([std::ptr::null()])
             .collect();
-        Self {
-            pointers,
-            strings: PhantomData,
-        }
+        Some(Self { bytes, pointers })
     }
 }
 
 /// Becomes the program; returns only the reason why not.
-pub(super) fn execute(program: &CStr, args: &Strings<'_>, env: &Strings<'_>) -> c_int {
+pub(super) fn execute(program: &CStr, args: &Strings, env: &Strings) -> c_int {
+    debug_assert_eq!((args.bytes.last(), env.bytes.last().unwrap_or(&0)), (Some(&0), &0));
     let args = args.pointers.as_ptr().expose_provenance();
     let env = env.pointers.as_ptr().expose_provenance();
     // SAFETY: a C string and two arrays of C strings that end with null, all borrowed over the
@@ -127,6 +140,20 @@ pub(super) fn close_range(first: c_int, last: c_int) -> Result<()> {
     }
     // SAFETY: no pointers; this process uses none of those descriptors any more.
     unsafe { call(libc::SYS_close_range, [word(first), word(last)]) }.map(drop)
+}
+
+/// Has a table of descriptors of its own from now on, with those below `first` in it. Only these are
+/// copied: the cost does not grow with what the parent has open. Linux 5.9.
+pub(super) fn unshare_and_close(first: c_int) -> Result<()> {
+    let flags = libc::CLOSE_RANGE_UNSHARE as usize;
+    // SAFETY: no pointers; it is the table of this process alone that the closing is done in.
+    unsafe {
+        call(
+            libc::SYS_close_range,
+            [word(first), word(c_int::MAX), flags],
+        )
+    }
+    .map(drop)
 }
 
 pub(super) fn close(fd: c_int) {

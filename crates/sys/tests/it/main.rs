@@ -24,24 +24,31 @@ use mainstay_sys::{Child, ExitStatus, Spawn};
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Every way a program can be started in.
-const DETOURS: [Detour; 4] = [
-    Detour {
+const DETOURS: [Detour; 5] = {
+    let none = Detour {
         fork: false,
         list_descriptors: false,
-    },
-    Detour {
-        fork: true,
-        list_descriptors: false,
-    },
-    Detour {
-        fork: false,
-        list_descriptors: true,
-    },
-    Detour {
-        fork: true,
-        list_descriptors: true,
-    },
-];
+        copy_descriptors: false,
+    };
+    let (fork, list_descriptors) = (true, true);
+    [
+        none,
+        Detour {
+            copy_descriptors: true,
+            ..none
+        },
+        Detour { fork, ..none },
+        Detour {
+            list_descriptors,
+            ..none
+        },
+        Detour {
+            fork,
+            list_descriptors,
+            ..none
+        },
+    ]
+};
 
 /// A shell that will run this script, with a usable search path.
 fn shell(script: &str) -> Spawn {

@@ -520,3 +520,35 @@ fn unlimited_means_unlimited() {
     };
     assert_eq!(run(spawn, Detour::default()).0, want);
 }
+
+/// What `/proc` says of it, however it is known: a journal goes by this.
+#[test]
+fn the_start_time_is_what_the_kernel_says() {
+    for detour in DETOURS {
+        for _ in 0..20 {
+            let child = shell("exec sleep 100").spawn_by(detour).unwrap();
+            let seen = mainstay_sys::start_time(child.pid()).unwrap();
+            assert_eq!(child.start_time().unwrap(), seen, "{detour:?}");
+            child.signal(mainstay_sys::Signal::KILL).unwrap();
+            ended(&child);
+        }
+    }
+}
+
+/// Between the descriptors of the daemon there may be any number of others, and what was lent to one
+/// program is not what the next one gets.
+#[test]
+fn many_open_descriptors_and_many_births() {
+    let nulls: Vec<_> = (0..600)
+        .map(|_| std::fs::File::open("/dev/null").unwrap())
+        .collect();
+    for round in 0..30 {
+        for detour in DETOURS {
+            let (output, status) = run(shell(&format!("echo {round}; ls /proc/self/fd")), detour);
+            assert_eq!(status, ExitStatus::Code(0), "{detour:?}");
+            // Of ls: the three, and the directory it lists.
+            assert_eq!(output, format!("{round}\n0\n1\n2\n3\n"), "{detour:?}");
+        }
+    }
+    drop(nulls);
+}
