@@ -163,8 +163,12 @@ impl RollingFile {
         if rolling.door.is_plain() {
             rolling.position = metadata.len();
             // Listing the directory for each of its hundreds of logs would cost their square. The
-            // youngest rolled file is there as long as any is.
-            if rolling.rolled_path(1).symlink_metadata().is_ok() {
+            // youngest rolled file is there as long as any is; where only their number counts, what
+            // is behind an empty file was counted when that began.
+            let may_be_old = retention.age.is_some() || retention.total.is_some();
+            if (rolling.position > 0 || may_be_old)
+                && rolling.rolled_path(1).symlink_metadata().is_ok()
+            {
                 rolling.prune();
             }
         }

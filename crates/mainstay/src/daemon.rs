@@ -361,15 +361,18 @@ impl Daemon {
             let journal = tokio::spawn(async move {
                 let mut all_down = true;
                 let syslog = Syslog::default();
-                while let Some(event) = events.recv().await {
+                let mut batch = Vec::new();
+                'all: while events.recv_many(&mut batch, EVENTS_AT_ONCE).await > 0 {
                     match &face_told {
-                        Some(face) => face.note(&event),
-                        None => write_event(&event, &syslog),
+                        Some(face) => face.note(&batch),
+                        None => batch.iter().for_each(|event| write_event(event, &syslog)),
                     }
-                    all_down &= !matches!(event, Event::LeftRunning { .. });
-                    told.note(&event);
-                    if event == Event::Down {
-                        break;
+                    for event in batch.drain(..) {
+                        all_down &= !matches!(event, Event::LeftRunning { .. });
+                        told.note(&event);
+                        if event == Event::Down {
+                            break 'all;
+                        }
                     }
                 }
                 let _ = down.send(true);
@@ -673,6 +676,9 @@ fn write_event(event: &Event, syslog: &Syslog) {
     };
     log::log!(target: SUPERVISE, level, "{event}");
 }
+
+/// How many events are written to the log in one go, at most.
+const EVENTS_AT_ONCE: usize = 64;
 
 /// The signals a daemon answers to, as they are held back while another binary takes over.
 const HEEDED: [mainstay_sys::Signal; 6] = [

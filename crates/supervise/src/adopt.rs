@@ -16,7 +16,7 @@ use mainstay_sys::{Child, pipe, start_time};
 use crate::command::Event;
 use crate::group::{leads_session, processes};
 use crate::input::Input;
-use crate::journal::{Inherited, ProcessRecord, Record, SlotRecord};
+use crate::journal::{Inherited, Noted, ProcessRecord, Record, SlotRecord};
 use crate::launch::Words;
 use crate::machine::{self, Counters, Exit, Phase, State, Trouble, step};
 use crate::program::{Output, Stdin};
@@ -113,10 +113,10 @@ impl Runtime {
                 inherited.same_boot,
                 inherited.closed,
                 slot.spec.autostart,
-                slot.spec.hash(&slot.process),
+                slot.hash,
             );
             if let Some(record) = record {
-                slot.noted = Some(record.clone());
+                slot.noted = Some(Noted::of(record.clone()));
                 let same = record.decided != Some(true) || inherited.same_boot;
                 slot.decided = record
                     .decided
@@ -383,7 +383,7 @@ impl Runtime {
         }
         self.attach(i, child).map_err(|(_, error)| error)?;
         for (stream, inode, reader) in readers {
-            match self.attach_pipe(i, stream, reader) {
+            match self.attach_pipe(i, stream, reader, inode) {
                 Ok(_) => self.slots[i].pipes[index(stream)] = inode,
                 Err(error) => self.tell_unread(i, stream, pid, &error.to_string()),
             }

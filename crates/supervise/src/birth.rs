@@ -164,16 +164,17 @@ impl Runtime {
         // The intent comes first: if this thread dies between the birth of the process and the
         // note of its id, the next daemon finds the process by its pipes and starts no second.
         slot.live = Some(ProcessRecord::Intent);
-        slot.live_hash = slot.spec.hash(&slot.process);
+        slot.live_hash = slot.hash;
         slot.pipes = plumbing.inodes;
         slot.stdin_pipe = plumbing.input_inode;
         slot.input = plumbing.input;
         self.listener_begins(i);
         self.note(i);
         // Before the birth too: whatever it writes outlives it, whoever is killed when.
-        for (stream, reader) in &plumbing.readers {
-            self.keep(i, *stream, plumbing.inodes[index(*stream)], reader);
-        }
+        let readers = (plumbing.readers.iter())
+            .map(|(stream, reader)| (*stream, plumbing.inodes[index(*stream)], reader))
+            .collect::<Vec<_>>();
+        self.keep(i, &readers);
         let child = call
             .spawn()
             .map_err(|error| Refused::spawn(&name, &error, words, uid))?;
@@ -188,8 +189,9 @@ impl Runtime {
             return Err(system("cannot watch it", &error));
         }
         for (stream, reader) in plumbing.readers {
-            if let Err(error) = self.attach_pipe(i, stream, reader) {
-                self.let_go(plumbing.inodes[index(stream)]);
+            let inode = plumbing.inodes[index(stream)];
+            if let Err(error) = self.attach_pipe(i, stream, reader, inode) {
+                self.let_go(inode);
                 let process = name.clone();
                 let text = format!("its {} cannot be read: {error}", stream.name());
                 self.tell(Event::Output {
@@ -216,7 +218,7 @@ fn plumb(slot: &Slot) -> io::Result<Plumbing> {
         if slot.channels[index(stream)].is_none() {
             continue;
         }
-        let (reader, writer) = pipe::capture_pipe(pipe::CAPTURE_SIZE)?;
+        let (reader, writer) = pipe::capture_pipe(0)?;
         out.inodes[index(stream)] = pipe::inode(&reader)?;
         if stream == Stream::Stdout && slot.process.stderr == Output::Merge {
             out.fds.push((writer.try_clone()?, 2));

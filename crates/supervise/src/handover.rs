@@ -184,10 +184,8 @@ impl Runtime {
                     continue;
                 };
                 for pipe in channel.pipes.drain(..) {
-                    if let Ok(inode) = pipe::inode(&pipe.fd) {
-                        notes.outputs.push((inode, stream, process.clone()));
-                        open.push(pipe.fd);
-                    }
+                    notes.outputs.push((pipe.inode, stream, process.clone()));
+                    open.push(pipe.fd);
                 }
             }
             if let Some(mut input) = slot.input.take()
@@ -264,7 +262,7 @@ impl Runtime {
                 continue;
             }
             // One that cannot be watched is lost to us and not to its holders, who have both ends.
-            let Ok(token) = self.attach_pipe(i, stream, fd) else {
+            let Ok(token) = self.attach_pipe(i, stream, fd, inode) else {
                 continue;
             };
             if self.slots[i].held.is_none() {

@@ -12,6 +12,7 @@
 //! that must survive the loss of power too.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher as _};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -114,6 +115,33 @@ pub struct SlotRecord {
     pub stdin_pipe: u64,
     /// What it does as an event listener, see `events::ListenerRecord`; else empty.
     pub listener: Vec<u8>,
+}
+
+/// What the journal says of a slot, as far as it must be known to see that this has changed: the records
+/// themselves would be a good part of the memory of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Noted {
+    pub(crate) decided: Option<bool>,
+    fingerprint: u64,
+}
+
+impl Noted {
+    /// Of a record as it is written.
+    pub(crate) fn new(decided: Option<bool>, encoded: &[u8]) -> Self {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(encoded);
+        Self {
+            decided,
+            fingerprint: hasher.finish(),
+        }
+    }
+
+    pub(crate) fn of(record: SlotRecord) -> Self {
+        let decided = record.decided;
+        let mut bytes = Vec::new();
+        encode(&Record::Slot(Box::new(record)), &mut bytes);
+        Self::new(decided, &bytes)
+    }
 }
 
 /// Appends `record` to `out`.
@@ -508,15 +536,20 @@ impl Journal {
     /// Appends one record; with `sync` it is on the disk when this returns. When the journal is
     /// behind it does nothing: the rewrite to come holds it all.
     pub fn append(&mut self, record: &Record, sync: bool) -> io::Result<()> {
+        let mut bytes = Vec::with_capacity(256);
+        encode(record, &mut bytes);
+        self.append_encoded(&bytes, sync)
+    }
+
+    /// [`append`](Self::append) for what [`encode`] has made.
+    pub(crate) fn append_encoded(&mut self, bytes: &[u8], sync: bool) -> io::Result<()> {
         if self.behind {
             return Ok(());
         }
         let Some(file) = &mut self.file else {
             return Ok(());
         };
-        let mut bytes = Vec::with_capacity(256);
-        encode(record, &mut bytes);
-        let result = file.write_all(&bytes).and_then(|()| {
+        let result = file.write_all(bytes).and_then(|()| {
             self.length += bytes.len() as u64;
             if sync { file.sync_data() } else { Ok(()) }
         });

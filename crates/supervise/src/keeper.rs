@@ -13,6 +13,7 @@
 
 pub(crate) mod line;
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -42,6 +43,10 @@ const MESSAGE_MAX: usize = HEAD + NAME_MAX;
 const LOOK: Duration = Duration::from_secs(3);
 /// Descriptors that the keeper needs for itself.
 const OWN_DESCRIPTORS: u64 = 16;
+/// How long the keeper does not listen after it was told something. When one thing is said, more often
+/// follows, and to be woken for each costs the one who speaks as much as the keeper. What is said
+/// meanwhile waits in the socket, and with it the pipes: they are kept there as well as here.
+const LINGER: Duration = Duration::from_millis(20);
 /// How long a daemon may take to accept what it asked for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -141,8 +146,8 @@ pub fn keep(state_dir: &Path) -> io::Result<()> {
     let path = state_dir.join(SOCKET);
     let place = place(&path);
     let mut keeper = Keeper {
-        kept: Vec::new(),
         most: usize::try_from(most.saturating_sub(OWN_DESCRIPTORS)).unwrap_or(usize::MAX),
+        ..Keeper::default()
     };
     let has_its_name = || place.is_some() && self::place(&path) == place;
     // Held to the end: who sees the end of its connection finds no name any more, and one that it
@@ -216,16 +221,19 @@ enum Then {
 
 #[derive(Debug)]
 struct Kept {
-    inode: u64,
+    /// The how manieth to come.
+    number: u64,
     stream: Stream,
     process: Box<str>,
     reader: OwnedFd,
 }
 
-/// What is kept, in the order in which it came.
-#[derive(Debug)]
+/// What is kept, by inode.
+#[derive(Debug, Default)]
 struct Keeper {
-    kept: Vec<Kept>,
+    kept: HashMap<u64, Kept>,
+    /// How many came.
+    came: u64,
     /// So many at most, that a daemon can always be heard.
     most: usize,
 }
@@ -234,16 +242,22 @@ impl Keeper {
     /// Does what a daemon says until it is gone.
     fn serve(&mut self, daemon: &OwnedFd) -> io::Result<Then> {
         let mut buffer = [0; MESSAGE_MAX];
+        let mut heard = false;
         loop {
             let (length, fd) = match passing::receive(daemon, &mut buffer) {
                 Ok((0, _)) => return Ok(Then::Stay),
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    wait(daemon, PollFlags::IN, None)?;
+                    if std::mem::take(&mut heard) {
+                        std::thread::sleep(LINGER);
+                    } else {
+                        wait(daemon, PollFlags::IN, None)?;
+                    }
                     continue;
                 }
                 Err(_) => return Ok(Then::Stay),
             };
+            heard = true;
             match Note::read(&buffer[..length]) {
                 Some(Note::Keep {
                     inode,
@@ -254,7 +268,7 @@ impl Keeper {
                         self.keep(inode, stream, process, fd);
                     }
                 }
-                Some(Note::Drop { inode }) => self.kept.retain(|one| one.inode != inode),
+                Some(Note::Drop { inode }) => drop(self.kept.remove(&inode)),
                 Some(Note::Get) => {
                     if self.give(daemon).is_err() {
                         return Ok(Then::Stay);
@@ -272,25 +286,25 @@ impl Keeper {
         if pipe::inode(&reader).ok() != Some(inode) {
             return;
         }
-        let one = Kept {
-            inode,
-            stream,
-            process: process.into(),
-            reader,
-        };
-        let has_room = self.kept.len() < self.most;
-        match self.kept.iter_mut().find(|old| old.inode == inode) {
-            Some(old) => *old = one,
-            None if has_room => self.kept.push(one),
-            None => {}
+        if self.kept.len() < self.most || self.kept.contains_key(&inode) {
+            self.came += 1;
+            let one = Kept {
+                number: self.came,
+                stream,
+                process: process.into(),
+                reader,
+            };
+            self.kept.insert(inode, one);
         }
     }
 
-    /// Sends everything to a daemon.
+    /// Sends everything to a daemon, in the order in which it came.
     fn give(&self, daemon: &OwnedFd) -> io::Result<()> {
-        for one in &self.kept {
+        let mut all: Vec<(&u64, &Kept)> = self.kept.iter().collect();
+        all.sort_by_key(|(_, one)| one.number);
+        for (&inode, one) in all {
             let note = Note::Keep {
-                inode: one.inode,
+                inode,
                 stream: one.stream,
                 process: &one.process,
             };
@@ -301,24 +315,25 @@ impl Keeper {
 
     /// Lets go of pipes that are empty and that nobody can write to any more.
     fn forget_what_is_over(&mut self) -> io::Result<()> {
-        let mut seen: Vec<PollFd<'_>> = self
+        let mut seen: Vec<(u64, PollFd<'_>)> = self
             .kept
             .iter()
-            .map(|one| PollFd::new(&one.reader, PollFlags::empty()))
+            .map(|(inode, one)| (*inode, PollFd::new(&one.reader, PollFlags::empty())))
             .collect();
-        match poll(&mut seen, Some(&Timespec::default())) {
+        let mut fds: Vec<PollFd<'_>> = seen.iter().map(|(_, fd)| fd.clone()).collect();
+        match poll(&mut fds, Some(&Timespec::default())) {
             Err(rustix::io::Errno::INTR) => return Ok(()),
             other => other?,
         };
-        let ended: Vec<bool> = seen
-            .iter()
-            .map(|one| one.revents().contains(PollFlags::HUP))
-            .collect();
-        let mut ended = ended.into_iter();
-        self.kept.retain(|one| {
-            !ended.next().unwrap_or(false)
-                || pipe::bytes_readable(&one.reader).is_ok_and(|bytes| bytes > 0)
-        });
+        let mut ended = fds.iter().map(|fd| fd.revents().contains(PollFlags::HUP));
+        seen.retain(|_| ended.next().unwrap_or(false));
+        let ended: Vec<u64> = seen.into_iter().map(|(inode, _)| inode).collect();
+        for inode in ended {
+            let is_empty = |one: &Kept| !pipe::bytes_readable(&one.reader).is_ok_and(|n| n > 0);
+            if self.kept.get(&inode).is_some_and(is_empty) {
+                self.kept.remove(&inode);
+            }
+        }
         Ok(())
     }
 }
@@ -427,8 +442,8 @@ mod tests {
     fn what_is_over_is_forgotten() {
         use std::io::Write as _;
         let mut keeper = Keeper {
-            kept: Vec::new(),
             most: 3,
+            ..Keeper::default()
         };
         let mut add = |name: &str, stream| {
             let (reader, writer) = pipe::capture_pipe(0).unwrap();
@@ -446,7 +461,8 @@ mod tests {
         drop(writer);
         let _one_too_many = add("no room", Stream::Stdout);
         keeper.forget_what_is_over().unwrap();
-        let left: Vec<&str> = keeper.kept.iter().map(|one| &*one.process).collect();
+        let mut left: Vec<&str> = keeper.kept.values().map(|one| &*one.process).collect();
+        left.sort_unstable();
         assert_eq!(left, ["lives", "unread"]);
     }
 }

@@ -4,8 +4,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use mainstay_log::{Capture, Finish, Notice, Progress};
-use mainstay_sys::Epoll;
 use mainstay_sys::epoll::Interest;
+use mainstay_sys::{Epoll, pipe};
 
 /// A pipe that a process writes into.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(crate) struct Pipe {
     pub(crate) token: u64,
     /// Whether it is out of the epoll set, because its file cannot be written.
     pub(crate) paused: bool,
+    /// Whether it has been given the room for a burst: at its first byte, since many never write.
+    roomy: bool,
     /// Whether it is watched for edges, because it has bytes that nobody can decide on yet.
     edges: bool,
 }
@@ -27,6 +29,7 @@ impl Pipe {
             inode,
             token,
             paused: false,
+            roomy: false,
             edges: false,
         }
     }
@@ -75,7 +78,11 @@ impl Channel {
 
     /// Moves what the pipe at this place has into the file.
     pub(crate) fn read(&mut self, at: usize) -> Progress {
-        let pipe = self.pipes[at].fd.as_fd();
+        let pipe = &mut self.pipes[at];
+        if !std::mem::replace(&mut pipe.roomy, true) {
+            pipe::enlarge(&pipe.fd, pipe::CAPTURE_SIZE);
+        }
+        let pipe = pipe.fd.as_fd();
         let progress = self.capture.on_readable(pipe);
         if progress == Progress::Ended {
             // Only the last line is left, without its end.

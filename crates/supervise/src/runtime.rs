@@ -1,5 +1,6 @@
 //! The epoll thread: it does what the machine says and tells the machine what happened.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,13 +12,13 @@ use std::time::Duration;
 use mainstay_base::{Clock, Resolver};
 use mainstay_log::{Logger, Progress, Stream};
 use mainstay_sys::epoll::{Events, Interest};
-use mainstay_sys::{Child, Epoll, LockFile, Signal, Wake, pipe};
+use mainstay_sys::{Child, Epoll, LockFile, Signal, Wake};
 
 use crate::command::{Change, Did, Event, Outcome};
 use crate::group;
 use crate::handover::Inherited;
 use crate::input::Sent;
-use crate::journal::{Journal, Record, SlotRecord};
+use crate::journal::{self, Journal, Noted, Record, SlotRecord};
 use crate::keeper::line::Keeper;
 use crate::launch::Words;
 use crate::listeners::Audience;
@@ -38,6 +39,9 @@ const GROUP_POLL: Duration = Duration::from_millis(20);
 const GROUP_PATIENCE: Duration = Duration::from_secs(2);
 /// How long to wait between attempts to write the journal.
 const JOURNAL_RETRY: Duration = Duration::from_secs(5);
+/// How many events may wait to be passed on.
+const SAID_AT_MOST: usize = 16;
+
 /// What a descriptor in the epoll set belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Token {
@@ -71,7 +75,9 @@ pub(crate) enum Timer {
 
 pub(crate) struct Runtime {
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) events: Box<dyn Fn(Event) + Send>,
+    events: Box<dyn Fn(Event) + Send>,
+    /// Not passed on yet: whoever listens is woken once for what happens at once.
+    said: RefCell<Vec<Event>>,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) resolver: Resolver,
     pub(crate) logger: Option<Logger>,
@@ -121,6 +127,7 @@ impl Runtime {
         Ok(Self {
             clock,
             events,
+            said: RefCell::new(Vec::with_capacity(SAID_AT_MOST)),
             environment,
             resolver,
             logger,
@@ -152,14 +159,28 @@ impl Runtime {
         self.clock.monotonic().saturating_add(ORIGIN)
     }
 
+    /// Has an event passed on, at the end of this turn at the latest.
     pub(crate) fn tell(&self, event: Event) {
-        (self.events)(event);
+        let mut said = self.said.borrow_mut();
+        said.push(event);
+        if said.len() >= SAID_AT_MOST {
+            drop(said);
+            self.pass_on();
+        }
+    }
+
+    /// Passes on what was told.
+    fn pass_on(&self) {
+        for event in self.said.borrow_mut().drain(..) {
+            (self.events)(event);
+        }
     }
 
     /// The loop. Ends when everything is down, or was abandoned.
     pub(crate) fn run(mut self) {
         let mut events = Events::with_capacity(256);
         while !self.done {
+            self.pass_on();
             let wait = self.timers.wait(self.now());
             if let Err(error) = self.epoll.wait(&mut events, wait) {
                 // Nothing but a fault in this program makes epoll_wait fail; do not spin on it.
@@ -196,8 +217,11 @@ impl Runtime {
                 self.on_timer(timer);
             }
             self.dispatch();
+            // Before the answers: what a client was told has been said.
+            self.pass_on();
             self.settle();
         }
+        self.pass_on();
     }
 
     fn on_wake(&mut self) {
@@ -310,7 +334,7 @@ impl Runtime {
             retry_in: retry_in(&slot.state, now).filter(|_| last),
         };
         self.announce_change(&change);
-        (self.events)(Event::Changed(change));
+        self.tell(Event::Changed(change));
     }
 
     /// What follows from a slot's new state besides the effects.
@@ -353,8 +377,13 @@ impl Runtime {
     }
 
     /// Reads a pipe from now on; its token.
-    pub(crate) fn attach_pipe(&mut self, i: usize, stream: Stream, fd: OwnedFd) -> io::Result<u64> {
-        let inode = pipe::inode(&fd)?;
+    pub(crate) fn attach_pipe(
+        &mut self,
+        i: usize,
+        stream: Stream,
+        fd: OwnedFd,
+        inode: u64,
+    ) -> io::Result<u64> {
         let token = self.token(Token::Pipe(i, stream));
         if let Err(error) = self.epoll.add(&fd, token, Interest::READ) {
             self.tokens.remove(&token);
@@ -659,13 +688,16 @@ impl Runtime {
     /// Writes down what changed about slot `i`.
     pub(crate) fn note(&mut self, i: usize) {
         let slot = &mut self.slots[i];
-        let record = slot.record();
-        if slot.noted.as_ref() == Some(&record) {
+        let record = Record::Slot(Box::new(slot.record()));
+        let mut bytes = Vec::with_capacity(256);
+        journal::encode(&record, &mut bytes);
+        let noted = Noted::new(slot.decided, &bytes);
+        if slot.noted == Some(noted) {
             return;
         }
-        let sync = slot.noted.as_ref().and_then(|old| old.decided) != record.decided;
-        slot.noted = Some(record.clone());
-        let result = self.journal.append(&Record::Slot(Box::new(record)), sync);
+        let sync = slot.noted.and_then(|old| old.decided) != slot.decided;
+        slot.noted = Some(noted);
+        let result = self.journal.append_encoded(&bytes, sync);
         self.journalled(result);
         if self.journal.is_large() {
             self.rewrite_journal();
@@ -702,7 +734,7 @@ impl Runtime {
             Ok(()) => {
                 let kept = self.slots.iter_mut().filter(|slot| !slot.forgotten);
                 for (slot, record) in kept.zip(records) {
-                    slot.noted = Some(record);
+                    slot.noted = Some(Noted::of(record));
                 }
                 if was_behind {
                     self.tell(Event::JournalRecovered);
@@ -781,5 +813,6 @@ impl Drop for Runtime {
                     .to_owned(),
             });
         }
+        self.pass_on();
     }
 }

@@ -14,7 +14,7 @@ use crate::command::{Outcome, Status};
 use crate::error::{Error, Kind};
 use crate::held::Held;
 use crate::input::Input;
-use crate::journal::{ProcessRecord, SlotRecord};
+use crate::journal::{Noted, ProcessRecord, SlotRecord};
 use crate::launch::RunAs;
 use crate::listeners::{Heard, ListenerSlot};
 use crate::machine::{Autorestart, Exit, Phase, Policy, State};
@@ -32,9 +32,24 @@ pub(crate) struct Departing {
     pub(crate) give_up_at: Option<Duration>,
 }
 
+/// One of the processes of a program.
+#[derive(Clone)]
+pub(crate) struct OneOf {
+    spec: Arc<ProgramSpec>,
+    at: usize,
+}
+
+impl std::ops::Deref for OneOf {
+    type Target = ProcessSpec;
+
+    fn deref(&self) -> &ProcessSpec {
+        &self.spec.processes[self.at]
+    }
+}
+
 pub(crate) struct Slot {
     pub(crate) spec: Arc<ProgramSpec>,
-    pub(crate) process: ProcessSpec,
+    pub(crate) process: OneOf,
     pub(crate) run_as: RunAs,
     pub(crate) state: State,
     /// When the phase was entered, by the wall clock.
@@ -50,6 +65,8 @@ pub(crate) struct Slot {
     pub(crate) live: Option<ProcessRecord>,
     /// The hash of the spec that the process was started with.
     pub(crate) live_hash: u64,
+    /// The hash of the spec as it is.
+    pub(crate) hash: u64,
     /// The inodes of its pipes, stdout and stderr, or 0.
     pub(crate) pipes: [u64; 2],
     /// The inode of the pipe it reads from, or 0.
@@ -67,7 +84,7 @@ pub(crate) struct Slot {
     /// stdout and stderr; `None`: discarded, or merged into stdout.
     pub(crate) channels: [Option<Channel>; 2],
     /// What the journal says.
-    pub(crate) noted: Option<SlotRecord>,
+    pub(crate) noted: Option<Noted>,
     /// Its program is not in the config.
     pub(crate) left_over: bool,
     /// It was left over and has ended: as if it had never been.
@@ -83,16 +100,20 @@ pub(crate) fn index(stream: Stream) -> usize {
 }
 
 impl Slot {
-    /// A slot whose log files are not open yet.
+    /// The slot of the process at this place in its program. Its log files are not open yet.
     pub(crate) fn new(
         spec: &Arc<ProgramSpec>,
-        process: &ProcessSpec,
+        at: usize,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, Error> {
+        let process = &spec.processes[at];
         let name = &process.process;
         Ok(Self {
             spec: Arc::clone(spec),
-            process: process.clone(),
+            process: OneOf {
+                spec: Arc::clone(spec),
+                at,
+            },
             run_as: RunAs::look_up(spec),
             state: State::default(),
             since: clock.now(),
@@ -103,6 +124,7 @@ impl Slot {
             held: None,
             live: None,
             live_hash: 0,
+            hash: spec.hash(process),
             pipes: [0; 2],
             stdin_pipe: 0,
             input: None,
@@ -230,8 +252,7 @@ impl Slot {
                 output(&record.stderr_log)
             },
         }];
-        let process = spec.processes[0].clone();
-        let mut slot = Self::new(&Arc::new(spec), &process, clock)?;
+        let mut slot = Self::new(&Arc::new(spec), 0, clock)?;
         slot.open_channels(clock, logger)?;
         slot.left_over = true;
         Ok(slot)
@@ -261,7 +282,7 @@ impl Slot {
 
     /// Whether its process was started with another config than the present one.
     pub(crate) fn is_outdated(&self) -> bool {
-        self.is_live() && !self.left_over && self.live_hash != self.spec.hash(&self.process)
+        self.is_live() && !self.left_over && self.live_hash != self.hash
     }
 
     /// The channel that takes the stream, and where in it the pipe with this token is.

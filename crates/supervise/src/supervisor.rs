@@ -135,8 +135,8 @@ impl Supervisor {
         let mut slots = Vec::new();
         for spec in programs {
             let spec = Arc::new(spec);
-            for process in &spec.processes {
-                let mut slot = Slot::new(&spec, process, &clock)?;
+            for at in 0..spec.processes.len() {
+                let mut slot = Slot::new(&spec, at, &clock)?;
                 // supervisord opens a log at the first start, and fails that start if it cannot.
                 if !as_supervisord {
                     slot.open_channels(&clock, logger.as_ref())?;
@@ -203,8 +203,8 @@ impl Supervisor {
         let mut slots = Vec::new();
         for spec in programs {
             let spec = Arc::new(spec);
-            for process in &spec.processes {
-                let mut slot = Slot::new(&spec, process, clock)?;
+            for at in 0..spec.processes.len() {
+                let mut slot = Slot::new(&spec, at, clock)?;
                 if !as_supervisord {
                     slot.open_channels(clock, logger.as_ref())?;
                 }
@@ -330,15 +330,17 @@ fn check_for(programs: &[ProgramSpec], as_supervisord: bool) -> Result<(), Error
                 "rename one of the programs, or its processes",
             ));
         }
+        if as_supervisord {
+            // There one file may be the log of several.
+            continue;
+        }
         for output in [&process.stdout, &process.stderr] {
             let Output::File { path, retain } = output else {
                 continue;
             };
             let path = plain(path);
             let rolls = *retain != Retention::NONE;
-            if let Some((other, _)) = files.insert(path.clone(), (name, rolls))
-                && !as_supervisord
-            {
+            if let Some((other, _)) = files.insert(path.clone(), (name, rolls)) {
                 return Err(Error::new(
                     Kind::SameFile {
                         path,
@@ -349,9 +351,6 @@ fn check_for(programs: &[ProgramSpec], as_supervisord: bool) -> Result<(), Error
                 ));
             }
         }
-    }
-    if as_supervisord {
-        return Ok(());
     }
     for (path, (name, _)) in &files {
         if let Some((other, true)) = rolled_from(path).and_then(|from| files.get(&from)) {

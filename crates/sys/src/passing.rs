@@ -6,7 +6,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::cmsg_space;
@@ -17,7 +17,7 @@ use rustix::net::{
     listen as start_listening, recvmsg, sendmsg, socket_with,
 };
 
-use crate::call::retry;
+use crate::call::{check, retry};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 16;
@@ -63,6 +63,57 @@ pub fn send(socket: impl AsFd, message: &[u8], fd: Option<BorrowedFd<'_>>) -> io
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         sendmsg(&socket, &[IoSlice::new(message)], &mut ancillary, flags)?;
         Ok(())
+    })
+}
+
+/// Sends messages in this order, each with a duplicate of a descriptor, in one call: whoever listens is
+/// woken once. Returns how many there was room for; an error is of the first.
+pub fn send_all(socket: impl AsFd, messages: &[(&[u8], BorrowedFd<'_>)]) -> io::Result<usize> {
+    const MOST: usize = 4;
+    /// What `CMSG_SPACE(sizeof(int))` makes room for, laid out as cmsg(3) says: the header, and behind
+    /// it the number, padded to the alignment of the header.
+    #[repr(C)]
+    struct Control {
+        head: libc::cmsghdr,
+        fd: libc::c_int,
+    }
+    const LENGTH: usize = std::mem::offset_of!(Control, fd) + size_of::<libc::c_int>();
+
+    let messages = messages.get(..MOST).unwrap_or(messages);
+    // SAFETY: integers and pointers, which may be zero: messages without address, parts and
+    // descriptors.
+    let (mut headers, mut controls, mut parts): (
+        [libc::mmsghdr; MOST],
+        [Control; MOST],
+        [libc::iovec; MOST],
+    ) = unsafe { std::mem::zeroed() };
+    let places = headers.iter_mut().zip(&mut parts).zip(&mut controls);
+    for ((message, fd), ((header, part), control)) in messages.iter().zip(places) {
+        part.iov_base = message.as_ptr().cast_mut().cast();
+        part.iov_len = message.len();
+        control.head.cmsg_level = libc::SOL_SOCKET;
+        control.head.cmsg_type = libc::SCM_RIGHTS;
+        control.head.cmsg_len = LENGTH as _;
+        control.fd = fd.as_raw_fd();
+        let header = &mut header.msg_hdr;
+        header.msg_iov = part;
+        header.msg_iovlen = 1;
+        header.msg_control = std::ptr::from_mut(control).cast();
+        header.msg_controllen = size_of::<Control>() as _;
+    }
+    let count = u32::try_from(messages.len()).unwrap_or(0);
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    retry(|| {
+        // SAFETY: the headers point to messages, parts and descriptors that outlive the call.
+        let sent = check(unsafe {
+            libc::sendmmsg(
+                socket.as_fd().as_raw_fd(),
+                headers.as_mut_ptr(),
+                count,
+                flags as _,
+            )
+        })?;
+        Ok(usize::try_from(sent).unwrap_or(0))
     })
 }
 
@@ -144,6 +195,9 @@ mod tests {
         std::fs::File::from(writer).write_all(b"left").unwrap();
         send(&client, b"one", Some(reader.as_fd())).unwrap();
         send(&client, b"two", None).unwrap();
+        let more = [(&b"three"[..], reader.as_fd()), (b"four", client.as_fd())];
+        assert_eq!(send_all(&client, &more).unwrap(), 2);
+        let kept = pipe::inode(&reader).unwrap();
         drop((client, reader));
 
         let socket = accept(&listener).unwrap();
@@ -160,6 +214,12 @@ mod tests {
         assert_eq!(text, "left");
         let (length, fd) = receive(&socket, &mut buffer).unwrap();
         assert_eq!((&buffer[..length], fd.is_none()), (&b"two"[..], true));
+        let (length, fd) = receive(&socket, &mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"three");
+        assert_eq!(pipe::inode(fd.unwrap()).unwrap(), kept);
+        let (length, fd) = receive(&socket, &mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"four");
+        assert!(fd.is_some());
         assert_eq!(receive(&socket, &mut buffer).unwrap().0, 0);
 
         drop(listener);

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::sync::OnceLock;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, openat};
 use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
@@ -14,7 +15,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_siz
 
 use crate::call::{check, retry};
 
-/// The room that [`capture_pipe`] is usually asked for: what an unprivileged process may have at
+/// The room of a pipe for the output of a program, once there is some: what an unprivileged process may have at
 /// most, by default.
 pub const CAPTURE_SIZE: usize = 1 << 20;
 
@@ -26,8 +27,7 @@ pub const CAPTURE_SIZE: usize = 1 << 20;
 /// when that is full, until the next daemon reads on ([`reopen_reader`]). The end of the input
 /// still comes when the last holder of a writing end is gone, so close ours after the spawn.
 ///
-/// `size` in bytes is what the kernel grants at most; it is halved until it does, since an
-/// unprivileged user's pipes are limited in sum (pipe(7)). See [`capacity`].
+/// For `size` in bytes see [`enlarge`]; with 0 it is as large as the system makes pipes.
 pub fn capture_pipe(size: usize) -> io::Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     enlarge(&reader, size);
@@ -48,11 +48,16 @@ pub fn input_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((writer, both))
 }
 
-/// Best effort: a pipe that could not grow works the same, only with less room.
-fn enlarge(pipe: &OwnedFd, mut size: usize) {
+/// Gives a pipe room for `size` bytes, or for as much as the kernel grants: it is halved until it
+/// does, since an unprivileged user's pipes are limited in sum (pipe(7)). What is in it stays. A pipe
+/// that could not grow works the same, only with less room; see [`capacity`].
+///
+/// The kernel keeps 10 KiB for the book-keeping of a large pipe, so that this pays only for one that
+/// is written to.
+pub fn enlarge(pipe: impl AsFd, mut size: usize) {
     const SMALLEST_GAIN: usize = 128 * 1024;
     while size >= SMALLEST_GAIN {
-        match fcntl_setpipe_size(pipe, size) {
+        match fcntl_setpipe_size(&pipe, size) {
             Err(Errno::PERM | Errno::NOMEM | Errno::INVAL) => size /= 2,
             _ => return,
         }
@@ -61,16 +66,27 @@ fn enlarge(pipe: &OwnedFd, mut size: usize) {
 
 /// A new open file of the same object, with other flags.
 fn reopen(fd: impl AsFd, flags: OFlags) -> io::Result<OwnedFd> {
-    let path = format!(
-        "/proc/self/fd/{}",
-        std::os::fd::AsRawFd::as_raw_fd(&fd.as_fd())
-    );
-    Ok(openat(
-        CWD,
-        path,
-        flags | OFlags::CLOEXEC | OFlags::NOCTTY,
-        Mode::empty(),
-    )?)
+    let number = rustix::path::DecInt::from_fd(fd.as_fd());
+    let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let Some(all) = own_descriptors() else {
+        let path = format!("/proc/self/fd/{}", number.as_str());
+        return Ok(openat(CWD, path, flags, Mode::empty())?);
+    };
+    Ok(openat(all, number, flags, Mode::empty())?)
+}
+
+/// `/proc/self/fd`, opened once: three pipes of a program are reopened at each of its births, and the
+/// way there costs as much as the opening. Of no use to another process, as a fork of this one is.
+fn own_descriptors() -> Option<&'static OwnedFd> {
+    static DIRECTORY: OnceLock<Option<(u32, OwnedFd)>> = OnceLock::new();
+    let (owner, directory) = DIRECTORY
+        .get_or_init(|| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let directory = openat(CWD, "/proc/self/fd", flags, Mode::empty()).ok()?;
+            Some((std::process::id(), directory))
+        })
+        .as_ref()?;
+    (*owner == std::process::id()).then_some(directory)
 }
 
 /// Opens for reading the pipe that a running process has as its descriptor `fd`, nonblocking, and

@@ -156,30 +156,31 @@ impl Face {
     }
 
     /// Writes down what happened to a process.
-    pub(crate) fn note(&self, event: &mainstay_supervise::Event) {
-        if let mainstay_supervise::Event::Syslog { process, text } = event {
-            self.syslog.send("supervisord", &prefixed(process, text));
-            return;
-        }
+    pub(crate) fn note(&self, events: &[mainstay_supervise::Event]) {
+        let mut lines = Vec::new();
         let roster = self.roster();
-        let line = words::line(event, |process| {
-            roster
-                .policies
-                .get(process)
-                .map(|(group, policy)| words::Known { group, policy })
-        });
+        for event in events {
+            if let mainstay_supervise::Event::Syslog { process, text } = event {
+                self.syslog.send("supervisord", &prefixed(process, text));
+                continue;
+            }
+            lines.extend(words::line(event, |process| {
+                roster
+                    .policies
+                    .get(process)
+                    .map(|(group, policy)| words::Known { group, policy })
+            }));
+            // There it is a process of its own that could not become the program.
+            if let mainstay_supervise::Event::SpawnFailed { process, text } = event
+                && text.starts_with("couldn't ")
+            {
+                let name = process.rsplit(':').next().unwrap_or(process);
+                let text = format!("exited: {name} (exit status 127; not expected)");
+                lines.push((Level::Warn, text));
+            }
+        }
         drop(roster);
-        if let Some((level, text)) = line {
-            self.log.say(level, &text);
-        }
-        // There it is a process of its own that could not become the program.
-        if let mainstay_supervise::Event::SpawnFailed { process, text } = event
-            && text.starts_with("couldn't ")
-        {
-            let name = process.rsplit(':').next().unwrap_or(process);
-            let text = format!("exited: {name} (exit status 127; not expected)");
-            self.log.say(Level::Warn, &text);
-        }
+        self.log.say_all(&lines);
     }
 
     async fn add(&self, name: &str) -> Result<(), GroupError> {

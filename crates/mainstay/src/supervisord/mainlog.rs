@@ -64,22 +64,34 @@ impl MainLog {
 
     /// Writes a line, if it is grave enough.
     pub(crate) fn say(&self, level: Level, text: &str) {
-        if level < self.0.lowest {
+        self.say_all(&[(level, text)]);
+    }
+
+    /// Writes those of the lines that are grave enough, in one go.
+    pub(crate) fn say_all(&self, lines: &[(Level, impl AsRef<str>)]) {
+        let mut written = String::new();
+        let now = self.0.clock.now();
+        for (level, text) in lines {
+            if *level < self.0.lowest {
+                continue;
+            }
+            written += &format_line(now, &self.0.zone, *level, text.as_ref());
+            written.push('\n');
+            if let Some(syslog) = &self.0.syslog {
+                syslog.send("supervisord", text.as_ref());
+            }
+        }
+        if written.is_empty() {
             return;
         }
-        let mut line = format_line(self.0.clock.now(), &self.0.zone, level, text);
-        line.push('\n');
         // There is nobody left to tell that the log cannot be written; programs go on.
         if let Some(file) = &self.0.file {
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-            let _ = file.write(line.as_bytes());
-        }
-        if let Some(syslog) = &self.0.syslog {
-            syslog.send("supervisord", text);
+            let _ = file.write(written.as_bytes());
         }
         if self.0.echo {
             let mut out = io::stdout().lock();
-            let _ = out.write_all(line.as_bytes());
+            let _ = out.write_all(written.as_bytes());
             let _ = out.flush();
         }
     }

@@ -65,6 +65,18 @@ enum Told {
     Nobody,
 }
 
+fn told<T: Default>(result: io::Result<T>) -> (Told, T) {
+    match result {
+        Ok(sent) => (Told::Yes, sent),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => (Told::Later, T::default()),
+        // Too many descriptors are on their way.
+        Err(error) if error.raw_os_error() == Some(Errno::TOOMANYREFS.raw_os_error()) => {
+            (Told::Later, T::default())
+        }
+        Err(_) => (Told::Nobody, T::default()),
+    }
+}
+
 /// A pipe that the keeper had.
 pub(crate) struct Found {
     pub(crate) inode: u64,
@@ -91,15 +103,7 @@ impl Keeper {
             // With such a name it cannot be kept, now or later.
             return Told::Yes;
         };
-        match passing::send(&line.socket, &message, fd) {
-            Ok(()) => Told::Yes,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Told::Later,
-            // Too many descriptors are on their way.
-            Err(error) if error.raw_os_error() == Some(Errno::TOOMANYREFS.raw_os_error()) => {
-                Told::Later
-            }
-            Err(_) => Told::Nobody,
-        }
+        told(passing::send(&line.socket, &message, fd)).0
     }
 
     /// Connects to the keeper that is there, or to a new one.
@@ -216,26 +220,44 @@ impl Runtime {
         }
     }
 
-    /// Has the reading end of a pipe kept, if that can be done at once, and otherwise soon.
-    pub(crate) fn keep(&mut self, i: usize, stream: Stream, inode: u64, reader: &OwnedFd) {
+    /// Has the reading ends of the pipes of slot `i` kept, (stream, inode, end), if that can be done at
+    /// once, and otherwise soon.
+    pub(crate) fn keep(&mut self, i: usize, pipes: &[(Stream, u64, &OwnedFd)]) {
+        let process = self.slots[i].name();
+        let notes: Vec<(u64, Vec<u8>, BorrowedFd<'_>)> = pipes
+            .iter()
+            .filter_map(|&(stream, inode, reader)| {
+                let note = Note::Keep {
+                    inode,
+                    stream,
+                    process,
+                };
+                // With such a name it cannot be kept, now or later.
+                Some((inode, note.write()?, reader.as_fd()))
+            })
+            .collect();
+        let mut rest: Vec<(&[u8], BorrowedFd<'_>)> = (notes.iter())
+            .map(|(_, message, reader)| (&message[..], *reader))
+            .collect();
+        let mut inodes = notes.iter().map(|(inode, ..)| *inode);
         // A keeper that has died unnoticed has a successor.
         for _ in 0..2 {
-            if !self.has_line() {
+            if rest.is_empty() || !self.has_line() {
                 return;
             }
-            let process = self.slots[i].name();
-            let note = Note::Keep {
-                inode,
-                stream,
-                process,
+            let Some(line) = &self.keeper.line else {
+                return;
             };
-            match self.keeper.tell(&note, Some(reader.as_fd())) {
-                Told::Yes => {
-                    self.keeper.kept.insert(inode);
-                    return;
+            match told(passing::send_all(&line.socket, &rest)) {
+                (Told::Yes, sent) => {
+                    self.keeper.kept.extend(inodes.by_ref().take(sent));
+                    rest.drain(..sent);
+                    if !rest.is_empty() {
+                        return self.wait_for_keeper();
+                    }
                 }
-                Told::Later => return self.wait_for_keeper(),
-                Told::Nobody => self.lose_keeper(),
+                (Told::Later, _) => return self.wait_for_keeper(),
+                (Told::Nobody, _) => self.lose_keeper(),
             }
         }
     }

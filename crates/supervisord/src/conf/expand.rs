@@ -33,6 +33,9 @@ pub type Expansions = BTreeMap<String, Value>;
 /// # Errors
 /// A name that is not known, or a conversion that is none. The wording is the original's.
 pub fn expand(template: &str, names: &Expansions, what: &str) -> Result<String, String> {
+    if !template.contains('%') {
+        return Ok(template.to_owned());
+    }
     format(template, names).map_err(|fault| match fault {
         Fault::Unknown(name) => {
             let known: Vec<&str> = names.keys().map(String::as_str).collect();

@@ -118,6 +118,7 @@ pub fn load(path: &Path, around: &Surroundings) -> Result<Loaded, ConfigError> {
         names: Expansions::new(),
         warnings: Vec::new(),
         infos: Vec::new(),
+        found: None,
     };
     reader
         .names
@@ -209,13 +210,29 @@ fn directory_of(path: &Path) -> String {
 
 /// A path whose directory exists, `~` expanded.
 pub(super) fn existing_parent(path: &str, home: Option<&str>) -> Result<PathBuf, String> {
+    existing_parent_but(path, home, &mut None)
+}
+
+/// The same for one of many, which are in the same directory mostly: what was found to be one last is
+/// not looked at again.
+fn existing_parent_but(
+    path: &str,
+    home: Option<&str>,
+    found: &mut Option<PathBuf>,
+) -> Result<PathBuf, String> {
     let expanded = expand_user(path, home);
-    match expanded.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => Err(format!(
-            "The directory named as part of the path {path} does not exist"
-        )),
-        _ => Ok(expanded),
+    if let Some(parent) = expanded.parent()
+        && !parent.as_os_str().is_empty()
+        && found.as_deref() != Some(parent)
+    {
+        if !parent.is_dir() {
+            return Err(format!(
+                "The directory named as part of the path {path} does not exist"
+            ));
+        }
+        *found = Some(parent.to_owned());
     }
+    Ok(expanded)
 }
 
 pub(super) fn existing_directory(path: &str, home: Option<&str>) -> Result<PathBuf, String> {
@@ -336,10 +353,12 @@ struct Reader<'a> {
     names: Expansions,
     warnings: Vec<String>,
     infos: Vec<String>,
+    /// The directory of a log that was seen to exist last.
+    found: Option<PathBuf>,
 }
 
-impl Reader<'_> {
-    fn home(&self) -> Option<&str> {
+impl<'a> Reader<'a> {
+    fn home(&self) -> Option<&'a str> {
         self.around.environment.get("HOME").map(String::as_str)
     }
 
@@ -603,6 +622,7 @@ impl Reader<'_> {
             ))
             .at(section.place.clone())
         };
+        let mut found = self.found.take();
         for process in &mut processes {
             if let Some(user) = &process.user {
                 user_id(user).map_err(inside)?;
@@ -618,11 +638,14 @@ impl Reader<'_> {
             process.environment = environment;
             for output in [&mut process.stdout, &mut process.stderr] {
                 if let LogFile::File(path) = &output.logfile {
-                    let expanded = existing_parent(path, self.home()).map_err(inside)?;
+                    let expanded =
+                        existing_parent_but(path, self.home(), &mut found)
+                            .map_err(inside)?;
                     output.logfile = LogFile::File(normalize(&expanded).display().to_string());
                 }
             }
         }
+        self.found = found;
         if let Some(first) = processes.first() {
             self.warn_of_logs(ini, section, first);
         }

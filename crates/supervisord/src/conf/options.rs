@@ -103,10 +103,9 @@ impl Reader<'_> {
     }
 
     fn text(&self, key: &str) -> Result<Option<String>, String> {
-        let what = format!("{}.{key}", self.section);
-        self.raw(key)
-            .map(|raw| expand(raw, &self.names, &what))
-            .transpose()
+        let expanded =
+            |raw: &str| expand(raw, &self.names, &format!("{}.{key}", self.section));
+        self.raw(key).map(expanded).transpose()
     }
 
     fn value<T>(

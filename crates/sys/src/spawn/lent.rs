@@ -33,7 +33,7 @@ impl Places {
             .into();
         let one = || null.try_clone().ok();
         let all = [one()?, one()?, one()?, one()?];
-        let end = all.iter().map(|fd| fd.as_raw_fd()).max()? + 1;
+        let end = all.iter().map(std::os::fd::AsRawFd::as_raw_fd).max()? + 1;
         (end <= HIGHEST + 1).then_some(Self { null, all, end })
     }
 }

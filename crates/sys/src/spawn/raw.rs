@@ -63,12 +63,12 @@ impl Strings {
         for parts in strings {
             starts.push(bytes.len());
             for part in parts {
+                if part.contains(&0) {
+                    return None;
+                }
                 bytes.extend_from_slice(part);
             }
             bytes.push(0);
-        }
-        if bytes.iter().filter(|byte| **byte == 0).count() != starts.len() {
-            return None;
         }
         let pointers = (starts.iter().filter_map(|start| bytes.get(*start..)))
             .map(|string| string.as_ptr().cast())
