@@ -58,13 +58,13 @@ pub struct Capture {
     stream: Stream,
     outlet: Outlet,
     clock: Arc<dyn Clock>,
-    routed: Option<Routed>,
-    inspection: Option<Inspection>,
+    routed: Option<Box<Routed>>,
+    inspection: Option<Box<Inspection>>,
     /// The program has ended: what an inspector waits for does not come.
     finishing: bool,
-    trouble: Option<Trouble>,
+    trouble: Option<Box<Trouble>>,
     /// Dropped and not yet declared in the file.
-    lost: Option<Lost>,
+    lost: Option<Box<Lost>>,
     lost_in_all: u64,
     /// Bytes that left the pipe since the start, into the file or not.
     taken: u64,
@@ -199,11 +199,13 @@ impl Capture {
             clock,
             inspection: None,
             finishing: false,
-            routed: logger.map(|logger| Routed {
-                logger,
-                splitter: Splitter::new(LINE_LIMIT),
-                periscope: None,
-                ahead: 0,
+            routed: logger.map(|logger| {
+                Box::new(Routed {
+                    logger,
+                    splitter: Splitter::new(LINE_LIMIT),
+                    periscope: None,
+                    ahead: 0,
+                })
             }),
             trouble: None,
             lost: None,
@@ -222,7 +224,7 @@ impl Capture {
     /// a splice of its own: output that changes sides every few bytes costs accordingly.
     #[must_use]
     pub fn inspected(mut self, make: impl FnMut() -> Box<dyn Inspect> + Send + 'static) -> Self {
-        self.inspection = Some(Inspection::new(Box::new(make)));
+        self.inspection = Some(Box::new(Inspection::new(Box::new(make))));
         self
     }
 
@@ -631,13 +633,13 @@ impl Capture {
             self.tell_trouble(&reason);
             RETRY_FIRST
         };
-        self.trouble = Some(Trouble {
+        self.trouble = Some(Box::new(Trouble {
             since: self.clock.now(),
             reason,
             began: monotonic,
             next: monotonic + delay,
             delay,
-        });
+        }));
     }
 
     fn tell_trouble(&mut self, reason: &str) {
@@ -767,10 +769,12 @@ impl Capture {
             Some(trouble) => (trouble.since, trouble.reason.clone()),
             None => (self.clock.now(), "it was given up".to_owned()),
         };
-        let lost = self.lost.get_or_insert_with(|| Lost {
-            bytes: 0,
-            since,
-            reason: String::new(),
+        let lost = self.lost.get_or_insert_with(|| {
+            Box::new(Lost {
+                bytes: 0,
+                since,
+                reason: String::new(),
+            })
         });
         lost.bytes += bytes as u64;
         lost.reason = reason;

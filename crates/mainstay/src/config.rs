@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use mainstay_base::config::{Document, Section};
@@ -34,7 +35,7 @@ pub(crate) struct Config {
     pub(crate) host: Host,
     pub(crate) control: Control,
     pub(crate) log: mainstay_log::Config,
-    pub(crate) programs: Vec<ProgramSpec>,
+    pub(crate) programs: Vec<Arc<ProgramSpec>>,
     pub(crate) backup: mainstay_backup::Config,
     pub(crate) resolver: Resolver,
     /// What is probably not meant.
@@ -262,7 +263,7 @@ pub(crate) fn from_supervisord(
     path: &Path,
     name: &str,
     state: PathBuf,
-    programs: Vec<ProgramSpec>,
+    programs: Vec<Arc<ProgramSpec>>,
     environment: BTreeMap<String, String>,
 ) -> Config {
     let zone = TimeZone::system();
@@ -358,7 +359,7 @@ pub(crate) fn load(
         host,
         control,
         log,
-        programs,
+        programs: programs.into_iter().map(Arc::new).collect(),
         backup,
         resolver,
         warnings: diagnostics.into_iter().collect(),

@@ -198,6 +198,7 @@ impl Daemon {
         mut compat: Option<Compat>,
         child_nofile: Option<(u64, u64)>,
     ) -> Result<impl FnOnce(LockFile) -> Self, Failure> {
+        mainstay_sys::memory::one_heap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

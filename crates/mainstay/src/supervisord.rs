@@ -255,6 +255,7 @@ pub(crate) fn config(path: &Path) -> Result<Config, ConfigError> {
         .groups
         .iter()
         .flat_map(|group| import::group(&loaded, group, &mut auto))
+        .map(Arc::new)
         .collect();
     Ok(crate::config::from_supervisord(
         &called.path,
@@ -350,10 +351,11 @@ fn turn(
         autos.clean(&log);
     }
     let mut auto = |name: &str, unique: &str, stream: &str| autos.path(name, unique, stream);
-    let programs: Vec<ProgramSpec> = loaded
+    let programs: Vec<Arc<ProgramSpec>> = loaded
         .groups
         .iter()
         .flat_map(|group| import::group(&loaded, group, &mut auto))
+        .map(Arc::new)
         .collect();
     try_sockets(&programs, &autos, &log)?;
     let doors = open_doors(&loaded, &mut heritage, &log)?;
@@ -571,7 +573,7 @@ fn writable(directory: &Path) -> std::io::Result<()> {
 }
 
 /// Fails early when a program's socket cannot be opened. Those of programs that live are open.
-fn try_sockets(programs: &[ProgramSpec], autos: &AutoLogs, log: &MainLog) -> Result<(), String> {
+fn try_sockets(programs: &[Arc<ProgramSpec>], autos: &AutoLogs, log: &MainLog) -> Result<(), String> {
     for program in programs {
         let Stdin::Socket(socket) = &program.stdin else {
             continue;

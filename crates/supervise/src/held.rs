@@ -67,7 +67,7 @@ impl Runtime {
         error: &io::Error,
     ) -> bool {
         let live = Some(ProcessRecord::Live { pid, start_ticks });
-        let held = Held {
+        let held = Box::new(Held {
             pid,
             start_ticks,
             record: SlotRecord {
@@ -75,7 +75,7 @@ impl Runtime {
                 ..record.clone()
             },
             delay: RETRY[0],
-        };
+        });
         if let Seen::Gone(_) = self.reserve.lend(|| see(held.child())) {
             return false;
         }

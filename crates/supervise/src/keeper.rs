@@ -149,6 +149,8 @@ pub fn keep(state_dir: &Path) -> io::Result<()> {
         most: usize::try_from(most.saturating_sub(OWN_DESCRIPTORS)).unwrap_or(usize::MAX),
         ..Keeper::default()
     };
+    // Nothing of what led here is needed again.
+    mainstay_sys::memory::settle();
     let has_its_name = || place.is_some() && self::place(&path) == place;
     // Held to the end: who sees the end of its connection finds no name any more, and one that it
     // makes then is not removed here.

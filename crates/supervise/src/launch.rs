@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use mainstay_base::Resolver;
 use mainstay_sys::spawn::{ProgramError, resolve_program};
@@ -181,7 +182,7 @@ impl RunAs {
 /// What would keep these programs from starting here and now, in words, without starting any: a user
 /// that does not exist, a program that cannot be found, a secret that cannot be read.
 pub fn preflight(
-    programs: &[ProgramSpec],
+    programs: &[Arc<ProgramSpec>],
     environment: &BTreeMap<String, String>,
     resolver: &Resolver,
 ) -> Vec<String> {

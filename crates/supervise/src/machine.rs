@@ -513,34 +513,26 @@ pub struct State {
     deaths: Deaths,
 }
 
-/// The times of the last deaths, in milliseconds, as a ring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The times of the last deaths, in milliseconds, as a ring. Most processes have none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Deaths {
-    at: [u64; GIVE_UP_MAX as usize],
-    len: u8,
+    at: Vec<u64>,
     next: u8,
-}
-
-impl Default for Deaths {
-    fn default() -> Self {
-        Self {
-            at: [0; GIVE_UP_MAX as usize],
-            len: 0,
-            next: 0,
-        }
-    }
 }
 
 impl Deaths {
     fn push(&mut self, now: Duration) {
-        self.at[usize::from(self.next)] = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        match self.at.get_mut(usize::from(self.next)) {
+            Some(oldest) => *oldest = now,
+            None => self.at.push(now),
+        }
         self.next = (self.next + 1) % GIVE_UP_MAX;
-        self.len = (self.len + 1).min(GIVE_UP_MAX);
     }
 
     fn within(&self, now: Duration, window: Duration) -> usize {
         let from = u64::try_from(now.saturating_sub(window).as_millis()).unwrap_or(u64::MAX);
-        self.at[..usize::from(self.len)]
+        self.at
             .iter()
             .filter(|at| **at >= from)
             .count()

@@ -60,7 +60,7 @@ pub(crate) struct Slot {
     pub(crate) child_token: u64,
     pub(crate) departing: Option<Departing>,
     /// A live process that could not be taken over yet.
-    pub(crate) held: Option<Held>,
+    pub(crate) held: Option<Box<Held>>,
     /// What the journal is to say of the process.
     pub(crate) live: Option<ProcessRecord>,
     /// The hash of the spec that the process was started with.
@@ -74,7 +74,7 @@ pub(crate) struct Slot {
     /// Our end of that pipe.
     pub(crate) input: Option<Input>,
     /// The socket it gets instead, ready to be opened.
-    pub(crate) socket: Option<Resolved>,
+    pub(crate) socket: Option<Box<Resolved>>,
     /// What the inspectors of its streams heard.
     pub(crate) heard: [Option<Heard>; 2],
     /// What it does as an event listener.
@@ -129,9 +129,9 @@ impl Slot {
             stdin_pipe: 0,
             input: None,
             socket: match &spec.stdin {
-                Stdin::Socket(socket) => Some(Resolved::look_up(socket).map_err(|source| {
+                Stdin::Socket(socket) => Some(Box::new(Resolved::look_up(socket).map_err(|source| {
                     Error::system(format!("look up the socket of {name}"), source)
-                })?),
+                })?)),
                 Stdin::Null | Stdin::Pipe => None,
             },
             listener: spec.listener.as_ref().map(|_| Box::default()),

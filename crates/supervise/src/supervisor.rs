@@ -1,5 +1,6 @@
 //! The handle through which everyone else deals with the supervision thread.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
@@ -104,7 +105,7 @@ impl Supervisor {
     /// is reported and tried again like one that died.
     pub fn start(
         settings: Settings,
-        programs: Vec<ProgramSpec>,
+        programs: Vec<impl Into<Arc<ProgramSpec>>>,
         resolver: Resolver,
         events: Box<dyn Fn(Event) + Send>,
     ) -> Result<Self, Error> {
@@ -120,6 +121,7 @@ impl Supervisor {
             keeper,
             mut inherited,
         } = settings;
+        let programs: Vec<Arc<ProgramSpec>> = programs.into_iter().map(Into::into).collect();
         check_for(&programs, as_supervisord)?;
         let lock_path = state_dir.join("programs.lock");
         let lock = match LockFile::inherit(&lock_path, &mut inherited) {
@@ -132,9 +134,9 @@ impl Supervisor {
         let path = state_dir.join("programs.journal");
         let (journal, earlier) = Journal::open(&path, &boot_id)
             .map_err(|e| Error::system(format!("read the journal {}", path.display()), e))?;
-        let mut slots = Vec::new();
+        let count = programs.iter().map(|spec| spec.processes.len()).sum();
+        let mut slots = Vec::with_capacity(count);
         for spec in programs {
-            let spec = Arc::new(spec);
             for at in 0..spec.processes.len() {
                 let mut slot = Slot::new(&spec, at, &clock)?;
                 // supervisord opens a log at the first start, and fails that start if it cannot.
@@ -174,6 +176,8 @@ impl Supervisor {
             .name("supervise".to_owned())
             .spawn(move || {
                 runtime.begin(earlier);
+                // From here on this process sleeps, mostly.
+                mainstay_sys::memory::settle();
                 runtime.run();
             })
             .map_err(|e| Error::system("start the supervision thread", e))?;
@@ -195,14 +199,13 @@ impl Supervisor {
     /// `answer` is not called.
     pub fn add_group(
         &self,
-        programs: Vec<ProgramSpec>,
+        programs: Vec<Arc<ProgramSpec>>,
         answer: impl FnOnce(Result<Reply, Refusal>) + Send + 'static,
     ) -> Result<(), Error> {
         let (clock, logger, as_supervisord) = &self.slot_maker;
         check_for(&programs, *as_supervisord)?;
         let mut slots = Vec::new();
         for spec in programs {
-            let spec = Arc::new(spec);
             for at in 0..spec.processes.len() {
                 let mut slot = Slot::new(&spec, at, clock)?;
                 if !as_supervisord {
@@ -302,9 +305,9 @@ pub fn live_logs(state_dir: &Path) -> std::io::Result<BTreeMap<String, [PathBuf;
 /// process its pidfd, and for each captured stream a pipe and a log file. Compare it with the soft
 /// limit of open files before the start; with a lower limit some programs cannot be started or taken
 /// over.
-pub fn descriptors_needed(programs: &[ProgramSpec]) -> u64 {
+pub fn descriptors_needed(programs: &[impl Borrow<ProgramSpec>]) -> u64 {
     let of = |output: &Output| if output.path().is_some() { 2 } else { 0 };
-    let processes = programs.iter().flat_map(|program| &program.processes);
+    let processes = (programs.iter()).flat_map(|program| &program.borrow().processes);
     OWN_DESCRIPTORS
         + processes
             .map(|process| 1 + of(&process.stdout) + of(&process.stderr))
@@ -319,10 +322,14 @@ pub fn check(programs: &[ProgramSpec]) -> Result<(), Error> {
 }
 
 /// Users of supervisord let several processes write one log file, and may.
-fn check_for(programs: &[ProgramSpec], as_supervisord: bool) -> Result<(), Error> {
+fn check_for(
+    programs: &[impl Borrow<ProgramSpec>],
+    as_supervisord: bool,
+) -> Result<(), Error> {
     let mut names = HashSet::new();
     let mut files: BTreeMap<PathBuf, (&str, bool)> = BTreeMap::new();
-    for process in programs.iter().flat_map(|program| &program.processes) {
+    let processes = (programs.iter()).flat_map(|program| &program.borrow().processes);
+    for process in processes {
         let name = process.process.as_str();
         if !names.insert(name) {
             return Err(Error::new(

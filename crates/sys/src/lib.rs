@@ -20,6 +20,7 @@
 //!   next program in this one by an exec.
 //! - **Being a daemon** ([`daemon`], [`lock`]): going to the background with a verdict for the
 //!   caller, and a pid file that at most one process can hold.
+//! - **Being small afterwards** ([`memory`]): what only the start needed goes back.
 //! - **Asking the kernel** ([`users`], [`peer`], [`gauge`], [`limits`], [`proc`]).
 //!
 //! The crate decides nothing: it never prints, never reads the environment or the command line,
@@ -59,6 +60,7 @@ pub mod gauge;
 pub mod handover;
 pub mod limits;
 pub mod lock;
+pub mod memory;
 pub mod passing;
 pub mod peer;
 pub mod pipe;

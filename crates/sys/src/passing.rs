@@ -195,7 +195,7 @@ mod tests {
         std::fs::File::from(writer).write_all(b"left").unwrap();
         send(&client, b"one", Some(reader.as_fd())).unwrap();
         send(&client, b"two", None).unwrap();
-        let more = [(&b"three"[..], reader.as_fd()), (b"four", client.as_fd())];
+        let more = [(&b"three"[..], reader.as_fd()), (b"four", reader.as_fd())];
         assert_eq!(send_all(&client, &more).unwrap(), 2);
         let kept = pipe::inode(&reader).unwrap();
         drop((client, reader));

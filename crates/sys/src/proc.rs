@@ -1,7 +1,6 @@
 //! What `/proc` says about processes and the machine.
 
 use std::io::{self, Read as _};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::child::ExitStatus;
@@ -19,29 +18,14 @@ pub fn start_time(pid: i32) -> io::Result<u64> {
     Ok(stat(pid)?.start_time)
 }
 
-/// The clock that start times are told in, now; `None` where it is not known to be that.
-///
-/// `/proc/PID/stat` costs more than all else about a process, and what it would say of one just made
-/// follows from this clock if both readings around its making are the same. Trusted only when the
-/// kernel has been seen to go by it: once, for this process itself.
+/// The clock that start times are told in, now; `None` where its unit is not known.
 pub(crate) fn ticks_since_boot() -> Option<u64> {
-    static TICK: OnceLock<Option<u64>> = OnceLock::new();
-    let nanoseconds = || {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let seconds = u64::try_from(now.tv_sec).ok()?;
-        let rest = u64::try_from(now.tv_nsec).ok()?;
-        Some(seconds * 1_000_000_000 + rest)
-    };
-    let tick = (*TICK.get_or_init(|| {
-        let per_second = rustix::param::clock_ticks_per_second();
-        let tick = 1_000_000_000_u64.checked_div(per_second)?;
-        let before = nanoseconds()? / tick;
-        let thread = std::thread::spawn(|| stat_at("/proc/thread-self/stat")).join();
-        let seen = thread.ok()?.ok()?.start_time;
-        let after = nanoseconds()? / tick;
-        (before..=after).contains(&seen).then_some(tick)
-    }))?;
-    Some(nanoseconds()? / tick)
+    let per_second = rustix::param::clock_ticks_per_second();
+    let tick = 1_000_000_000_u64.checked_div(per_second)?;
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).ok()?;
+    let rest = u64::try_from(now.tv_nsec).ok()?;
+    (seconds * 1_000_000_000 + rest).checked_div(tick)
 }
 
 /// The name of this machine, as uname(2) gives it.

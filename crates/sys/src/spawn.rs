@@ -50,7 +50,7 @@ use std::ffi::{CString, OsString};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
@@ -385,8 +385,9 @@ fn start_sharing(plan: &Plan<'_>) -> std::io::Result<Newborn> {
     drop(blocked);
     stack.put();
     let pid = result?;
-    // It was made in between, so within this tick if that is one.
-    let started = before.filter(|before| crate::proc::ticks_since_boot() == Some(*before));
+    let started = before
+        .zip(crate::proc::ticks_since_boot())
+        .and_then(|(before, after)| started(pid, before, after));
     if pidfd < 0 {
         // An emulated kernel that took the flag and did not heed it.
         return hold(pid);
@@ -397,6 +398,20 @@ fn start_sharing(plan: &Plan<'_>) -> std::io::Result<Newborn> {
         pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
         started,
     })
+}
+
+/// When a process was made, in ticks since boot, that was made between these two.
+///
+/// `/proc/PID/stat`, where that stands, costs more than all else about a birth, and within one tick it
+/// can only say this one. It is asked once, to see that the kernel does go by this clock.
+fn started(pid: i32, before: u64, after: u64) -> Option<u64> {
+    static GOES_BY_IT: OnceLock<bool> = OnceLock::new();
+    let mut asked = None;
+    let trusted = *GOES_BY_IT.get_or_init(|| {
+        asked = crate::proc::start_time(pid).ok();
+        asked.is_some_and(|asked| (before..=after).contains(&asked))
+    });
+    asked.or_else(|| (trusted && before == after).then_some(before))
 }
 
 /// The same with a copy of our memory. Returns at once.

@@ -23,7 +23,7 @@ use crate::supervisord::{forget, take_in, uid};
 const HTTP: &str = "http";
 
 /// Programs by the name of their group.
-type Groups = BTreeMap<String, Vec<ProgramSpec>>;
+type Groups = BTreeMap<String, Vec<Arc<ProgramSpec>>>;
 
 /// What the clients ask.
 pub(crate) struct Native {
@@ -191,17 +191,17 @@ fn load(path: &Path) -> Result<Config, Diagnostics> {
     crate::config::load(path, crate::command::environment(), false)
 }
 
-fn by_group(programs: &[ProgramSpec]) -> Groups {
+fn by_group(programs: &[Arc<ProgramSpec>]) -> Groups {
     let mut groups = Groups::new();
     for program in programs {
         let group = groups.entry(program.group.name.clone()).or_default();
-        group.push(program.clone());
+        group.push(Arc::clone(program));
     }
     groups
 }
 
 fn difference(old: &Groups, new: &Groups) -> Reread {
-    fn named(groups: &Groups) -> impl Iterator<Item = (&str, &Vec<ProgramSpec>)> {
+    fn named(groups: &Groups) -> impl Iterator<Item = (&str, &Vec<Arc<ProgramSpec>>)> {
         groups
             .iter()
             .map(|(name, programs)| (name.as_str(), programs))
@@ -269,9 +269,9 @@ mod tests {
 
     use super::*;
 
-    fn program(name: &str, command: &[&str]) -> ProgramSpec {
+    fn program(name: &str, command: &[&str]) -> Arc<ProgramSpec> {
         let words = command.iter().map(|word| Template::literal(*word));
-        ProgramSpec::new(name, words.collect(), Path::new("/log"))
+        Arc::new(ProgramSpec::new(name, words.collect(), Path::new("/log")))
     }
 
     #[test]
@@ -299,9 +299,10 @@ mod tests {
     #[test]
     fn a_config_is_told_in_the_originals_words() {
         let mut program = program("web", &["a", "b c"]);
+        let program = Arc::make_mut(&mut program);
         program.processes[0].process = "web:0".to_owned();
         program.processes[0].stderr = Output::Merge;
-        let info = info(&program, &program.processes[0], true);
+        let info = info(program, &program.processes[0], true);
         assert_eq!(
             (info.group.as_str(), info.name.as_str()),
             ("web", "0"),

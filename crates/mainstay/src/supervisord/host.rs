@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use mainstay_supervise::{Command, ProgramSpec, Refusal, Reply, Supervisor};
+use mainstay_supervise::{Command, ProcessSpec, ProgramSpec, Refusal, Reply, Supervisor};
 use mainstay_supervisord::conf::load::{GroupConfig, Loaded};
 use mainstay_supervisord::conf::options::{Output, Process};
 use mainstay_supervisord::conf::values::LogFile;
@@ -42,10 +42,9 @@ struct Roster {
     read: Loaded,
     /// The groups that are supervised, as they were configured when they were taken in.
     active: BTreeMap<String, Arc<GroupConfig>>,
-    /// The rules of each process, for the words of the log.
-    policies: BTreeMap<String, (String, mainstay_supervise::Policy)>,
-    /// Where the output of each process goes, names of our making included.
-    logs: BTreeMap<String, [Option<PathBuf>; 2]>,
+    /// Each process that is supervised: its program, and its place in that. For the words of the log,
+    /// and for the names of logs that are of our making.
+    processes: BTreeMap<String, (Arc<ProgramSpec>, usize)>,
 }
 
 impl Face {
@@ -53,7 +52,7 @@ impl Face {
         compat: Compat,
         supervisor: Arc<Supervisor>,
         stop: watch::Sender<End>,
-        programs: &[ProgramSpec],
+        programs: &[Arc<ProgramSpec>],
     ) -> Self {
         let Compat {
             called,
@@ -70,8 +69,7 @@ impl Face {
         let mut roster = Roster {
             read,
             active,
-            policies: BTreeMap::new(),
-            logs: BTreeMap::new(),
+            processes: BTreeMap::new(),
         };
         roster.learn(programs);
         Self {
@@ -165,10 +163,11 @@ impl Face {
                 continue;
             }
             lines.extend(words::line(event, |process| {
-                roster
-                    .policies
-                    .get(process)
-                    .map(|(group, policy)| words::Known { group, policy })
+                let (program, _) = roster.processes.get(process)?;
+                Some(words::Known {
+                    group: &program.group.name,
+                    policy: &program.policy,
+                })
             }));
             // There it is a process of its own that could not become the program.
             if let mainstay_supervise::Event::SpawnFailed { process, text } = event
@@ -198,7 +197,10 @@ impl Face {
                 .ok_or(GroupError::Unknown)?;
             let mut auto =
                 |name: &str, unique: &str, stream: &str| self.autos.path(name, unique, stream);
-            let programs = import::group(&roster.read, &group, &mut auto);
+            let programs: Vec<Arc<ProgramSpec>> = import::group(&roster.read, &group, &mut auto)
+                .into_iter()
+                .map(Arc::new)
+                .collect();
             roster.learn(&programs);
             (group, programs)
         };
@@ -212,7 +214,7 @@ impl Face {
             Ok(()) => {
                 let mut roster = self.roster();
                 roster.active.remove(name);
-                roster.policies.retain(|_, (group, _)| group != name);
+                (roster.processes).retain(|_, (program, _)| program.group.name != name);
                 Ok(())
             }
             // A group without processes is known to nobody else.
@@ -228,7 +230,7 @@ impl Face {
 /// [`GroupError`] says why not.
 pub(crate) async fn take_in(
     supervisor: &Supervisor,
-    programs: Vec<ProgramSpec>,
+    programs: Vec<Arc<ProgramSpec>>,
 ) -> Result<(), GroupError> {
     for program in &programs {
         if let mainstay_supervise::Stdin::Socket(socket) = &program.stdin {
@@ -267,15 +269,11 @@ pub(crate) async fn forget(supervisor: &Supervisor, name: &str) -> Result<(), Gr
 }
 
 impl Roster {
-    fn learn(&mut self, programs: &[ProgramSpec]) {
+    fn learn(&mut self, programs: &[Arc<ProgramSpec>]) {
         for program in programs {
-            for process in &program.processes {
-                let logs = [&process.stdout, &process.stderr].map(|to| to.path().cloned());
-                self.logs.insert(process.process.clone(), logs);
-                self.policies.insert(
-                    process.process.clone(),
-                    (program.group.name.clone(), program.policy.clone()),
-                );
+            for (at, process) in program.processes.iter().enumerate() {
+                let value = (Arc::clone(program), at);
+                self.processes.insert(process.process.clone(), value);
             }
         }
     }
@@ -367,7 +365,9 @@ impl Host for Face {
                 let roster = &roster;
                 processes.map(move |process| {
                     let name = namespec::join(&group.name, &process.name);
-                    info(group, process, inuse, roster.logs.get(&name))
+                    let known = roster.processes.get(&name);
+                    let known = known.map(|(program, at)| &program.processes[*at]);
+                    info(group, process, inuse, known)
                 })
             })
             .collect()
@@ -397,10 +397,11 @@ fn info(
     group: &GroupConfig,
     process: &Process,
     inuse: bool,
-    logs: Option<&[Option<PathBuf>; 2]>,
+    known: Option<&ProcessSpec>,
 ) -> ConfigInfo {
+    let logs = known.map(|known| [known.stdout.path(), known.stderr.path()]);
     let file = |output: &Output, at: usize| match &output.logfile {
-        LogFile::Auto => match logs.and_then(|logs| logs[at].as_ref()) {
+        LogFile::Auto => match logs.and_then(|logs| logs[at]) {
             Some(path) if inuse => LogPath::Path(path.display().to_string()),
             _ => LogPath::Auto,
         },

@@ -475,7 +475,7 @@ fn two_daemons_cannot_have_one_state() {
     bench.until("web", Phase::Running);
     let second = mainstay_supervise::Supervisor::start(
         mainstay_supervise::Settings::new(bench.dir.path()),
-        vec![],
+        Vec::<ProgramSpec>::new(),
         mainstay_base::Resolver::default(),
         Box::new(|_| {}),
     );

@@ -167,7 +167,7 @@ fn read(
         return Err(format!("numprocs is more than {MAX_PROCESSES}"));
     }
     let own = at.names.clone();
-    let mut all = Vec::new();
+    let mut all = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
     // What does not differ between processes cannot name them either.
     let priority = at.value("priority", 999, values::integer)?;
     let autostart = at.value("autostart", true, values::boolean)?;
