@@ -6,11 +6,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
-use std::sync::OnceLock;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, openat};
-use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
+use rustix::io::{DupFlags, Errno, FdFlags, dup3, fcntl_getfd, fcntl_setfd};
+use rustix::path::DecInt;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with};
 
 use crate::call::{check, retry};
@@ -66,28 +67,53 @@ pub fn enlarge(pipe: impl AsFd, mut size: usize) {
 
 /// A new open file of the same object, with other flags.
 fn reopen(fd: impl AsFd, flags: OFlags) -> io::Result<OwnedFd> {
-    let number = rustix::path::DecInt::from_fd(fd.as_fd());
     let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let Some(all) = own_descriptors() else {
-        let path = format!("/proc/self/fd/{}", number.as_str());
-        return Ok(openat(CWD, path, flags, Mode::empty())?);
-    };
-    Ok(openat(all, number, flags, Mode::empty())?)
+    let mut mirror = MIRROR.lock().unwrap_or_else(PoisonError::into_inner);
+    if (mirror.as_ref()).is_none_or(|mirror| mirror.owner != std::process::id()) {
+        *mirror = Some(Mirror::new()?);
+    }
+    match mirror.as_mut() {
+        Some(paved) => paved.open(fd.as_fd(), flags).inspect_err(|_| *mirror = None),
+        None => Err(io::ErrorKind::NotFound.into()),
+    }
 }
 
-/// `/proc/self/fd`, opened once: three pipes of a program are reopened at each of its births, and the
-/// way there costs as much as the opening. Of no use to another process, as a fork of this one is.
-fn own_descriptors() -> Option<&'static OwnedFd> {
-    static DIRECTORY: OnceLock<Option<(u32, OwnedFd)>> = OnceLock::new();
-    let (owner, directory) = DIRECTORY
-        .get_or_init(|| {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let directory = openat(CWD, "/proc/self/fd", flags, Mode::empty()).ok()?;
-            Some((std::process::id(), directory))
-        })
-        .as_ref()?;
-    (*owner == std::process::id()).then_some(directory)
+/// A way to the open files of this process that is paved already: `/proc/self/fd`, and one number in it
+/// that stands for whatever is to be reopened. Three pipes are reopened at each birth, and a number that
+/// the kernel has not looked up before costs as much again as the opening.
+struct Mirror {
+    /// Whose it is: of no use to a fork of this process.
+    owner: u32,
+    directory: OwnedFd,
+    null: OwnedFd,
+    place: OwnedFd,
 }
+
+impl Mirror {
+    fn new() -> io::Result<Self> {
+        let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let null: OwnedFd = (File::options().read(true).write(true))
+            .open("/dev/null")?
+            .into();
+        Ok(Self {
+            owner: std::process::id(),
+            directory: openat(CWD, "/proc/self/fd", directory, Mode::empty())?,
+            place: null.try_clone()?,
+            null,
+        })
+    }
+
+    fn open(&mut self, fd: BorrowedFd<'_>, flags: OFlags) -> io::Result<OwnedFd> {
+        dup3(fd, &mut self.place, DupFlags::CLOEXEC)?;
+        let name = DecInt::from_fd(&self.place);
+        let opened = openat(&self.directory, name, flags, Mode::empty());
+        // Or it would hold the pipe open.
+        dup3(&self.null, &mut self.place, DupFlags::CLOEXEC)?;
+        Ok(opened?)
+    }
+}
+
+static MIRROR: Mutex<Option<Mirror>> = Mutex::new(None);
 
 /// Opens for reading the pipe that a running process has as its descriptor `fd`, nonblocking, and
 /// says which it is ([`inode`]): the caller compares that with its notes before it believes that
