@@ -11,7 +11,7 @@ from harness.bench import free_port, program, sh, until
 from harness.register import check, contains, expect, same
 
 SEED = 20240611
-BODIES = 200
+BODIES = 10_000
 
 
 def daemon(t):

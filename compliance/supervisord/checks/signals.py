@@ -66,6 +66,21 @@ def shutdown_state(t):
     d.wait_log(r"WARN ignored SIGHUP indicating restart request \(shutdown in progress\)$")
 
 
+for kind in ["one", "all"]:
+
+    @check(f"signals.stop_report.{kind}", f"a stop of {kind} that takes long is told in the log, again every two seconds", 5)
+    def stop_report(t, kind=kind):
+        loop = sh(f"trap '' TERM; touch {t.path('up')}; while :; do sleep 0.1; done")
+        d = t.start(program("slow", loop, autostart="true", startsecs=0, stopwaitsecs=3))
+        until(lambda: os.path.exists(t.path("up")) and d.state("slow") == "RUNNING", "it to run")
+        if kind == "one":
+            d.rpc.supervisor.stopProcess("slow")
+        else:
+            d.rpc.supervisor.stopAllProcesses()
+        told = re.findall(r"INFO waiting for slow to stop$", d.log, re.M)
+        same(len(told), 2, d.log)
+
+
 @check("signals.hup", "HUP: all children stop, the config is read anew, same process", 5)
 def hup(t):
     d, pid = running(t, supervisord="identifier=before")

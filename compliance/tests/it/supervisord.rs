@@ -85,6 +85,18 @@ fn the_same_checks_pass_on_the_original_and_on_ours() {
     assert_eq!(ours, original);
 }
 
+/// Their own tests of the whole, with ours in the place of their daemon and client.
+#[test]
+fn supervisors_own_end_to_end_tests_pass() {
+    let aliases = Aliases::new();
+    let (daemon, client) = (aliases.path("supervisord"), aliases.path("supervisorctl"));
+    let said = run(
+        "e2e/run_e2e.py",
+        &["--supervisord", &daemon, "--supervisorctl", &client],
+    );
+    assert!(said.ends_with("25 passed, 0 failed\n"), "{said}");
+}
+
 #[test]
 fn kills_and_upgrades_lose_and_double_nothing() {
     let aliases = Aliases::new();

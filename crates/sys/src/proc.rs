@@ -28,6 +28,13 @@ pub(crate) fn ticks_since_boot() -> Option<u64> {
     (seconds * 1_000_000_000 + rest).checked_div(tick)
 }
 
+/// The path that this process was executed by, as the call to execve gave it (`AT_EXECFN`,
+/// getauxval(3)). A shell that looks a command up gives the path it found, whatever was typed.
+pub fn executed_file() -> Option<String> {
+    let path = rustix::param::linux_execfn();
+    Some(path.to_str().ok()?.to_owned()).filter(|path| !path.is_empty())
+}
+
 /// The name of this machine, as uname(2) gives it.
 pub fn hostname() -> String {
     rustix::system::uname()

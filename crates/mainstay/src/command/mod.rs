@@ -59,7 +59,11 @@ pub(crate) fn socket(cli: &Cli) -> Result<PathBuf, Failure> {
 pub(crate) fn called<'a>(words: &'a [String], name: &str) -> Option<(String, &'a [String])> {
     let (program, rest) = words.split_first()?;
     if std::path::Path::new(program).file_name()? == name {
-        return Some((program.clone(), rest));
+        // What is found by PATH is known to the original by its whole path, which it shows, and looks
+        // for its config from there.
+        let found = mainstay_sys::proc::executed_file();
+        let whole = found.filter(|found| found.ends_with(&format!("/{program}")));
+        return Some((whole.unwrap_or_else(|| program.clone()), rest));
     }
     match rest.split_first() {
         Some((word, rest)) if word == name => Some((format!("{program} {name}"), rest)),

@@ -113,30 +113,30 @@ const FLAGS: &[Flag<Key>] = &[
 
 /// What `-h` shows; `%s` is the program.
 const HELP: &str = "\
+supervisord -- run a set of applications, restart them, and answer the clients that ask about them.
+
 Usage: %s [options]
 
-Runs and restarts the programs of a supervisord.conf, and answers its clients.
-
-  -c/--configuration FILE      the config (else: the usual places)
-  -n/--nodaemon                stay in the foreground
-  -s/--silent                  in the foreground, do not repeat the log on standard output
-  -h/--help                    show this and exit
-  -v/--version                 show the version and exit
-  -u/--user USER               the user (name or number) to become, if started by root
-  -m/--umask UMASK             the umask of the daemon, octal (022)
-  -d/--directory DIRECTORY     where to go when in the background
-  -l/--logfile FILE            the daemon's log
-  -y/--logfile_maxbytes BYTES  when that log rolls
-  -z/--logfile_backups NUMBER  how many rolled logs are kept
-  -e/--loglevel LEVEL          trace, debug, info, warn, error or critical
-  -j/--pidfile FILE            where the process id is written to
-  -i/--identifier TEXT         by which listeners know this daemon
-  -q/--childlogdir DIRECTORY   where automatic logs of programs are made
-  -k/--nocleanup               leave automatic logs of earlier runs
-  -a/--minfds NUMBER           so many open files must be allowed
-  -t/--strip_ansi              keep control sequences out of the logs of programs
-  --minprocs NUMBER            so many processes must be allowed
-  --profile_options OPTIONS    taken for the sake of old command lines, and without effect
+  -c/--configuration FILENAME -- read this config (without it: the one in the usual places)
+  -n/--nodaemon -- stay in the foreground
+  -s/--silent -- in the foreground, do not repeat the log on standard output
+  -h/--help -- show this and exit
+  -v/--version -- show the version and exit
+  -u/--user USER -- become this user (name or number), if started by root
+  -m/--umask UMASK -- the umask of the daemon, octal (022)
+  -d/--directory DIRECTORY -- go there when in the background
+  -l/--logfile FILENAME -- use FILENAME as the log of the daemon
+  -y/--logfile_maxbytes BYTES -- roll that log at this size
+  -z/--logfile_backups NUMBER -- keep so many rolled logs
+  -e/--loglevel LEVEL -- trace, debug, info, warn, error or critical
+  -j/--pidfile FILENAME -- write the process id there
+  -i/--identifier TEXT -- what event listeners know this daemon by
+  -q/--childlogdir DIRECTORY -- make automatic logs of programs there
+  -k/--nocleanup -- leave automatic logs of earlier runs
+  -a/--minfds NUMBER -- so many open files must be allowed
+  -t/--strip_ansi -- keep control sequences out of the logs of programs
+  --minprocs NUMBER -- so many processes must be allowed
+  --profile_options OPTIONS -- taken for the sake of old command lines, and without effect
 
 Example: %s -n -c /etc/supervisor/supervisord.conf
 ";

@@ -21,14 +21,15 @@ use crate::getopt::{self, Flag};
 
 /// What `-h` shows; `%s` is the name of the program.
 const USAGE: &str = "\
-supervisorctl -- tell a running supervisord what to do.
+supervisorctl -- control applications that a supervisord runs.
 
 Usage: %s [options] [action [arguments]]
 
 Options:
 -c/--configuration FILENAME -- the config; without it the usual places are searched
 -h/--help -- show this text
--i/--interactive -- ask before what cannot be undone; without an action this is so anyway
+-i/--interactive -- start an interactive shell if there is no action (without -i too); with an
+     action, ask before what cannot be undone
 -s/--serverurl URL -- where supervisord listens
      (default \"http://localhost:9001\").
 -u/--username USERNAME -- the name to log in with

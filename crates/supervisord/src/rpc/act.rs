@@ -1,5 +1,9 @@
 //! Methods that do something to processes.
 
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
 use mainstay_supervise::{Command, Did, Outcome, Phase, Reply, Status};
 use mainstay_sys::Signal;
 
@@ -7,8 +11,12 @@ use super::faults::Code;
 use super::params::shown;
 use super::{Answer, DONE, Host, Rpc, Supervision, refused};
 use crate::conf::values;
-use crate::namespec;
 use crate::xmlrpc::{Fault, Value};
+use crate::{namespec, words};
+
+/// When it is first said that a stop takes a while, and how often after that: as the original does.
+const FIRST_REPORT: Duration = Duration::from_millis(200);
+const REPORT: Duration = Duration::from_secs(2);
 
 /// What a command made of a process called `name` by the client, as a fault or none.
 type Judge = fn(&str, &Outcome) -> Result<(), Fault>;
@@ -231,18 +239,45 @@ impl<S: Supervision, H: Host> Rpc<S, H> {
         if !status.phase.is_running() {
             return Err(Code::NotRunning.of(name));
         }
+        let names = vec![namespec::exact(&status.group, &status.process)];
         let command = |name| Command::Stop {
             names: vec![name],
             wait,
         };
-        self.act(name, &status, command, stopped).await
+        self.reporting(names, self.act(name, &status, command, stopped))
+            .await
+    }
+
+    /// Says in the log, now and then, who is still stopping while this goes on.
+    async fn reporting<T>(&self, names: Vec<String>, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        let mut pause = FIRST_REPORT;
+        loop {
+            if let Ok(done) = tokio::time::timeout(pause, &mut work).await {
+                return done;
+            }
+            pause = REPORT;
+            for status in self.statuses(names.clone()).await.unwrap_or_default() {
+                if status.phase == Phase::Stopping {
+                    let member = namespec::member(&status.group, &status.process);
+                    let (level, text) = words::waiting_to_stop(&member);
+                    self.host.log(level, &text);
+                }
+            }
+        }
     }
 
     pub(super) async fn stop_many(&self, mut chosen: Vec<Status>, wait: bool) -> Answer {
         chosen.retain(|status| status.phase.is_running());
+        let names: Vec<String> = (chosen.iter())
+            .map(|it| namespec::exact(&it.group, &it.process))
+            .collect();
         let command = |names| Command::Stop { names, wait };
-        self.act_on_many(chosen, |_, _| Ok(()), command, stopped)
-            .await
+        self.reporting(
+            names,
+            self.act_on_many(chosen, |_, _| Ok(()), command, stopped),
+        )
+        .await
     }
 
     pub(super) async fn signal(&self, name: &str, signal: &Value) -> Result<Answer, Fault> {
