@@ -783,9 +783,6 @@ async fn reap(facade: Arc<Facade>, face: Option<Arc<Face>>) {
     match signal(SignalKind::child()) {
         Ok(mut ended) => {
             while ended.recv().await.is_some() {
-                if let Some(face) = &face {
-                    face.on_child();
-                }
                 match mainstay_sys::reap_strangers(|pid| facade.knows(pid)) {
                     Ok(ended) => {
                         for (pid, status) in ended {

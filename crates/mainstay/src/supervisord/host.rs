@@ -33,6 +33,10 @@ pub(crate) struct Face {
     roster: Mutex<Roster>,
 }
 
+/// What is said of the signal, before what it was about, whoever saw it first: the original reads output,
+/// then looks at signals, then at who has ended.
+const A_CHILD_QUIT: &str = "received SIGCHLD indicating a child quit";
+
 /// How often a shutdown says whom it waits for.
 const REPORT: Duration = Duration::from_secs(3);
 
@@ -106,14 +110,9 @@ impl Face {
         self.log.reopen();
     }
 
-    /// The signal that tells of children came.
-    pub(crate) fn on_child(&self) {
-        self.log
-            .say(Level::Debug, "received SIGCHLD indicating a child quit");
-    }
-
     /// A process ended that nobody here had started.
     pub(crate) fn on_stranger(&self, pid: i32, status: mainstay_sys::ExitStatus) {
+        self.log.say(Level::Debug, A_CHILD_QUIT);
         self.say(words::reaped_stranger(pid.cast_unsigned(), status.into()));
     }
 
@@ -161,6 +160,11 @@ impl Face {
             if let mainstay_supervise::Event::Syslog { process, text } = event {
                 self.syslog.send("supervisord", &prefixed(process, text));
                 continue;
+            }
+            if let mainstay_supervise::Event::Changed(change) = event
+                && change.exit.is_some()
+            {
+                lines.push((Level::Debug, A_CHILD_QUIT.to_owned()));
             }
             lines.extend(words::line(event, |process| {
                 let (program, _) = roster.processes.get(process)?;
