@@ -240,7 +240,7 @@ class Measurements:
                   f"stdout_logfile_maxbytes={rotate_mb}MB\nstdout_logfile_backups={backups}"
             for name in names
         }
-        with Daemon(side, lines) as daemon:
+        with Daemon(side, lines, place=self.work) as daemon:
             time.sleep(0.5)
             cpu, begun = daemon.cpu(), time.monotonic()
             open(f"{place}/go", "w").close()
@@ -485,14 +485,10 @@ class Report:
                           file, indent=1)
 
 
-def memory_directory(gigabytes):
+def memory_directory():
     """A disk that files were deleted from a moment ago looks over each of their inodes when it makes
     new ones, so that what is measured depends on what was measured before. Memory does not."""
-    try:
-        free = shutil.disk_usage("/dev/shm").free
-    except OSError:
-        return None
-    return "/dev/shm" if free > 3e9 * gigabytes else None
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 def main():
@@ -511,7 +507,8 @@ def main():
     parser.add_argument("--gaps", type=int, default=50, help="how many restarts")
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--idle", type=float, default=10, metavar="SECONDS")
-    parser.add_argument("--dir", help="where logs are written to [default: memory, /dev/shm, if it has room]")
+    parser.add_argument("--dir", help="where logs are written to [default: captured output to the system's temporary "
+                        "directory, all else to memory, /dev/shm]")
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
     args.programs = [int(number) for number in args.programs.split(",") if number]
@@ -534,8 +531,7 @@ def main():
 
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, leave)
-    args.dir = args.dir or memory_directory(args.gb)
-    Daemon.place = args.dir
+    Daemon.place = args.dir or memory_directory()
     report = Report(args, sides)
     load = os.getloadavg()
     work = tempfile.mkdtemp(prefix="bench-", dir=args.dir)

@@ -101,13 +101,14 @@ class Daemon:
     outputs, in the directory `log`, unless it says otherwise.
     """
 
-    def __init__(self, side, programs, patience=PATIENCE):
+    def __init__(self, side, programs, patience=PATIENCE, place=None):
         self.side, self.programs, self.patience = side, programs, patience
+        self.place = place or Daemon.place
         self.mark = f"BENCH_ID={uuid.uuid4().hex}"
         self.child = None
 
     def __enter__(self):
-        self.root = tempfile.mkdtemp(prefix=f"bench-{self.side.name}-", dir=Daemon.place)
+        self.root = tempfile.mkdtemp(prefix=f"bench-{self.side.name}-", dir=self.place)
         try:
             self.start()
         except BaseException:

@@ -21,10 +21,8 @@ use crate::splitter::{Piece, Splitter};
 
 /// Lines longer than this reach the routes in pieces.
 const LINE_LIMIT: usize = 64 * 1024;
-/// How much one call moves at most, so that one program's flood does not keep the thread from the
-/// others. Not more: with fifty writers on ext4 (Linux 6.18), moves of 1 MiB cost three times the
-/// processor time of moves of 64 KiB, nearly all of it in the kernel's copying
-/// (`benches/supervisord`, `--only log_fifty`); with one writer there is no difference.
+/// How much one call moves at most where bytes are looked at, so that one program's flood does not keep
+/// the thread from the others.
 const BUDGET: usize = 64 * 1024;
 /// How soon the file is tried again while output presses, and how late when it does not.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -241,6 +239,11 @@ impl Capture {
             .map_or_else(|| Path::new("/dev/null"), RollingFile::path)
     }
 
+    /// Bytes that left the pipe since the start, whatever became of them.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// Bytes of output lost since the start, whether or not the file says so yet.
     pub fn lost(&self) -> u64 {
         self.lost_in_all
@@ -307,12 +310,21 @@ impl Capture {
 
     /// Moves what is in the pipe.
     pub fn on_readable(&mut self, pipe: BorrowedFd<'_>) -> Progress {
+        self.on_readable_for(pipe, BUDGET)
+    }
+
+    /// The same for at most `max` bytes, or fewer where routes or an inspector see them. How much at a
+    /// time is best is the caller's to know: a move of 1 MiB costs little more than one of 64 KiB if
+    /// the bytes are still in the processor's caches.
+    pub fn on_readable_for(&mut self, pipe: BorrowedFd<'_>, max: usize) -> Progress {
         if self.trouble.is_some() {
             return self.on_tick(pipe);
         }
+        let is_seen = self.routed.is_some() || self.inspection.is_some();
+        let max = if is_seen { max.min(BUDGET) } else { max };
         let mut moved = 0;
-        while moved < BUDGET {
-            match self.step(pipe, BUDGET - moved) {
+        while moved < max {
+            match self.step(pipe, max - moved) {
                 Ok(Step::Moved(bytes)) => moved += bytes,
                 Ok(Step::Empty) => return Progress::Wait,
                 Ok(Step::End) => return Progress::Ended,

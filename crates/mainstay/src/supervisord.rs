@@ -573,7 +573,11 @@ fn writable(directory: &Path) -> std::io::Result<()> {
 }
 
 /// Fails early when a program's socket cannot be opened. Those of programs that live are open.
-fn try_sockets(programs: &[Arc<ProgramSpec>], autos: &AutoLogs, log: &MainLog) -> Result<(), String> {
+fn try_sockets(
+    programs: &[Arc<ProgramSpec>],
+    autos: &AutoLogs,
+    log: &MainLog,
+) -> Result<(), String> {
     for program in programs {
         let Stdin::Socket(socket) = &program.stdin else {
             continue;

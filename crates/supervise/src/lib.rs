@@ -70,6 +70,7 @@ mod listeners;
 pub mod machine;
 mod names;
 mod output;
+mod pace;
 mod program;
 mod quote;
 mod request;

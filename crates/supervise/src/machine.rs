@@ -532,10 +532,7 @@ impl Deaths {
 
     fn within(&self, now: Duration, window: Duration) -> usize {
         let from = u64::try_from(now.saturating_sub(window).as_millis()).unwrap_or(u64::MAX);
-        self.at
-            .iter()
-            .filter(|at| **at >= from)
-            .count()
+        self.at.iter().filter(|at| **at >= from).count()
     }
 }
 

@@ -7,6 +7,9 @@ use mainstay_log::{Capture, Finish, Notice, Progress};
 use mainstay_sys::epoll::Interest;
 use mainstay_sys::{Epoll, pipe};
 
+/// How much is asked for where nothing more is expected.
+const LAST_BYTES: usize = 64 * 1024;
+
 /// A pipe that a process writes into.
 #[derive(Debug)]
 pub(crate) struct Pipe {
@@ -15,8 +18,9 @@ pub(crate) struct Pipe {
     pub(crate) token: u64,
     /// Whether it is out of the epoll set, because its file cannot be written.
     pub(crate) paused: bool,
-    /// Whether it has been given the room for a burst: at its first byte, since many never write.
-    roomy: bool,
+    /// What it holds; 0 until it has been given the room for a burst, which is at its first byte, since
+    /// many never write.
+    capacity: usize,
     /// Whether it is watched for edges, because it has bytes that nobody can decide on yet.
     edges: bool,
 }
@@ -29,7 +33,7 @@ impl Pipe {
             inode,
             token,
             paused: false,
-            roomy: false,
+            capacity: 0,
             edges: false,
         }
     }
@@ -76,14 +80,14 @@ impl Channel {
         }
     }
 
-    /// Moves what the pipe at this place has into the file.
-    pub(crate) fn read(&mut self, at: usize) -> Progress {
+    /// Moves what the pipe at this place has into the file, at most so much.
+    pub(crate) fn read(&mut self, at: usize, max: usize) -> Progress {
         let pipe = &mut self.pipes[at];
-        if !std::mem::replace(&mut pipe.roomy, true) {
-            pipe::enlarge(&pipe.fd, pipe::CAPTURE_SIZE);
+        if pipe.capacity == 0 {
+            pipe.capacity = pipe::enlarge(&pipe.fd, pipe::CAPTURE_SIZE);
         }
         let pipe = pipe.fd.as_fd();
-        let progress = self.capture.on_readable(pipe);
+        let progress = self.capture.on_readable_for(pipe, max);
         if progress == Progress::Ended {
             // Only the last line is left, without its end.
             let _ = self.capture.finish(pipe);
@@ -91,10 +95,15 @@ impl Channel {
         progress
     }
 
+    /// Bytes that came out of its pipes so far, and how many the one at this place holds.
+    pub(crate) fn flow(&self, at: usize) -> (u64, usize) {
+        (self.capture.taken(), self.pipes[at].capacity)
+    }
+
     /// The process behind the pipe has ended: moves all that it wrote.
     pub(crate) fn finish(&mut self, at: usize) -> Progress {
         match self.capture.finish(self.pipes[at].fd.as_fd()) {
-            Finish::Done => self.read(at),
+            Finish::Done => self.read(at, LAST_BYTES),
             Finish::Held(_) => Progress::Stuck,
         }
     }

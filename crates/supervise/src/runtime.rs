@@ -24,6 +24,7 @@ use crate::launch::Words;
 use crate::listeners::Audience;
 use crate::machine::{self, Effect, Phase, step};
 use crate::output::Pipe;
+use crate::pace::Pace;
 use crate::request::{Message, Shutdown, Waiting};
 use crate::reserve::Reserve;
 use crate::slot::{Departing, Slot, index, retry_in};
@@ -101,6 +102,7 @@ pub(crate) struct Runtime {
     pub(crate) audience: Audience,
     pub(crate) inherited: Inherited,
     pub(crate) keeper: Keeper,
+    pace: Pace,
     turns: Arc<AtomicU64>,
 }
 
@@ -151,6 +153,7 @@ impl Runtime {
             audience: Audience::default(),
             inherited: Inherited::default(),
             keeper: Keeper::default(),
+            pace: Pace::default(),
             turns,
         })
     }
@@ -190,6 +193,7 @@ impl Runtime {
                 std::thread::sleep(Duration::from_secs(1));
             }
             self.turns.fetch_add(1, Ordering::Relaxed);
+            self.pace.begin(events.len());
             for event in &events {
                 if self.done {
                     break;
@@ -220,6 +224,10 @@ impl Runtime {
             // Before the answers: what a client was told has been said.
             self.pass_on();
             self.settle();
+            let pause = self.pace.end(now);
+            if !self.done && !pause.is_zero() {
+                std::thread::sleep(pause);
+            }
         }
         self.pass_on();
     }
@@ -621,7 +629,10 @@ impl Runtime {
         let Some((channel, at)) = self.slots[i].pipe(stream, token) else {
             return;
         };
-        let progress = channel.read(at);
+        let (before, _) = channel.flow(at);
+        let progress = channel.read(at, self.pace.appetite());
+        let (after, capacity) = channel.flow(at);
+        self.pace.moved(after.saturating_sub(before), capacity);
         self.after_read(i, stream, token, progress);
         self.hear(i, stream);
     }

@@ -129,9 +129,11 @@ impl Slot {
             stdin_pipe: 0,
             input: None,
             socket: match &spec.stdin {
-                Stdin::Socket(socket) => Some(Box::new(Resolved::look_up(socket).map_err(|source| {
-                    Error::system(format!("look up the socket of {name}"), source)
-                })?)),
+                Stdin::Socket(socket) => {
+                    Some(Box::new(Resolved::look_up(socket).map_err(|source| {
+                        Error::system(format!("look up the socket of {name}"), source)
+                    })?))
+                }
                 Stdin::Null | Stdin::Pipe => None,
             },
             listener: spec.listener.as_ref().map(|_| Box::default()),

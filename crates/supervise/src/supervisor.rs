@@ -322,10 +322,7 @@ pub fn check(programs: &[ProgramSpec]) -> Result<(), Error> {
 }
 
 /// Users of supervisord let several processes write one log file, and may.
-fn check_for(
-    programs: &[impl Borrow<ProgramSpec>],
-    as_supervisord: bool,
-) -> Result<(), Error> {
+fn check_for(programs: &[impl Borrow<ProgramSpec>], as_supervisord: bool) -> Result<(), Error> {
     let mut names = HashSet::new();
     let mut files: BTreeMap<PathBuf, (&str, bool)> = BTreeMap::new();
     let processes = (programs.iter()).flat_map(|program| &program.borrow().processes);

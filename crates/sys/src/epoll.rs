@@ -93,6 +93,11 @@ impl Events {
         self.filled.iter()
     }
 
+    /// How many events the last wait ended with.
+    pub fn len(&self) -> usize {
+        self.filled.len()
+    }
+
     /// Whether the last wait ended without an event.
     pub fn is_empty(&self) -> bool {
         self.filled.is_empty()

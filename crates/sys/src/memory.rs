@@ -93,6 +93,9 @@ mod tests {
         super::settle();
         let after = code();
         assert!(after < before, "{before} {after}");
-        assert_eq!(format!("{:?}", (1..4).rev().collect::<Vec<_>>()), "[3, 2, 1]");
+        assert_eq!(
+            format!("{:?}", (1..4).rev().collect::<Vec<_>>()),
+            "[3, 2, 1]"
+        );
     }
 }

@@ -31,7 +31,9 @@ pub const CAPTURE_SIZE: usize = 1 << 20;
 /// For `size` in bytes see [`enlarge`]; with 0 it is as large as the system makes pipes.
 pub fn capture_pipe(size: usize) -> io::Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-    enlarge(&reader, size);
+    if size > 0 {
+        enlarge(&reader, size);
+    }
     // Another open file: programs expect to wait.
     let both = reopen(&writer, OFlags::RDWR)?;
     Ok((reader, both))
@@ -54,15 +56,16 @@ pub fn input_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 /// that could not grow works the same, only with less room; see [`capacity`].
 ///
 /// The kernel keeps 10 KiB for the book-keeping of a large pipe, so that this pays only for one that
-/// is written to.
-pub fn enlarge(pipe: impl AsFd, mut size: usize) {
+/// is written to. Returns what the pipe holds now, or 0 where that is not known.
+pub fn enlarge(pipe: impl AsFd, mut size: usize) -> usize {
     const SMALLEST_GAIN: usize = 128 * 1024;
     while size >= SMALLEST_GAIN {
         match fcntl_setpipe_size(&pipe, size) {
             Err(Errno::PERM | Errno::NOMEM | Errno::INVAL) => size /= 2,
-            _ => return,
+            _ => break,
         }
     }
+    capacity(pipe).unwrap_or(0)
 }
 
 /// A new open file of the same object, with other flags.
@@ -73,7 +76,9 @@ fn reopen(fd: impl AsFd, flags: OFlags) -> io::Result<OwnedFd> {
         *mirror = Some(Mirror::new()?);
     }
     match mirror.as_mut() {
-        Some(paved) => paved.open(fd.as_fd(), flags).inspect_err(|_| *mirror = None),
+        Some(paved) => paved
+            .open(fd.as_fd(), flags)
+            .inspect_err(|_| *mirror = None),
         None => Err(io::ErrorKind::NotFound.into()),
     }
 }

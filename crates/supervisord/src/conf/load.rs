@@ -639,8 +639,7 @@ impl<'a> Reader<'a> {
             for output in [&mut process.stdout, &mut process.stderr] {
                 if let LogFile::File(path) = &output.logfile {
                     let expanded =
-                        existing_parent_but(path, self.home(), &mut found)
-                            .map_err(inside)?;
+                        existing_parent_but(path, self.home(), &mut found).map_err(inside)?;
                     output.logfile = LogFile::File(normalize(&expanded).display().to_string());
                 }
             }

@@ -103,8 +103,7 @@ impl Reader<'_> {
     }
 
     fn text(&self, key: &str) -> Result<Option<String>, String> {
-        let expanded =
-            |raw: &str| expand(raw, &self.names, &format!("{}.{key}", self.section));
+        let expanded = |raw: &str| expand(raw, &self.names, &format!("{}.{key}", self.section));
         self.raw(key).map(expanded).transpose()
     }
 

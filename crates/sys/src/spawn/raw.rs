@@ -80,7 +80,10 @@ impl Strings {
 
 /// Becomes the program; returns only the reason why not.
 pub(super) fn execute(program: &CStr, args: &Strings, env: &Strings) -> c_int {
-    debug_assert_eq!((args.bytes.last(), env.bytes.last().unwrap_or(&0)), (Some(&0), &0));
+    debug_assert_eq!(
+        (args.bytes.last(), env.bytes.last().unwrap_or(&0)),
+        (Some(&0), &0)
+    );
     let args = args.pointers.as_ptr().expose_provenance();
     let env = env.pointers.as_ptr().expose_provenance();
     // SAFETY: a C string and two arrays of C strings that end with null, all borrowed over the

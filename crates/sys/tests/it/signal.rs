@@ -43,10 +43,7 @@ fn a_signal_reaches_the_program_and_its_end_is_known() {
         Some(ExitStatus::Code(7)),
         "asked again"
     );
-    for result in [
-        child.signal(Signal::KILL),
-        child.signal_group(Signal::KILL),
-    ] {
+    for result in [child.signal(Signal::KILL), child.signal_group(Signal::KILL)] {
         assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::ESRCH));
     }
 }
