@@ -249,3 +249,52 @@ fn an_address_that_is_taken_keeps_the_daemon_from_starting() {
     let check = sandbox.done(&["check"]);
     assert!(check.err.contains("without a password"), "{check:?}");
 }
+
+/// A signal has the programs of the config, and a config that is wrong changes nothing.
+#[test]
+fn a_hangup_applies_the_config() {
+    let sandbox = Sandbox::new("");
+    let program = |name: &str, command: &str| {
+        format!("[program.{name}]\ncommand = [\"sleep\", \"{command}\"]\nstart_secs = 0\n")
+    };
+    let config = |programs: &[(&str, &str)]| {
+        let programs = programs
+            .iter()
+            .map(|(name, command)| program(name, command));
+        let text = "schema = 1\n".to_owned() + &programs.collect::<String>();
+        sandbox.config(&text);
+    };
+    config(&[("gone", "1001"), ("other", "1002"), ("same", "1003")]);
+    let daemon = sandbox.start();
+    let pid = |name: &str| sandbox.in_state(name, "RUNNING")["pid"].clone();
+    let (same, other, gone) = (pid("same"), pid("other"), pid("gone"));
+    config(&[("new", "1004"), ("other", "2002"), ("same", "1003")]);
+    daemon.signal("HUP");
+    wait_for("the config to be applied", || {
+        daemon
+            .said()
+            .contains("added new; changed other; removed gone")
+            .then_some(())
+    });
+    pid("new");
+    assert_ne!(pid("other"), other);
+    assert_eq!(pid("same"), same);
+    let names: Vec<String> = sandbox.json(&["status"])["programs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["name"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(names, ["new", "other", "same"]);
+    assert!(!compliance::alive(gone.as_u64().unwrap()));
+
+    sandbox.config("schema = 1\n[program.same]\ncomand = [\"sleep\", \"1\"]\n");
+    daemon.signal("HUP");
+    wait_for("the config to be refused", || {
+        let said = daemon.said();
+        (said.contains("the config is not applied") && said.contains("did you mean `command`"))
+            .then_some(())
+    });
+    assert_eq!(pid("same"), same);
+    pid("new");
+}

@@ -468,6 +468,22 @@ macro_rules! integers {
 }
 integers!(i64, i32, u64, u32, u16, u8, usize);
 
+/// The mode of a file, written in octal as a text: `"0660"`. Only the nine permission bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileMode(pub u32);
+
+impl FromValue for FileMode {
+    fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
+        let text = literal(value)?;
+        match u32::from_str_radix(text, 8) {
+            Ok(bits) if bits <= 0o777 => Ok(Self(bits)),
+            _ => Err(value
+                .error(format!("`{text}` is not a file mode"))
+                .help("write it in octal as a string, as in \"0660\"")),
+        }
+    }
+}
+
 /// A path; a relative one starts at the directory of the config file it is written in.
 impl FromValue for PathBuf {
     fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
-use mainstay_base::config::{Document, Section};
+use mainstay_base::config::{Document, FileMode, Section};
 use mainstay_base::{Diagnostic, Diagnostics, Resolver, Secrets, Severity, nearest};
 use mainstay_log::{Format, Logger, Retention};
 use mainstay_supervise::ProgramSpec;
@@ -197,14 +197,14 @@ fn read_control(root: &mut Section<'_>, default_socket: PathBuf) -> Control {
             if let Some(path) = socket.get("path") {
                 control.socket = path;
             }
-            if let Some(mode) = socket.get_spanned::<String>("mode") {
-                match u32::from_str_radix(&mode.value, 8) {
-                    Ok(bits) if bits <= 0o777 && bits & 0o600 == 0o600 => control.mode = bits,
-                    _ => socket.report(
-                        Diagnostic::error(format!("`{}` is not a file mode", mode.value))
+            if let Some(mode) = socket.get_spanned::<FileMode>("mode") {
+                control.mode = mode.value.0;
+                if control.mode & 0o600 != 0o600 {
+                    socket.report(
+                        Diagnostic::error("the owner of the socket could not connect to it")
                             .at(&mode.place)
-                            .help("write it in octal and let its owner read and write, as in \"0660\""),
-                    ),
+                            .help("let its owner read and write, as in \"0660\""),
+                    );
                 }
                 if control.mode & 0o002 != 0 {
                     socket.report(

@@ -26,6 +26,7 @@ use mainstay_sys::{LockError, LockFile, signals};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
@@ -46,6 +47,8 @@ const BACKUP: &str = "backup";
 
 /// How long answers that are on their way have before another binary takes over.
 const GRACE: Duration = Duration::from_millis(100);
+/// How long the log may take to have what the supervision said last, before another binary takes over.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Whether and how the daemon ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -359,7 +362,7 @@ impl Daemon {
         let all_down = runtime.block_on(async {
             let told = Arc::clone(&facade);
             let face_told = face.clone();
-            let journal = tokio::spawn(async move {
+            let mut journal = tokio::spawn(async move {
                 let mut all_down = true;
                 let syslog = Syslog::default();
                 let mut batch = Vec::new();
@@ -380,8 +383,9 @@ impl Daemon {
                 all_down
             });
             let asked = Arc::clone(&supervisor);
-            if let Some(face) = &face {
+            let host = if let Some(face) = &face {
                 serve_doors(doors, asked, Arc::clone(face), zone, &closed);
+                Either::Face(Arc::clone(face))
             } else {
                 let native = Arc::new(Native::new(
                     Arc::clone(&config),
@@ -389,11 +393,12 @@ impl Daemon {
                     Arc::clone(&facade),
                     stop.clone(),
                 ));
-                serve_doors(doors, asked, native, zone, &closed);
-            }
+                serve_doors(doors, asked, Arc::clone(&native), zone, &closed);
+                Either::Native(native)
+            };
             check_descriptors(&config, &facade);
             tokio::spawn(reap(Arc::clone(&facade), face.clone()));
-            let signals = tokio::spawn(signals.watch(Arc::clone(&facade), face.clone(), stop));
+            let signals = tokio::spawn(signals.watch(Arc::clone(&facade), host, stop));
             let timetable = tokio::spawn(jobs::keep(
                 Arc::clone(&config),
                 Arc::clone(&facade),
@@ -420,6 +425,7 @@ impl Daemon {
                     open,
                     child_nofile,
                     &stopping,
+                    &mut journal,
                 )
                 .await;
             }
@@ -466,6 +472,7 @@ async fn give_way(
     open: Vec<(String, std::io::Result<OwnedFd>)>,
     child_nofile: Option<(u64, u64)>,
     stopping: &watch::Receiver<End>,
+    journal: &mut JoinHandle<bool>,
 ) {
     // Whoever asked gets the answer first.
     tokio::time::sleep(GRACE).await;
@@ -493,6 +500,8 @@ async fn give_way(
     // Ours is the last handle: whoever else had one answered before.
     let fds = Arc::try_unwrap(given.0).unwrap_or_default();
     kept.extend(fds.into_iter().map(|fd| ("open".to_owned(), fd)));
+    // The supervision has ended, and with it what it had to tell: all of that is written down.
+    let _ = tokio::time::timeout(LAST_WORDS, journal).await;
     log::info!("another binary takes over");
     logger.pipeline().flush();
     // From here on a signal waits for the next binary, which would be ended by it otherwise.
@@ -681,6 +690,14 @@ fn write_event(event: &Event, syslog: &Syslog) {
 /// How many events are written to the log in one go, at most.
 const EVENTS_AT_ONCE: usize = 64;
 
+/// Who knows what the daemon was configured with.
+enum Either {
+    /// A `supervisord.conf`.
+    Face(Arc<Face>),
+    /// A `mainstay.toml`.
+    Native(Arc<Native>),
+}
+
 /// The signals a daemon answers to, as they are held back while another binary takes over.
 const HEEDED: [mainstay_sys::Signal; 6] = [
     mainstay_sys::Signal::TERM,
@@ -725,25 +742,27 @@ impl Signals {
         Ok(all)
     }
 
-    /// TERM, INT and QUIT end the daemon; USR1 replaces the binary, USR2 opens the logs anew; HUP does
-    /// nothing yet, and says so.
-    async fn watch(
-        mut self,
-        facade: Arc<Facade>,
-        face: Option<Arc<Face>>,
-        stop: watch::Sender<End>,
-    ) {
+    /// TERM, INT and QUIT end the daemon; USR1 replaces the binary, USR2 opens the logs anew; HUP applies
+    /// the config as it is now, and under supervisord's name begins anew.
+    async fn watch(mut self, facade: Arc<Facade>, host: Either, stop: watch::Sender<End>) {
+        let face = match &host {
+            Either::Face(face) => Some(face),
+            Either::Native(_) => None,
+        };
         loop {
             let name = tokio::select! {
                 _ = self.term.recv() => "SIGTERM",
                 _ = self.int.recv() => "SIGINT",
                 _ = self.quit.recv() => "SIGQUIT",
                 _ = self.hup.recv() => {
-                    if let Some(face) = &face {
-                        face.on_hangup();
-                        continue;
+                    match &host {
+                        Either::Face(face) => face.on_hangup(),
+                        Either::Native(native) => {
+                            log::info!("SIGHUP: reading the config anew");
+                            let native = Arc::clone(native);
+                            tokio::spawn(async move { native.apply().await });
+                        }
                     }
-                    log::warn!("SIGHUP: reading the config anew does not work yet; restart mainstay to apply a new config");
                     continue;
                 }
                 _ = self.usr1.recv() => {

@@ -7,7 +7,7 @@ mod native;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use mainstay_base::config::{FromValue, Section, Value};
+use mainstay_base::config::{FileMode, FromValue, Section, Value};
 use mainstay_base::secret::{Part, SecretError};
 use mainstay_base::{Diagnostic, Resolver, Template};
 use mainstay_supervise::ProgramSpec;
@@ -39,6 +39,16 @@ impl Http {
         let addresses = addresses(&mut section);
         let login = login(&mut section);
         let insecure = section.get::<bool>("insecure").unwrap_or(false);
+        let mode = section.get_spanned::<FileMode>("mode");
+        if let Some(mode) = &mode
+            && !(addresses.iter()).any(|(address, _)| matches!(address, Address::Unix { .. }))
+        {
+            section.report(
+                Diagnostic::error("no unix socket is there whose mode this could be")
+                    .at(&mode.place)
+                    .help("remove it, or listen at \"unix:/…\""),
+            );
+        }
         let mut seen = BTreeSet::new();
         for (address, value) in &addresses {
             if !seen.insert(shown(address)) {
@@ -65,7 +75,17 @@ impl Http {
         }
         section.finish();
         Self {
-            listen: addresses.into_iter().map(|(address, _)| address).collect(),
+            listen: addresses
+                .into_iter()
+                .map(|(address, _)| match (address, &mode) {
+                    (Address::Unix { file, owner, .. }, Some(mode)) => Address::Unix {
+                        file,
+                        mode: mode.value.0,
+                        owner,
+                    },
+                    (address, _) => address,
+                })
+                .collect(),
             login,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mainstay_base::config::{FromValue, Section, Value};
+use mainstay_base::config::{FileMode, FromValue, Section, Value};
 use mainstay_base::{Diagnostic, Size, Spanned, Template, parse_duration};
 use mainstay_log::Retention;
 use mainstay_sys::Signal;
@@ -187,27 +187,20 @@ fn socket_spec(mut section: Section<'_>) -> Option<SocketSpec> {
         );
     }
     let owner = section.get_spanned::<String>("owner");
-    let mode = section.get_spanned::<String>("mode");
+    let mode = section.get_spanned::<FileMode>("mode");
     if let Some(SocketAddress::Tcp { .. }) = &address {
-        for of_files in [&owner, &mode].into_iter().flatten() {
+        let places = [
+            owner.as_ref().map(|owner| &owner.place),
+            mode.as_ref().map(|mode| &mode.place),
+        ];
+        for place in places.into_iter().flatten() {
             section.report(
                 Diagnostic::error("a TCP socket has no file that could belong to somebody")
-                    .at(&of_files.place)
+                    .at(place)
                     .help("remove it, or listen at unix:///…"),
             );
         }
     }
-    let bits = mode.and_then(|mode| {
-        let bits = u32::from_str_radix(&mode.value, 8)
-            .ok()
-            .filter(|bits| *bits <= 0o777)
-            .ok_or_else(|| {
-                Diagnostic::error(format!("`{}` is not a file mode", mode.value))
-                    .at(&mode.place)
-                    .help("write it in octal as a string, as in \"0700\"")
-            });
-        reported(&section, bits)
-    });
     let owner = owner.and_then(|owner| {
         let (user, group) = match owner.value.split_once(':') {
             Some((user, group)) => (user, Some(group)),
@@ -228,7 +221,7 @@ fn socket_spec(mut section: Section<'_>) -> Option<SocketSpec> {
         address: address?,
         backlog: backlog.map(|backlog| backlog.value.max(1)),
         owner,
-        mode: bits.unwrap_or(0o700),
+        mode: mode.map_or(0o700, |mode| mode.value.0),
     })
 }
 

@@ -230,7 +230,7 @@ impl ProgramSpec {
     }
 
     /// A number that changes when what a process of this program is started with changes: its
-    /// command, directory, environment, user, umask or limits. Secrets enter by name only. It is
+    /// command, directory, environment, user, umask, limits or input. Secrets enter by name only. It is
     /// the same in every build of this version, because the journal keeps it.
     pub fn hash(&self, process: &ProcessSpec) -> u64 {
         let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
@@ -246,7 +246,7 @@ impl ProgramSpec {
             "{:?} {:?} {:?} {:?} {}",
             self.dir, self.user, self.user_group, self.umask, self.no_new_privs
         ));
-        hash.text(&format!("{:?}", self.limits));
+        hash.text(&format!("{:?} {:?}", self.limits, self.stdin));
         hash.0
     }
 }
@@ -286,6 +286,7 @@ mod tests {
         change(|s| s.dir = Some("/x".into()));
         change(|s| s.user = Some("blog".into()));
         change(|s| s.umask = Some(0o22));
+        change(|s| s.stdin = Stdin::Pipe);
         change(|s| {
             s.processes[0]
                 .env

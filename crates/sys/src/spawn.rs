@@ -31,7 +31,7 @@
 //! The table of descriptors is shared too, for an instant (`CLONE_FILES`): copying it costs time for
 //! every descriptor that a daemon has open, and a daemon of thousands of programs has tens of
 //! thousands. What the program is to find open is put at low numbers that are reserved for that
-//! ([`lent`]); the child's first act is `close_range` with `CLOSE_RANGE_UNSHARE`, which copies only
+//! (`lent`); the child's first act is `close_range` with `CLOSE_RANGE_UNSHARE`, which copies only
 //! what is below the highest of them. Where the kernel does not do that, the table is copied whole.
 //!
 //! Why `clone` and not `clone3`: it gives the same pidfd, sandboxes that cannot look into the

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mainstay_base::Diagnostics;
-use mainstay_supervise::{Output, ProcessSpec, ProgramSpec, Supervisor};
+use mainstay_supervise::{Command, Output, ProcessSpec, ProgramSpec, Supervisor};
 use mainstay_supervisord::conf::diff::diff;
 use mainstay_supervisord::namespec;
 use mainstay_supervisord::rpc::info::{ConfigInfo, LogPath};
-use mainstay_supervisord::rpc::{DaemonState, GroupError, Host, Reread};
+use mainstay_supervisord::rpc::{DaemonState, GroupError, Host, Reread, Supervision};
 use mainstay_supervisord::words::Level;
 use tokio::sync::watch;
 
@@ -32,6 +32,8 @@ pub(crate) struct Native {
     facade: Arc<Facade>,
     stop: watch::Sender<End>,
     roster: Mutex<Roster>,
+    /// Held while the config is applied: one after the other.
+    applying: tokio::sync::Mutex<()>,
 }
 
 /// Which groups there are.
@@ -59,7 +61,54 @@ impl Native {
                 read: groups.clone(),
                 active: groups,
             }),
+            applying: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Reads the config anew and has what is in it: programs that left it are stopped, those that are
+    /// new in it started, changed ones both. All others go on as they are. With a config that is wrong
+    /// nothing happens. All of it is told in the log.
+    pub(crate) async fn apply(&self) {
+        let _alone = self.applying.lock().await;
+        let found = match self.reload_config().await {
+            Ok(found) => found,
+            Err(why) => {
+                log::error!(target: HTTP, "the config is not applied, everything goes on: {why}");
+                return;
+            }
+        };
+        let Reread {
+            added,
+            changed,
+            removed,
+        } = found;
+        for name in removed.iter().chain(&changed) {
+            let stop = Command::Stop {
+                names: vec![format!("{name}:*")],
+                wait: true,
+            };
+            // One that has ended by itself is as well.
+            let _ = Supervision::ask(&*self.supervisor, stop).await;
+            if let Err(error) = self.remove_process_group(name).await {
+                log::error!(target: HTTP, "group {name} cannot be taken out: {error:?}");
+            }
+        }
+        for name in added.iter().chain(&changed) {
+            if let Err(error) = self.add_process_group(name).await {
+                log::error!(target: HTTP, "group {name} cannot be taken in: {error:?}");
+            }
+        }
+        let named = |what: &str, names: &[String]| match names {
+            [] => format!("none {what}"),
+            names => format!("{what} {}", names.join(", ")),
+        };
+        log::info!(
+            target: HTTP,
+            "the config is applied: {}; {}; {}",
+            named("added", &added),
+            named("changed", &changed),
+            named("removed", &removed)
+        );
     }
 
     fn roster(&self) -> MutexGuard<'_, Roster> {
