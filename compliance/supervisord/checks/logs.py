@@ -2,11 +2,14 @@
 
 import hashlib
 import os
+import re
+import signal
+import socket
 import subprocess
 import sys
 
-from harness.bench import program, sh, until
-from harness.register import check, expect, same
+from harness.bench import program, require_root, sh, until
+from harness.register import Skip, check, expect, same
 
 AUTO = dict(autostart="true", startsecs=0, autorestart="false")
 
@@ -304,3 +307,47 @@ def removed(t):
 def home(t):
     t.start(program("x", sh("echo hello; exec sleep 600"), stdout_logfile="~/x.out", **AUTO))
     until(lambda: t.read("x.out") == "hello\n", "output")
+
+
+def received(log):
+    """What has come at the system's log within a moment: (priority, tag, text) of each message."""
+    found = []
+    try:
+        while True:
+            message = log.recv(65536).decode()
+            match = re.fullmatch(r"<(\d+)>(\w{3} [ \d]\d \d\d:\d\d:\d\d) ([^:]+): (.*?)[\n\0]*", message, re.S)
+            expect(match, f"no message of a system log: {message!r}")
+            found.append((int(match.group(1)), match.group(3), match.group(4)))
+    except TimeoutError:
+        return found
+
+
+@check("logs.syslog", "output and the daemon's own log arrive at /dev/log, a message for each line", 6)
+def syslog(t):
+    require_root()
+    if os.path.exists("/dev/log"):
+        raise Skip("this machine has a system log of its own")
+    talk = sh("echo one; echo; echo two >&2; printf 'three\\nfour\\n'; exec sleep 600")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind("/dev/log")
+        try:
+            log.settimeout(1.5)
+            os.chmod("/dev/log", 0o666)
+            d = t.start(program("talks", talk, stdout_syslog="true", stderr_syslog="true", **AUTO))
+            d.wait_up("talks")
+            lines = [message for message in received(log) if message[2].startswith("talks ")]
+            tags = {(priority, tag) for priority, tag, _ in lines}
+            same(tags, {(14, os.path.basename(t.subject.supervisord[0]))}, "priority and tag")
+            same(sorted(text for _, _, text in lines if text != "talks "), ["talks four", "talks one", "talks three", "talks two"])
+            d.signal(signal.SIGTERM)
+            d.wait_exit()
+            received(log)
+            d = t.start(program("quiet", sh("exec sleep 600"), **AUTO), args=["-l", "syslog"])
+            d.wait_up("quiet")
+            texts = [text for _, _, text in received(log)]
+            expect(
+                any(re.fullmatch(r"[-\d]{10} [:\d]{8},\d{3} INFO spawned: 'quiet' with pid \d+", text) for text in texts),
+                f"no line about the start: {texts}",
+            )
+        finally:
+            os.unlink("/dev/log")

@@ -75,11 +75,12 @@ impl MainLog {
             if *level < self.0.lowest {
                 continue;
             }
-            written += &format_line(now, &self.0.zone, *level, text.as_ref());
-            written.push('\n');
+            let line = format_line(now, &self.0.zone, *level, text.as_ref());
             if let Some(syslog) = &self.0.syslog {
-                syslog.send("supervisord", text.as_ref());
+                syslog.send("supervisord", &line);
             }
+            written += &line;
+            written.push('\n');
         }
         if written.is_empty() {
             return;
