@@ -40,6 +40,8 @@ const GROUP_POLL: Duration = Duration::from_millis(20);
 const GROUP_PATIENCE: Duration = Duration::from_secs(2);
 /// How long to wait between attempts to write the journal.
 const JOURNAL_RETRY: Duration = Duration::from_secs(5);
+/// When to look whether the start is over: the first time, and after that.
+const CALM: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
 /// How many events may wait to be passed on.
 const SAID_AT_MOST: usize = 16;
 
@@ -72,6 +74,8 @@ pub(crate) enum Timer {
     Tick,
     /// Telling the keeper what it does not know.
     Keeper,
+    /// Giving back what only the start needed.
+    Settle,
 }
 
 pub(crate) struct Runtime {
@@ -182,6 +186,8 @@ impl Runtime {
     /// The loop. Ends when everything is down, or was abandoned.
     pub(crate) fn run(mut self) {
         let mut events = Events::with_capacity(256);
+        let settled = self.now().saturating_add(CALM[0]);
+        self.timers.set(Timer::Settle, Some(settled));
         while !self.done {
             self.pass_on();
             let wait = self.timers.wait(self.now());
@@ -232,6 +238,16 @@ impl Runtime {
         self.pass_on();
     }
 
+    /// Once, when all that was started is up or not: from here on this process sleeps, mostly.
+    fn settle_down(&mut self) {
+        if (self.slots.iter()).any(|slot| slot.state.phase == Phase::Starting) {
+            let later = self.now().saturating_add(CALM[1]);
+            self.timers.set(Timer::Settle, Some(later));
+        } else {
+            mainstay_sys::memory::settle();
+        }
+    }
+
     fn on_wake(&mut self) {
         // A level that stays up would only cost another turn.
         let _ = self.wake.drain();
@@ -261,6 +277,7 @@ impl Runtime {
             Timer::Answer => {}
             Timer::Tick => self.tick(),
             Timer::Keeper => self.fill_keeper(),
+            Timer::Settle => self.settle_down(),
         }
     }
 

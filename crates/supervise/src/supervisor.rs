@@ -176,8 +176,6 @@ impl Supervisor {
             .name("supervise".to_owned())
             .spawn(move || {
                 runtime.begin(earlier);
-                // From here on this process sleeps, mostly.
-                mainstay_sys::memory::settle();
                 runtime.run();
             })
             .map_err(|e| Error::system("start the supervision thread", e))?;
