@@ -3,7 +3,8 @@
 //! One thing is not copied: `%s` without a name, which Python fills with the whole table of names
 //! and values, environment included. Here it is an error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::quote;
 
@@ -25,8 +26,57 @@ impl From<&str> for Value {
     }
 }
 
-/// The names that can be expanded, in the order in which messages list them.
-pub type Expansions = BTreeMap<String, Value>;
+/// The names that can be expanded. A clone shares those that were there at the last
+/// [`share`](Self::share): each section and each process has a few of its own, above the environment.
+#[derive(Debug, Clone, Default)]
+pub struct Expansions {
+    shared: Arc<BTreeMap<String, Value>>,
+    own: BTreeMap<String, Value>,
+}
+
+impl Expansions {
+    /// No names.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a name, or gives one another value.
+    pub fn insert(&mut self, name: String, value: Value) {
+        self.own.insert(name, value);
+    }
+
+    /// Makes all names there are now the ones that clones share.
+    pub fn share(&mut self) {
+        let mut all = Arc::unwrap_or_clone(std::mem::take(&mut self.shared));
+        all.append(&mut self.own);
+        self.shared = Arc::new(all);
+    }
+
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.own.get(name).or_else(|| self.shared.get(name))
+    }
+
+    /// In the order in which messages list them.
+    fn names(&self) -> BTreeSet<&str> {
+        let all = self.shared.keys().chain(self.own.keys());
+        all.map(String::as_str).collect()
+    }
+}
+
+impl FromIterator<(String, Value)> for Expansions {
+    fn from_iter<I: IntoIterator<Item = (String, Value)>>(names: I) -> Self {
+        Self {
+            shared: Arc::default(),
+            own: names.into_iter().collect(),
+        }
+    }
+}
+
+impl<const N: usize> From<[(String, Value); N]> for Expansions {
+    fn from(names: [(String, Value); N]) -> Self {
+        names.into_iter().collect()
+    }
+}
 
 /// Expands `template`. `what` is how messages call the option, as in `program:x.command`.
 ///
@@ -38,7 +88,7 @@ pub fn expand(template: &str, names: &Expansions, what: &str) -> Result<String, 
     }
     format(template, names).map_err(|fault| match fault {
         Fault::Unknown(name) => {
-            let known: Vec<&str> = names.keys().map(String::as_str).collect();
+            let known: Vec<&str> = names.names().into_iter().collect();
             format!(
                 "Format string {} for {} contains names ({}) which cannot be expanded. \
                  Available names: {}",

@@ -131,6 +131,7 @@ pub fn load(path: &Path, around: &Surroundings) -> Result<Loaded, ConfigError> {
             .names
             .insert(format!("ENV_{name}"), Value::Text(value.clone()));
     }
+    reader.names.share();
     reader.include(&mut ini, &here)?;
     let mut section = supervisord(&ini, &reader.names)?;
     reader.check_supervisord(&mut section)?;
