@@ -204,6 +204,8 @@ impl Daemon {
         mainstay_sys::memory::one_heap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            // Its threads for files are rarely needed after the start.
+            .thread_keep_alive(Duration::from_secs(1))
             .build()
             .map_err(|error| {
                 Failure::new(
