@@ -321,6 +321,31 @@ fn a_directory_cannot_be_opened() {
     );
 }
 
+/// Room is found ahead for what streams in, and not much more than is used.
+#[test]
+fn a_stream_holds_little_more_than_its_size() {
+    const CHUNK: usize = 512 * 1024;
+    let dir = tempfile::tempdir().unwrap();
+    let (mut file, _) = open(&dir.path().join("a.log"), Retention::NONE);
+    let (read, write) = mainstay_sys::pipe::capture_pipe(1 << 20).unwrap();
+    let writer = fs::File::from(write);
+    let line = [&[b'x'; 63][..], b"\n"].concat();
+    let mut chunk = line.repeat(CHUNK / line.len());
+    for number in 0..80_u8 {
+        chunk[0] = number;
+        put(&writer, &chunk);
+        let moved = file.splice_from(read.as_fd(), CHUNK).unwrap();
+        assert_eq!(moved, Spliced::Moved(CHUNK));
+        let about = fs::metadata(dir.path().join("a.log")).unwrap();
+        let wanted = (u64::from(number) + 1) * CHUNK as u64;
+        assert_eq!(about.len(), wanted);
+        assert!(about.blocks() * 512 <= wanted + wanted / 4 + CHUNK as u64);
+    }
+    let bytes = fs::read(dir.path().join("a.log")).unwrap();
+    let firsts: Vec<u8> = bytes.chunks(CHUNK).map(|chunk| chunk[0]).collect();
+    assert_eq!(firsts, (0..80).collect::<Vec<u8>>());
+}
+
 #[test]
 fn splicing_rolls_at_line_ends() {
     let dir = tempfile::tempdir().unwrap();
