@@ -72,15 +72,12 @@ pub fn enlarge(pipe: impl AsFd, mut size: usize) -> usize {
 fn reopen(fd: impl AsFd, flags: OFlags) -> io::Result<OwnedFd> {
     let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY;
     let mut mirror = MIRROR.lock().unwrap_or_else(PoisonError::into_inner);
-    if (mirror.as_ref()).is_none_or(|mirror| mirror.owner != std::process::id()) {
-        *mirror = Some(Mirror::new()?);
-    }
-    match mirror.as_mut() {
-        Some(paved) => paved
-            .open(fd.as_fd(), flags)
-            .inspect_err(|_| *mirror = None),
-        None => Err(io::ErrorKind::NotFound.into()),
-    }
+    let ours = mirror.take().filter(|it| it.owner == std::process::id());
+    let mut paved = ours.map_or_else(Mirror::new, Ok)?;
+    // After an error the next one begins anew.
+    let opened = paved.open(fd.as_fd(), flags)?;
+    *mirror = Some(paved);
+    Ok(opened)
 }
 
 /// A way to the open files of this process that is paved already: `/proc/self/fd`, and one number in it

@@ -112,6 +112,8 @@ pub struct Detour {
     pub list_descriptors: bool,
     /// Copy the whole table of descriptors.
     pub copy_descriptors: bool,
+    /// Have the kernel refuse to unshare that table.
+    pub refuse_unsharing: bool,
 }
 
 impl Spawn {
@@ -228,34 +230,39 @@ impl Spawn {
         // Held until the child is registered: nobody may take a process of ours for a stranger in
         // between.
         let spawning = crate::reap::spawning();
-        let lent = (!detour.fork && !detour.list_descriptors && !detour.copy_descriptors)
-            .then(|| lent::lend(&wanted))
-            .flatten();
-        if let Some(lent) = &lent {
-            plan.moves = lent.moves(&wanted);
-            plan.unshare_from = Some(lent.end());
+        let may_lend = !detour.list_descriptors && !detour.copy_descriptors;
+        // The cheapest way first; what the kernel or a sandbox refuses is done the next way.
+        for lends in [true, false] {
+            if detour.fork || (lends && !may_lend) {
+                continue;
+            }
+            let lent = if lends { lent::lend(&wanted) } else { None };
+            if lends && lent.is_none() {
+                continue;
+            }
+            plan.moves = match &lent {
+                Some(lent) => lent.moves(&wanted),
+                None => moves(&wanted),
+            };
+            plan.unshare_from = lent.as_ref().map(lent::Lent::end);
+            if detour.refuse_unsharing && lends {
+                // No range begins at the highest number there is.
+                plan.unshare_from = Some(-1);
+            }
             match start_sharing(&plan) {
-                Ok(newborn) if plan.is_still_shared() => {
-                    lent::give_up();
-                    newborn.bury();
-                }
-                Ok(newborn) => return self.born(newborn, plan.failure.take(), &spawning),
+                Ok(newborn) => match plan.failure.take() {
+                    Some((_, prologue::STILL_SHARED, _)) => {
+                        lent::give_up();
+                        newborn.bury();
+                    }
+                    failure => return self.born(newborn, failure, &spawning),
+                },
                 Err(error) if is_refusal(&error) => {}
                 Err(error) => return Err(failed(Stage::Clone)(error)),
             }
         }
-        drop(lent);
+        plan.moves = moves(&wanted);
         plan.unshare_from = None;
-        plan.moves = (wanted.iter())
-            .map(|(source, target)| Move::new(*source, *target))
-            .collect();
-        if !detour.fork {
-            match start_sharing(&plan) {
-                Ok(newborn) => return self.born(newborn, plan.failure.take(), &spawning),
-                Err(error) if is_refusal(&error) => {}
-                Err(error) => return Err(failed(Stage::Clone)(error)),
-            }
-        }
         let (report, report_writer) = pipe_with(PipeFlags::CLOEXEC)
             .map_err(|errno| self.error(Stage::Descriptors, errno, String::new()))?;
         plan.report = Some(report_writer.as_raw_fd());
@@ -339,6 +346,14 @@ fn errno_of(error: &std::io::Error) -> Errno {
 
 fn c_string(bytes: &[u8]) -> Result<CString, Errno> {
     CString::new(bytes).map_err(|_| Errno::INVAL)
+}
+
+/// From our descriptors to the numbers of the child.
+fn moves(wanted: &[(i32, i32)]) -> Vec<Move> {
+    let moves = wanted.iter();
+    moves
+        .map(|(source, target)| Move::new(*source, *target))
+        .collect()
 }
 
 /// A process just made.

@@ -39,13 +39,6 @@ pub(super) struct Plan<'a> {
     pub(super) failure: Cell<Option<Failure>>,
 }
 
-impl Plan<'_> {
-    /// Whether the child ended because it could not have a table of descriptors of its own.
-    pub(super) fn is_still_shared(&self) -> bool {
-        matches!(self.failure.get(), Some((_, STILL_SHARED, _)))
-    }
-}
-
 pub(super) struct IdentityPlan<'a> {
     pub(super) uid: u32,
     pub(super) gid: u32,

@@ -29,6 +29,7 @@ const DETOURS: [Detour; 5] = {
         fork: false,
         list_descriptors: false,
         copy_descriptors: false,
+        refuse_unsharing: false,
     };
     let (fork, list_descriptors) = (true, true);
     [

@@ -552,3 +552,17 @@ fn many_open_descriptors_and_many_births() {
     }
     drop(nulls);
 }
+
+/// Where the kernel does not unshare the table of descriptors, it is copied, from the first birth on.
+#[test]
+fn a_table_that_cannot_be_unshared_is_copied() {
+    let refused = Detour {
+        refuse_unsharing: true,
+        ..Detour::default()
+    };
+    for _ in 0..3 {
+        let (output, status) = run(shell("echo here; ls /proc/self/fd"), refused);
+        assert_eq!(status, ExitStatus::Code(0));
+        assert_eq!(output, "here\n0\n1\n2\n3\n");
+    }
+}
