@@ -320,8 +320,7 @@ impl Capture {
         if self.trouble.is_some() {
             return self.on_tick(pipe);
         }
-        let is_seen = self.routed.is_some() || self.inspection.is_some();
-        let max = if is_seen { max.min(BUDGET) } else { max };
+        let max = self.at_most(max);
         let mut moved = 0;
         while moved < max {
             match self.step(pipe, max - moved) {
@@ -340,6 +339,12 @@ impl Capture {
             }
         }
         Progress::More
+    }
+
+    /// How much one call moves of `max` bytes: fewer where routes or an inspector see them.
+    pub fn at_most(&self, max: usize) -> usize {
+        let is_seen = self.routed.is_some() || self.inspection.is_some();
+        if is_seen { max.min(BUDGET) } else { max }
     }
 
     /// Tries again what failed. Does nothing before [`Self::next_tick`].

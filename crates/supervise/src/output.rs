@@ -7,6 +7,8 @@ use mainstay_log::{Capture, Finish, Notice, Progress};
 use mainstay_sys::epoll::Interest;
 use mainstay_sys::{Epoll, pipe};
 
+use crate::pace::Pace;
+
 /// How much is asked for where nothing more is expected.
 const LAST_BYTES: usize = 64 * 1024;
 
@@ -80,8 +82,18 @@ impl Channel {
         }
     }
 
-    /// Moves what the pipe at this place has into the file, at most so much.
-    pub(crate) fn read(&mut self, at: usize, max: usize) -> Progress {
+    /// Moves what the pipe at this place has into the file, at the pace of this turn.
+    pub(crate) fn read(&mut self, at: usize, pace: &mut Pace) -> Progress {
+        let before = self.capture.taken();
+        let max = self.capture.at_most(pace.appetite());
+        let progress = self.take(at, max);
+        // Who moved all that was asked for left the rest there.
+        let room = max.min(self.pipes[at].capacity);
+        pace.moved(self.capture.taken().saturating_sub(before), room);
+        progress
+    }
+
+    fn take(&mut self, at: usize, max: usize) -> Progress {
         let pipe = &mut self.pipes[at];
         if pipe.capacity == 0 {
             pipe.capacity = pipe::enlarge(&pipe.fd, pipe::CAPTURE_SIZE);
@@ -95,15 +107,10 @@ impl Channel {
         progress
     }
 
-    /// Bytes that came out of its pipes so far, and how many the one at this place holds.
-    pub(crate) fn flow(&self, at: usize) -> (u64, usize) {
-        (self.capture.taken(), self.pipes[at].capacity)
-    }
-
     /// The process behind the pipe has ended: moves all that it wrote.
     pub(crate) fn finish(&mut self, at: usize) -> Progress {
         match self.capture.finish(self.pipes[at].fd.as_fd()) {
-            Finish::Done => self.read(at, LAST_BYTES),
+            Finish::Done => self.take(at, LAST_BYTES),
             Finish::Held(_) => Progress::Stuck,
         }
     }

@@ -42,10 +42,10 @@ impl Pace {
         self.appetite
     }
 
-    /// So many bytes came out of a pipe that holds `capacity`.
-    pub(crate) fn moved(&mut self, bytes: u64, capacity: usize) {
+    /// So many bytes came out of a pipe, of at most `room`: what it holds, or was asked for.
+    pub(crate) fn moved(&mut self, bytes: u64, room: usize) {
         self.moved += bytes;
-        let sixteenths = (bytes * 16).checked_div(capacity as u64);
+        let sixteenths = (bytes * 16).checked_div(room as u64);
         self.fullest = self.fullest.max(sixteenths.unwrap_or(16));
     }
 
@@ -154,5 +154,16 @@ mod tests {
         // Of a pipe of unknown size nothing is assumed.
         pace.moved(1 << 20, 0);
         assert_eq!(pace.end(us(1)), Duration::ZERO);
+    }
+
+    /// Routes and inspectors see little at a time: what they leave in the pipe must not wait.
+    #[test]
+    fn who_got_all_that_was_asked_for_is_asked_again_at_once() {
+        let mut pace = Pace::default();
+        for turn in 1..5 {
+            pace.begin(1);
+            pace.moved(64 * 1024, 64 * 1024);
+            assert_eq!(pace.end(us(turn * 100)), Duration::ZERO);
+        }
     }
 }

@@ -40,8 +40,8 @@ const GROUP_POLL: Duration = Duration::from_millis(20);
 const GROUP_PATIENCE: Duration = Duration::from_secs(2);
 /// How long to wait between attempts to write the journal.
 const JOURNAL_RETRY: Duration = Duration::from_secs(5);
-/// When to look whether the start is over: the first time, and after that.
-const CALM: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+/// When the start is taken to be over, and how much later where something was still starting.
+const CALM: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(5)];
 /// How many events may wait to be passed on.
 const SAID_AT_MOST: usize = 16;
 
@@ -75,7 +75,7 @@ pub(crate) enum Timer {
     /// Telling the keeper what it does not know.
     Keeper,
     /// Giving back what only the start needed.
-    Settle,
+    Settle { again: bool },
 }
 
 pub(crate) struct Runtime {
@@ -133,7 +133,7 @@ impl Runtime {
         Ok(Self {
             clock,
             events,
-            said: RefCell::new(Vec::with_capacity(SAID_AT_MOST)),
+            said: RefCell::default(),
             environment,
             resolver,
             logger,
@@ -168,17 +168,16 @@ impl Runtime {
 
     /// Has an event passed on, at the end of this turn at the latest.
     pub(crate) fn tell(&self, event: Event) {
-        let mut said = self.said.borrow_mut();
-        said.push(event);
-        if said.len() >= SAID_AT_MOST {
-            drop(said);
+        self.said.borrow_mut().push(event);
+        if self.said.borrow().len() >= SAID_AT_MOST {
             self.pass_on();
         }
     }
 
     /// Passes on what was told.
     fn pass_on(&self) {
-        for event in self.said.borrow_mut().drain(..) {
+        // Taken first: nothing is borrowed while others are called.
+        for event in self.said.take() {
             (self.events)(event);
         }
     }
@@ -187,7 +186,8 @@ impl Runtime {
     pub(crate) fn run(mut self) {
         let mut events = Events::with_capacity(256);
         let settled = self.now().saturating_add(CALM[0]);
-        self.timers.set(Timer::Settle, Some(settled));
+        self.timers
+            .set(Timer::Settle { again: false }, Some(settled));
         while !self.done {
             self.pass_on();
             let wait = self.timers.wait(self.now());
@@ -235,16 +235,15 @@ impl Runtime {
                 std::thread::sleep(pause);
             }
         }
-        self.pass_on();
     }
 
-    /// Once, when all that was started is up or not: from here on this process sleeps, mostly.
-    fn settle_down(&mut self) {
-        if (self.slots.iter()).any(|slot| slot.state.phase == Phase::Starting) {
+    /// The start is over: from here on this process sleeps, mostly. Once more where something has yet
+    /// to show that it stays up.
+    fn settle_down(&mut self, again: bool) {
+        mainstay_sys::memory::settle();
+        if !again && (self.slots.iter()).any(|slot| slot.state.phase == Phase::Starting) {
             let later = self.now().saturating_add(CALM[1]);
-            self.timers.set(Timer::Settle, Some(later));
-        } else {
-            mainstay_sys::memory::settle();
+            self.timers.set(Timer::Settle { again: true }, Some(later));
         }
     }
 
@@ -277,7 +276,7 @@ impl Runtime {
             Timer::Answer => {}
             Timer::Tick => self.tick(),
             Timer::Keeper => self.fill_keeper(),
-            Timer::Settle => self.settle_down(),
+            Timer::Settle { again } => self.settle_down(again),
         }
     }
 
@@ -646,10 +645,7 @@ impl Runtime {
         let Some((channel, at)) = self.slots[i].pipe(stream, token) else {
             return;
         };
-        let (before, _) = channel.flow(at);
-        let progress = channel.read(at, self.pace.appetite());
-        let (after, capacity) = channel.flow(at);
-        self.pace.moved(after.saturating_sub(before), capacity);
+        let progress = channel.read(at, &mut self.pace);
         self.after_read(i, stream, token, progress);
         self.hear(i, stream);
     }
