@@ -2,7 +2,7 @@
 //!
 //! A [`Sandbox`] is a directory with a config of its own in which a daemon can be started. Whatever
 //! a check starts in it is ended when it is dropped, also when the check failed. Nothing outside the
-//! sandbox is touched, and every port is asked from the kernel.
+//! sandbox is touched, and no two checks share a port.
 //!
 //! The binaries are the ones cargo built beside the tests (`cargo build --workspace --bins` first;
 //! `cargo xtask test` does it).
@@ -20,12 +20,16 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 /// How long anything may take before a check gives up on it. Generous: it is no measurement.
 pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The lowest port [`free_port`] gives.
+const FIRST_PORT: u16 = 10_000;
 
 /// The binary of that name that cargo built beside the tests.
 pub fn binary(name: &str) -> PathBuf {
@@ -55,13 +59,24 @@ pub fn installed(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// A port that was free a moment ago.
+/// A loopback port that was free a moment ago and that this process has not given out before.
+///
+/// It is below the range the kernel takes the ports of outgoing connections from: those come and
+/// go by the thousand in the tests that run beside this one.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let lowest: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
+    let room = lowest - FIRST_PORT;
+    // Each test binary of a run begins elsewhere.
+    let start = u16::try_from(std::process::id() * 97 % u32::from(room)).unwrap();
+    loop {
+        let step = GIVEN.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST_PORT + start.wrapping_add(step) % room;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Waits until the condition gives a value.

@@ -343,6 +343,8 @@ def daemon_umask(t):
     until(lambda: "supervisord started" in t.read("d.log"), "the start")
     same(umask_of(t, pid), "0022")
     os.kill(pid, signal.SIGKILL)
+    # Until it is gone it holds the socket, and the next one is refused for it.
+    until(lambda: not alive(pid), "the first daemon to be gone")
     os.unlink(t.path("d.pid"))
     pid, _ = daemonize(t, "-m", "027", supervisord="umask=077")
     same(umask_of(t, pid), "0027")
