@@ -50,6 +50,7 @@
 //! arguments, and asks a [`Clock`](mainstay_base::Clock) for the time. Formatting a record takes no
 //! lock and, once the thread's buffers have grown, allocates nothing.
 
+mod batch;
 mod capture;
 mod error;
 mod format;
@@ -72,6 +73,7 @@ mod stamp;
 mod tail;
 mod target;
 
+pub use batch::{Batch, Entry, Mark, Unwritten};
 pub use capture::{Capture, Finish, Progress};
 pub use error::{Error, Kind, Notice, WriteError};
 pub use format::{Format, NAMES as FORMAT_NAMES};

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mainstay_base::Clock;
 
+use crate::batch::{Batch, Mark};
 use crate::error::{Error, Notice, Reason};
 use crate::format::Format;
 use crate::level::{Level, LevelSet};
@@ -307,7 +308,7 @@ impl Pipeline {
         let mut state = lock(&slot.state);
         let result = self
             .declare(&mut state, format)
-            .and_then(|()| guarded(|| state.sink.write(line, record)));
+            .and_then(|()| give_one(&mut *state.sink, line, record));
         for notice in quiet(|| state.sink.take_notices()) {
             reports.push(Report {
                 notice,
@@ -366,7 +367,7 @@ impl Pipeline {
         );
         let record = Record::new(now, Level::Warn, TARGET, text.as_str());
         self.formats[format].render(&record, &mut stamp, &mut line);
-        guarded(|| state.sink.write(&line, &record))?;
+        give_one(&mut *state.sink, &line, &record)?;
         state.loss = None;
         state.reported = None;
         Ok(())
@@ -458,6 +459,15 @@ fn stamp<'a>(held: &'a mut Option<(u64, Stamp)>, number: u64, zone: &TimeZone) -
 /// A lock that somebody panicked under is still a lock: sinks are guarded one by one.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives a sink a single record: all of it is taken, or it is lost.
+fn give_one(sink: &mut dyn Sink, line: &[u8], record: &Record<'_>) -> io::Result<()> {
+    let mark = Mark::new(record.time, record.level, line.len());
+    guarded(|| {
+        sink.write(&Batch::of_one(line, &mark, record))
+            .map_err(|unwritten| unwritten.error)
+    })
 }
 
 /// A sink's panic is its error and nobody else's.

@@ -8,20 +8,22 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::batch::{Batch, Entry, Unwritten};
 use crate::error::{Error, Notice};
-use crate::record::{Record, Stream};
+use crate::record::Stream;
 use crate::rolling::RollingFile;
 
 /// A place where records land, already formatted.
 ///
 /// A sink is called by one thread at a time. It must not log (the record would come back to it), and
-/// must not wait for anything but the local disk: what is slow belongs behind a queue.
+/// where it is not behind a queue it must not wait for anything but the local disk.
 pub trait Sink: Send {
-    /// Takes one formatted record, line feed included, and the record it was made of.
+    /// Takes formatted records: one, in the thread that writes it, or behind a queue as many as came
+    /// together.
     ///
-    /// An error means that nothing of this record will appear; who calls counts the loss, and tells
-    /// the sink in a record of its own when it works again.
-    fn write(&mut self, line: &[u8], record: &Record<'_>) -> io::Result<()>;
+    /// What an error leaves over is given again later behind a queue. Otherwise it is lost; who calls
+    /// counts the loss, and tells the sink in a record of its own when it works again.
+    fn write(&mut self, batch: &Batch<'_>) -> Result<(), Unwritten>;
 
     /// Hands on what is held back, as far as that can be done now.
     fn flush(&mut self) -> io::Result<()> {
@@ -41,9 +43,11 @@ pub trait Sink: Send {
 
 /// A rolling file, or with [`Retention::NONE`](crate::Retention::NONE) a plain one.
 impl Sink for RollingFile {
-    fn write(&mut self, line: &[u8], _: &Record<'_>) -> io::Result<()> {
-        // One record is one call: of what failed nothing stays in the file.
-        RollingFile::write(self, line).map_err(|error| error.error)
+    fn write(&mut self, batch: &Batch<'_>) -> Result<(), Unwritten> {
+        RollingFile::write(self, batch.bytes()).map_err(|error| Unwritten {
+            taken: error.written,
+            error: error.error,
+        })
     }
 
     fn reopen(&mut self) -> Result<(), Error> {
@@ -160,21 +164,7 @@ impl<F: AsFd + Send> Console<F> {
         Ok(ready > 0)
     }
 
-    fn write_pending(&mut self, wait_millis: i64) -> io::Result<()> {
-        while !self.pending.is_empty() {
-            let (head, _) = self.pending.as_slices();
-            // On an error all is kept for the next try: it is little, and nothing is lost unsaid.
-            match self.write_now(head, wait_millis)? {
-                0 => break,
-                written => drop(self.pending.drain(..written)),
-            }
-        }
-        Ok(())
-    }
-}
-
-impl<F: AsFd + Send> Sink for Console<F> {
-    fn write(&mut self, line: &[u8], _: &Record<'_>) -> io::Result<()> {
+    fn write_one(&mut self, line: &[u8]) -> io::Result<()> {
         self.write_pending(0)?;
         let done = if self.pending.is_empty() {
             self.write_now(line, 0)?
@@ -189,6 +179,30 @@ impl<F: AsFd + Send> Sink for Console<F> {
         }
         // A line of which a part is written is completed, whatever its size.
         self.pending.extend(&line[done..]);
+        Ok(())
+    }
+
+    fn write_pending(&mut self, wait_millis: i64) -> io::Result<()> {
+        while !self.pending.is_empty() {
+            let (head, _) = self.pending.as_slices();
+            // On an error all is kept for the next try: it is little, and nothing is lost unsaid.
+            match self.write_now(head, wait_millis)? {
+                0 => break,
+                written => drop(self.pending.drain(..written)),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<F: AsFd + Send> Sink for Console<F> {
+    fn write(&mut self, batch: &Batch<'_>) -> Result<(), Unwritten> {
+        let mut taken = 0;
+        for Entry { bytes, .. } in batch.entries() {
+            self.write_one(bytes)
+                .map_err(|error| Unwritten { taken, error })?;
+            taken += bytes.len();
+        }
         Ok(())
     }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use mainstay_base::ManualClock;
 use mainstay_log::{
-    Capture, Config, Finish, Format, Level, LevelSet, Logger, Message, Pattern, Pipeline, Progress,
-    Record, RollingFile, Sink, SinkConfig, Stream, Surroundings, Value, When,
+    Batch, Capture, Config, Finish, Format, Level, LevelSet, Logger, Message, Pattern, Pipeline,
+    Progress, RollingFile, Sink, SinkConfig, Stream, Surroundings, Unwritten, Value, When,
 };
 use proptest::prelude::*;
 
@@ -22,7 +22,8 @@ pub(crate) type Seen = (String, Stream, Level, Vec<u8>, Vec<(String, String)>);
 pub(crate) struct Records(pub(crate) Arc<Mutex<Vec<Seen>>>);
 
 impl Sink for Records {
-    fn write(&mut self, _: &[u8], record: &Record<'_>) -> io::Result<()> {
+    fn write(&mut self, batch: &Batch<'_>) -> Result<(), Unwritten> {
+        let record = batch.record().unwrap();
         let Message::Bytes(message) = record.message else {
             return Ok(());
         };

@@ -8,8 +8,8 @@ use jiff::tz::TimeZone;
 use log::Log as _;
 use mainstay_base::{Clock as _, ManualClock};
 use mainstay_log::{
-    Config, Console, Format, Level, LevelSet, Logger, Notice, Pattern, Pipeline, Record, Retention,
-    Sink, SinkConfig, Stream, Surroundings, When,
+    Batch, Config, Console, Format, Level, LevelSet, Logger, Mark, Notice, Pattern, Pipeline,
+    Record, Retention, Sink, SinkConfig, Stream, Surroundings, Unwritten, When,
 };
 
 use crate::{clock, text};
@@ -41,12 +41,16 @@ impl Memory {
 }
 
 impl Sink for Memory {
-    fn write(&mut self, line: &[u8], _: &Record<'_>) -> io::Result<()> {
+    fn write(&mut self, batch: &Batch<'_>) -> Result<(), Unwritten> {
         assert!(!self.0.panics.load(Ordering::Relaxed), "told to");
         if self.0.fails.load(Ordering::Relaxed) {
-            return Err(io::Error::from_raw_os_error(28));
+            return Err(io::Error::from_raw_os_error(28).into());
         }
-        self.0.bytes.lock().unwrap().extend_from_slice(line);
+        self.0
+            .bytes
+            .lock()
+            .unwrap()
+            .extend_from_slice(batch.bytes());
         Ok(())
     }
     fn take_notices(&mut self) -> Vec<Notice> {
@@ -420,21 +424,24 @@ fn configs_that_name_what_is_not_there() {
 
 #[test]
 fn a_console_that_nobody_reads_stops_nobody() {
-    let (read, write) = rustix::pipe::pipe().unwrap();
-    let mut console = Console::new(write);
+    let (read, end) = rustix::pipe::pipe().unwrap();
+    let mut console = Console::new(end);
     let clock = clock();
     let line = format!("{}\n", "x".repeat(999));
     let mut taken = 0;
-    let record = record(&clock, Level::Info, "x");
+    let write = |console: &mut Console<_>, line: &[u8]| {
+        let mark = Mark::new(clock.now(), Level::Info, line.len());
+        console.write(&Batch::new(line, &[mark]))
+    };
     // Without a reader: the pipe fills, then what is held back, then records are refused.
     let error = loop {
-        match Sink::write(&mut console, line.as_bytes(), &record) {
+        match write(&mut console, line.as_bytes()) {
             Ok(()) => taken += 1,
             Err(error) => break error,
         }
         assert!(taken < 10_000, "it never refuses");
     };
-    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    assert_eq!(error.error.kind(), io::ErrorKind::WouldBlock);
     assert!(taken > 256, "{taken}");
     let reader = std::thread::spawn(move || {
         let mut all = String::new();
@@ -442,7 +449,7 @@ fn a_console_that_nobody_reads_stops_nobody() {
         all
     });
     // Once it is read, what was taken comes whole and in order.
-    while Sink::write(&mut console, b"last\n", &record).is_err() {
+    while write(&mut console, b"last\n").is_err() {
         std::thread::yield_now();
     }
     while console.pending() > 0 {
