@@ -20,6 +20,8 @@
 //!   next program in this one by an exec.
 //! - **Being a daemon** ([`daemon`], [`lock`]): going to the background with a verdict for the
 //!   caller, and a pid file that at most one process can hold.
+//! - **Not taking what waits to the grave** ([`spill`]): buffers that a signal handler can still
+//!   write out when the process ends unasked.
 //! - **Being small afterwards** ([`memory`]): what only the start needed goes back.
 //! - **Asking the kernel** ([`users`], [`peer`], [`gauge`], [`limits`], [`proc`]).
 //!
@@ -68,6 +70,7 @@ pub mod proc;
 mod reap;
 pub mod signals;
 pub mod spawn;
+pub mod spill;
 pub mod users;
 
 pub use child::{Child, ExitStatus};
