@@ -1,6 +1,6 @@
 //! What the two ways to a file cost beside the plainest way there is: one write(2) per line.
 //!
-//! `cargo bench -p mainstay-log`. Each is run three times in turn and the best is taken; read the
+//! `cargo bench -p mainstay-log --bench paths`. Each is run three times in turn and the best is taken; read the
 //! ratios, not the times.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::cast_precision_loss)]
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 use mainstay_base::{Clock as _, SystemClock};
 use mainstay_log::{
-    Capture, Config, Format, Level, Pipeline, Progress, Record, Retention, RollingFile, SinkConfig,
+    Capture, Config, Format, Level, Pipeline, Progress, Record, Retention, RollingFile, SinkKind,
     Stream, Surroundings, Verdict, When,
 };
 
@@ -148,7 +148,7 @@ fn floor(dir: &Path) -> Duration {
 fn pipeline(dir: &Path) -> Duration {
     let clock = Arc::new(SystemClock::new());
     let mut config = Config::new(dir, TimeZone::get("Asia/Taipei").unwrap());
-    let sink = SinkConfig::Rolling {
+    let sink = SinkKind::Rolling {
         path: "pipeline".into(),
         retention: Retention {
             files: Some(0),

@@ -28,6 +28,10 @@ pub enum Kind {
     Config,
     /// Making a pipeline the receiver of the `log` crate's macros.
     Install,
+    /// Starting the thread that writes behind a queue.
+    Thread,
+    /// Having what waits written when the process ends.
+    Drain,
 }
 
 impl Error {
@@ -71,6 +75,22 @@ impl Error {
         }
     }
 
+    pub(crate) fn thread(source: io::Error) -> Self {
+        Self {
+            kind: Kind::Thread,
+            subject: String::new(),
+            source: Some(source),
+        }
+    }
+
+    pub(crate) fn drain(source: io::Error) -> Self {
+        Self {
+            kind: Kind::Drain,
+            subject: String::new(),
+            source: Some(source),
+        }
+    }
+
     /// What was tried.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -98,6 +118,10 @@ impl Error {
             }
             (Kind::Config, _) => "name a sink that the config has",
             (Kind::Install, _) => "install one logger only, early in main",
+            (Kind::Drain, _) => "flush the log before the process ends",
+            (Kind::Thread, _) => {
+                "raise the limit of threads (ulimit -u, pids.max), or use no queue"
+            }
         }
     }
 }
@@ -109,6 +133,10 @@ impl fmt::Display for Error {
             Kind::Read => write!(f, "cannot read the log file {}", self.subject)?,
             Kind::Clear => write!(f, "cannot clear the log file {}", self.subject)?,
             Kind::Config => write!(f, "the log config is inconsistent: {}", self.subject)?,
+            Kind::Thread => f.write_str("cannot start a thread for a log sink")?,
+            Kind::Drain => {
+                f.write_str("cannot have what waits written when the process ends")?;
+            }
             Kind::Install => f.write_str("another logger has been installed before")?,
         }
         if let Some(source) = &self.source {

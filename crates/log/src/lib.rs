@@ -12,12 +12,12 @@
 //!
 //! use mainstay_base::SystemClock;
 //! use mainstay_log::{
-//!     Config, Format, Level, LevelSet, Pipeline, Retention, SinkConfig, Surroundings, When,
+//!     Config, Format, Level, LevelSet, Pipeline, Retention, SinkKind, Surroundings, When,
 //! };
 //!
 //! let dir = tempfile::tempdir()?;
 //! let mut config = Config::new(dir.path(), jiff::tz::TimeZone::UTC);
-//! let sink = SinkConfig::Rolling { path: "app.log".into(), retention: Retention::default() };
+//! let sink = SinkKind::Rolling { path: "app.log".into(), retention: Retention::default() };
 //! let when = When { levels: LevelSet::from(Level::Info), ..When::default() };
 //! config.route("all", when, sink, Format::text());
 //!
@@ -57,10 +57,13 @@ mod format;
 mod inspect;
 mod level;
 mod logger;
+mod loss;
 mod model;
+mod outlet;
 mod pattern;
 mod pipeline;
 mod plumbing;
+mod queue;
 mod read;
 mod record;
 mod retention;
@@ -80,9 +83,10 @@ pub use format::{Format, NAMES as FORMAT_NAMES};
 pub use inspect::{Inspect, Verdict};
 pub use level::{Level, LevelSet, UnknownLevel};
 pub use logger::{Logger, bridge};
-pub use model::{Config, Route, SinkConfig, SinkId};
+pub use model::{Config, Route, SinkConfig, SinkId, SinkKind};
 pub use pattern::Pattern;
-pub use pipeline::{Pipeline, Surroundings};
+pub use pipeline::{Changes, Override, Pipeline, Surroundings};
+pub use queue::{Delivery, Overflow, QueueConfig};
 pub use read::Defaults;
 pub use record::{Field, Location, Message, Record, Stream, Value};
 pub use retention::Retention;

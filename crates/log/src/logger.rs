@@ -5,12 +5,23 @@ use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use mainstay_sys::spill;
 
 use crate::error::Error;
 use crate::level::{Level, LevelSet};
-use crate::pipeline::Pipeline;
+use crate::model::Config;
+use crate::outlet::{inside_a_sink, lock};
+use crate::pipeline::{Changes, Override, Pipeline, Surroundings};
 use crate::record::{Field, Location, Record, Value};
+
+/// How long a pipeline that was replaced is waited for until no thread writes to it any more.
+const LEAVE_WAIT: Duration = Duration::from_secs(1);
+/// How long a process that ends waits for what is to be written.
+const END_WAIT: Duration = Duration::from_secs(5);
 
 /// A handle to the current [`Pipeline`]; clones are the same handle.
 ///
@@ -22,9 +33,14 @@ pub struct Logger(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    current: RwLock<Arc<Pipeline>>,
+    current: ArcSwap<Pipeline>,
+    /// Held while one pipeline takes the place of another.
+    changing: Mutex<()>,
     installed: AtomicBool,
 }
+
+/// The loggers that are written out when the process ends.
+static DRAINED: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
 
 /// A receiver for the `log` crate's macros that writes to this pipeline.
 pub fn bridge(pipeline: Pipeline) -> Logger {
@@ -35,7 +51,8 @@ impl Logger {
     /// A handle to this pipeline.
     pub fn new(pipeline: Pipeline) -> Self {
         Self(Arc::new(Shared {
-            current: RwLock::new(Arc::new(pipeline)),
+            current: ArcSwap::from_pointee(pipeline),
+            changing: Mutex::new(()),
             installed: AtomicBool::new(false),
         }))
     }
@@ -48,26 +65,72 @@ impl Logger {
         Ok(())
     }
 
+    /// Has what waits in queues written when the process ends: by `exit` or the end of `main` (for up
+    /// to five seconds), after a panic, and by a signal that ends the process: SEGV, BUS, FPE, ILL,
+    /// ABRT, SYS, TERM, HUP, as far as nobody handles or ignores them. A handler writes the bytes that
+    /// wait to the open file of their sink; sinks without a file lose them. SIGKILL cannot be helped.
+    pub fn drain_at_the_end(&self) -> Result<(), Error> {
+        let mut drained = lock(&DRAINED);
+        drained.retain(|other| other.strong_count() > 0);
+        let first = drained.is_empty();
+        drained.push(Arc::downgrade(&self.0));
+        drop(drained);
+        if first {
+            let before = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                before(panic);
+                // A sink that panics would wait for itself.
+                if !inside_a_sink() {
+                    drain();
+                }
+            }));
+        }
+        spill::at_exit(drain)
+            .and_then(|()| spill::pour_when_killed())
+            .map_err(Error::drain)
+    }
+
     /// The pipeline that records go to now.
     pub fn pipeline(&self) -> Arc<Pipeline> {
-        let current = self.0.current.read();
-        Arc::clone(&current.unwrap_or_else(PoisonError::into_inner))
+        self.0.current.load_full()
     }
 
     /// Sends all further records to another pipeline. Returns the one before, flushed; records that
     /// are being written to it are completed before it is dropped.
     pub fn replace(&self, pipeline: Pipeline) -> Arc<Pipeline> {
-        let before = {
-            let mut current = self
-                .0
-                .current
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *current, Arc::new(pipeline))
-        };
+        let _changing = lock(&self.0.changing);
+        let before = self.0.current.swap(Arc::new(pipeline));
         self.publish_level();
         before.flush();
         before
+    }
+
+    /// Puts another config in place while records are written. Sinks that are the same in both go on
+    /// as they are, with what waits for them; others are opened first, and an error changes nothing.
+    /// No record is lost or doubled, and those of one thread stay in order: a new sink that writes
+    /// where a leaving one did begins after that has written all it has.
+    ///
+    /// Levels that were set for a time stay set. Custom sinks that stay need not be handed in again.
+    pub fn reload(&self, config: &Config, surroundings: Surroundings) -> Result<Changes, Error> {
+        let _changing = lock(&self.0.changing);
+        let before = self.pipeline();
+        let (next, changes) = Pipeline::build_after(config, surroundings, Some(&before))?;
+        let next = Arc::new(next);
+        let held = next.hold(&before);
+        drop(self.0.current.swap(Arc::clone(&next)));
+        // Whoever is in the middle of a record finishes it, unless it waits for a sink that fails.
+        let until = Instant::now() + LEAVE_WAIT;
+        while Arc::strong_count(&before) > 1 && Instant::now() < until {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        before.close_for(&next);
+        let mut reopened = Ok(());
+        for held in held {
+            reopened = reopened.and(held.reopen());
+        }
+        self.publish_level();
+        // They are open and being written to; only what was rolled meanwhile is not seen yet.
+        reopened.map(|()| changes)
     }
 
     /// Changes the levels let through while running; `None` makes them the config's again.
@@ -76,9 +139,38 @@ impl Logger {
         self.publish_level();
     }
 
+    /// Changes the levels of a target and all below it, or of a program, or of everything, for a time
+    /// or for as long as the process lives. `levels` of `None` ends that again.
+    pub fn set_levels_of(
+        &self,
+        target: Option<&str>,
+        levels: Option<LevelSet>,
+        time: Option<Duration>,
+    ) {
+        let _changing = lock(&self.0.changing);
+        let pipeline = self.pipeline();
+        let mut overrides = pipeline.overrides();
+        overrides.retain(|other| other.target.as_deref() != target);
+        if let Some(levels) = levels {
+            overrides.push(Override {
+                target: target.map(str::to_owned),
+                levels,
+                until: time.map(|time| pipeline.clock().monotonic().saturating_add(time)),
+            });
+        }
+        pipeline.set_overrides(overrides);
+        self.publish_level();
+    }
+
     /// Writes a record, see [`Pipeline::write`].
+    #[inline]
     pub fn write(&self, record: &Record<'_>) {
-        self.pipeline().write(record);
+        self.0.current.load().write(record);
+    }
+
+    /// Waits until all that was written before is with the sinks, see [`Pipeline::flush`].
+    pub fn flush(&self) {
+        self.pipeline().flush();
     }
 
     /// Tells the macros what not to bother with: a disabled one costs a load and a comparison.
@@ -92,10 +184,20 @@ impl Logger {
     }
 }
 
+/// Writes out what waits in all loggers that asked for it.
+fn drain() {
+    let loggers: Vec<_> = lock(&DRAINED).iter().filter_map(Weak::upgrade).collect();
+    let until = Instant::now() + END_WAIT;
+    for logger in loggers {
+        let left = until.saturating_duration_since(Instant::now());
+        logger.current.load_full().flush_within(left);
+    }
+}
+
 impl log::Log for Logger {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
         let level = Level::from(metadata.level());
-        let pipeline = self.pipeline();
+        let pipeline = self.0.current.load();
         pipeline.enabled(level, metadata.target())
             || level == Level::Error && pipeline.enabled(Level::Critical, metadata.target())
     }
@@ -104,7 +206,7 @@ impl log::Log for Logger {
         if !self.enabled(from.metadata()) {
             return;
         }
-        let pipeline = self.pipeline();
+        let pipeline = self.0.current.load();
         let location = from.file().zip(from.line()).map(|(file, line)| Location {
             file,
             line,
@@ -131,7 +233,7 @@ impl log::Log for Logger {
     }
 
     fn flush(&self) {
-        self.pipeline().flush();
+        Logger::flush(self);
     }
 }
 

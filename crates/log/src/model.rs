@@ -1,11 +1,12 @@
 //! The config of a pipeline as values: what every reader of a config file fills.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
 use crate::format::Format;
 use crate::level::LevelSet;
+use crate::queue::{Delivery, QueueConfig};
 use crate::record::Stream;
 use crate::retention::Retention;
 use crate::route::When;
@@ -48,10 +49,35 @@ pub struct Route {
     pub format: Format,
 }
 
+/// Where records can go, and how they get there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkConfig {
+    /// Where.
+    pub kind: SinkKind,
+    /// How.
+    pub delivery: Delivery,
+}
+
+impl From<SinkKind> for SinkConfig {
+    /// In the thread that writes the record.
+    fn from(kind: SinkKind) -> Self {
+        Self {
+            kind,
+            delivery: Delivery::Direct,
+        }
+    }
+}
+
+impl std::fmt::Display for SinkConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.kind.fmt(f)
+    }
+}
+
 /// Where records can go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum SinkConfig {
+pub enum SinkKind {
     /// The process's own standard error or output.
     Console {
         /// Which of the two.
@@ -78,7 +104,31 @@ pub enum SinkConfig {
     },
 }
 
-impl std::fmt::Display for SinkConfig {
+impl SinkKind {
+    /// The same through a queue of this kind, written by a thread of its own.
+    pub fn queued(self, queue: QueueConfig) -> SinkConfig {
+        SinkConfig {
+            kind: self,
+            delivery: Delivery::Queued(queue),
+        }
+    }
+
+    /// Whether records land on this machine, where writing is a matter of moments.
+    pub(crate) fn is_local(&self) -> bool {
+        !matches!(self, Self::Custom { .. })
+    }
+
+    /// The same with its path made absolute.
+    pub(crate) fn below(&self, directory: &Path) -> Self {
+        let mut kind = self.clone();
+        if let Self::File { path } | Self::Rolling { path, .. } = &mut kind {
+            *path = directory.join(&*path);
+        }
+        kind
+    }
+}
+
+impl std::fmt::Display for SinkKind {
     /// As it is written in a config: `rolling:/var/log/app.log`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -117,8 +167,8 @@ impl Config {
     }
 
     /// Adds a route to one sink, for configs made in code.
-    pub fn route(&mut self, name: &str, when: When, to: SinkConfig, format: Format) {
-        let to = vec![self.sink(to)];
+    pub fn route(&mut self, name: &str, when: When, to: impl Into<SinkConfig>, format: Format) {
+        let to = vec![self.sink(to.into())];
         self.routes.push(Route {
             name: name.to_owned(),
             when,

@@ -1,33 +1,30 @@
 //! From a record to the sinks that want it.
 
 use std::fmt;
-use std::io::{self, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mainstay_base::Clock;
 
-use crate::batch::{Batch, Mark};
 use crate::error::{Error, Notice, Reason};
 use crate::format::Format;
 use crate::level::{Level, LevelSet};
-use crate::model::{Config, SinkConfig};
+use crate::loss::Counts;
+use crate::model::{Config, SinkConfig, SinkKind};
+use crate::outlet::{Held, Outlet, Report, TARGET, Voice, guarded, lock};
 use crate::record::{Record, Stream};
 use crate::retention::Retention;
 use crate::rolling::RollingFile;
-use crate::route::When;
+use crate::route::{self, When};
 use crate::scratch::{self, Scratch};
 use crate::sink::{Console, Sink};
 use crate::stamp::Stamp;
 
-/// How often a sink that goes on failing is spoken of.
-const REPORT_EVERY: Duration = Duration::from_mins(1);
-/// The target of what the pipeline itself has to say.
-const TARGET: &str = "mainstay_log";
+/// How long a flush waits for all sinks together.
+const FLUSH_WAIT: Duration = Duration::from_secs(5);
 
 /// What a pipeline needs from the process it lives in.
 pub struct Surroundings {
@@ -53,153 +50,177 @@ impl Surroundings {
 /// Takes records and hands each to the sinks its routes name.
 ///
 /// Shared by all threads. A record is formatted in the thread that writes it, before any lock is
-/// taken, and once for all sinks that want the same format. A sink that fails, or panics, touches no
-/// other: what it did not take is counted, the other sinks are told at once and then once a minute,
-/// and when it works again it is told itself, in place, how many records it misses.
+/// taken, and once for all sinks that want the same format. Then it goes to the sink at once or into
+/// its queue, see [`Delivery`](crate::Delivery).
+///
+/// A sink that fails, or panics, touches no other: what it did not take is counted, or waits behind
+/// its queue; the other sinks are told at once and then once a minute, and when it works again it is
+/// told itself, in place, how many records it misses.
+///
+/// A pipeline that is dropped writes what waits in its queues first, for up to five seconds.
 pub struct Pipeline {
+    core: Arc<Core>,
+    configured: LevelSet,
+    /// The general levels now; those of single targets may be others.
+    levels: AtomicU8,
+    /// Whether `overrides` holds any.
+    overridden: AtomicBool,
+    overrides: RwLock<Vec<Override>>,
+}
+
+/// What does not change as long as a pipeline lives.
+pub(crate) struct Core {
     /// Tells pipelines apart in what threads keep of them.
     number: u64,
     zone: TimeZone,
-    configured: LevelSet,
-    levels: AtomicU8,
     formats: Vec<Format>,
     routes: Vec<Compiled>,
-    sinks: Vec<Slot>,
+    outlets: Vec<Arc<Outlet>>,
     clock: Arc<dyn Clock>,
     last_resort: Mutex<Option<Box<dyn Write + Send>>>,
 }
 
 struct Compiled {
     when: When,
-    /// Places in `sinks` and `formats`.
+    /// Places in `outlets` and `formats`.
     to: Vec<(usize, usize)>,
 }
 
-struct Slot {
-    name: String,
-    state: Mutex<State>,
+/// Levels that somebody has set while the pipeline runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Override {
+    /// For this target and all below it, or for a program of this name; `None` for all.
+    pub target: Option<String>,
+    /// The levels anything is done about.
+    pub levels: LevelSet,
+    /// Until then on the pipeline's monotonic clock; `None` for as long as it lives.
+    pub until: Option<Duration>,
 }
 
-struct State {
-    sink: Box<dyn Sink>,
-    loss: Option<Loss>,
-    /// All that was ever lost here, by level.
-    lost: [u64; 6],
-    /// When its failing was last spoken of, and how many records it had lost by then.
-    reported: Option<Duration>,
-}
-
-/// Records that a sink did not take and does not know of yet.
-struct Loss {
-    counts: [u64; 6],
-    since: Timestamp,
-    reason: String,
-}
-
-impl fmt::Display for Loss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let total: u64 = self.counts.iter().sum();
-        write!(f, "{total} records lost (")?;
-        let counted = Level::ALL.iter().zip(self.counts);
-        for (index, (level, count)) in counted.filter(|(_, n)| *n > 0).enumerate() {
-            write!(f, "{}{level} {count}", if index == 0 { "" } else { ", " })?;
-        }
-        f.write_str(")")
-    }
-}
-
-/// Something the pipeline has to say, and the sink it should not be said to.
-struct Report {
-    notice: Notice,
-    except: Option<usize>,
+/// What a pipeline that follows another has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changes {
+    /// Sinks that stay as they are, with what waits for them.
+    pub kept: Vec<String>,
+    /// Sinks that are new.
+    pub opened: Vec<String>,
+    /// Sinks that are closed, after all that waited for them was written.
+    pub closed: Vec<String>,
 }
 
 impl Pipeline {
     /// Opens every sink and compiles the routes.
-    pub fn build(config: &Config, mut surroundings: Surroundings) -> Result<Self, Error> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let mut sinks = Vec::with_capacity(config.sinks.len());
-        for sink in &config.sinks {
-            let opened: Box<dyn Sink> = match sink {
-                SinkConfig::Console { stream, .. } => Box::new(Console::standard(*stream)),
-                SinkConfig::File { path } => Box::new(RollingFile::open(
-                    config.directory.join(path),
-                    Retention::NONE,
-                    Arc::clone(&surroundings.clock),
-                )?),
-                SinkConfig::Rolling { path, retention } => Box::new(RollingFile::open(
-                    config.directory.join(path),
-                    *retention,
-                    Arc::clone(&surroundings.clock),
-                )?),
-                SinkConfig::Custom { name } => {
-                    let at = surroundings
-                        .custom
-                        .iter()
-                        .position(|(known, _)| known == name)
-                        .ok_or_else(|| {
-                            Error::config(format!("there is no custom sink `{name}`"))
-                        })?;
-                    surroundings.custom.remove(at).1
-                }
-            };
-            sinks.push(Slot {
-                name: sink.to_string(),
-                state: Mutex::new(State {
-                    sink: opened,
-                    loss: None,
-                    lost: [0; 6],
-                    reported: None,
-                }),
-            });
-        }
-        let mut formats = Vec::new();
-        let mut routes = Vec::with_capacity(config.routes.len());
-        for route in &config.routes {
-            let mut to = Vec::with_capacity(route.to.len());
-            for id in &route.to {
-                let format = match config.sinks.get(id.0) {
-                    Some(SinkConfig::Console { colours: true, .. }) => {
-                        route.format.clone().coloured()
-                    }
-                    Some(_) => route.format.clone(),
-                    None => {
-                        return Err(Error::config(format!(
-                            "the route `{}` names the sink {} of {}",
-                            route.name,
-                            id.0,
-                            config.sinks.len()
-                        )));
-                    }
-                };
-                let known = formats.iter().position(|known| *known == format);
-                to.push((
-                    id.0,
-                    known.unwrap_or_else(|| {
-                        formats.push(format);
-                        formats.len() - 1
-                    }),
-                ));
-            }
-            routes.push(Compiled {
-                when: route.when.clone(),
-                to,
-            });
-        }
-        Ok(Self {
-            number: NUMBER.fetch_add(1, Ordering::Relaxed),
-            zone: config.zone.clone(),
-            configured: config.levels,
-            levels: AtomicU8::new(config.levels.bits()),
-            formats,
-            routes,
-            sinks,
-            clock: surroundings.clock,
-            last_resort: Mutex::new(surroundings.last_resort),
-        })
+    pub fn build(config: &Config, surroundings: Surroundings) -> Result<Self, Error> {
+        Ok(Self::build_after(config, surroundings, None)?.0)
     }
 
-    /// The levels anything is done about now.
+    /// The same, taking over from another pipeline the sinks that the config asks for just as they
+    /// are. Nothing is taken away from the other one.
+    pub(crate) fn build_after(
+        config: &Config,
+        mut surroundings: Surroundings,
+        before: Option<&Self>,
+    ) -> Result<(Self, Changes), Error> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let (formats, routes) = compile(config)?;
+        let mut voices: Vec<Option<Voice>> = vec![None; config.sinks.len()];
+        for (sink, format) in routes.iter().flat_map(|route: &Compiled| &route.to) {
+            voices[*sink].get_or_insert_with(|| Voice {
+                format: formats[*format].clone(),
+                zone: config.zone.clone(),
+            });
+        }
+        let mut changes = Changes::default();
+        let mut outlets = Vec::with_capacity(config.sinks.len());
+        let mut joined = Vec::with_capacity(config.sinks.len());
+        for (sink, voice) in config.sinks.iter().zip(voices) {
+            let wanted = SinkConfig {
+                kind: sink.kind.below(&config.directory),
+                delivery: sink.delivery,
+            };
+            let voice = voice.unwrap_or_else(|| Voice {
+                format: Format::text(),
+                zone: config.zone.clone(),
+            });
+            let there = before.and_then(|before| {
+                let mut there = before.core.outlets.iter();
+                there.find(|outlet| *outlet.config() == wanted)
+            });
+            let outlet = if let Some(outlet) = there {
+                changes.kept.push(outlet.name().to_owned());
+                Arc::clone(outlet)
+            } else {
+                let opened = open(&wanted.kind, &mut surroundings)?;
+                let clock = Arc::clone(&surroundings.clock);
+                let outlet = Outlet::open(wanted, opened, voice.clone(), clock)?;
+                changes.opened.push(outlet.name().to_owned());
+                Arc::new(outlet)
+            };
+            outlets.push(outlet);
+            joined.push(voice);
+        }
+        if let Some(before) = before {
+            changes.closed = before
+                .leaving(&outlets)
+                .map(|outlet| outlet.name().to_owned())
+                .collect();
+        }
+        let core = Arc::new(Core {
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
+            zone: config.zone.clone(),
+            formats,
+            routes,
+            outlets,
+            clock: surroundings.clock,
+            last_resort: Mutex::new(surroundings.last_resort),
+        });
+        for (outlet, voice) in core.outlets.iter().zip(joined) {
+            outlet.join(&core, voice);
+        }
+        let pipeline = Self {
+            core,
+            configured: config.levels,
+            levels: AtomicU8::new(config.levels.bits()),
+            overridden: AtomicBool::new(false),
+            overrides: RwLock::new(Vec::new()),
+        };
+        if let Some(before) = before {
+            pipeline.set_overrides(before.overrides());
+        }
+        Ok((pipeline, changes))
+    }
+
+    /// The sinks that are not among these.
+    fn leaving<'a>(&'a self, staying: &'a [Arc<Outlet>]) -> impl Iterator<Item = &'a Arc<Outlet>> {
+        let stays = |outlet: &Outlet| staying.iter().any(|other| other.id() == outlet.id());
+        self.core
+            .outlets
+            .iter()
+            .filter(move |outlet| !stays(outlet))
+    }
+
+    /// Keeps the new sinks of `self` from writing where sinks of `before` still do.
+    pub(crate) fn hold(&self, before: &Self) -> Vec<Held<'_>> {
+        let leaving: Vec<&str> = before
+            .leaving(&self.core.outlets)
+            .map(|outlet| outlet.name())
+            .collect();
+        let old: Vec<u64> = before.core.outlets.iter().map(|sink| sink.id()).collect();
+        let outlets = self.core.outlets.iter();
+        outlets
+            .filter(|outlet| !old.contains(&outlet.id()) && leaving.contains(&outlet.name()))
+            .map(|outlet| outlet.hold())
+            .collect()
+    }
+
+    /// Closes the sinks that `next` has not taken over.
+    pub(crate) fn close_for(&self, next: &Self) {
+        for outlet in self.leaving(&next.core.outlets) {
+            outlet.close();
+        }
+    }
+
+    /// The levels anything is done about now, in general.
     pub fn levels(&self) -> LevelSet {
         LevelSet::of_bits(self.levels.load(Ordering::Relaxed))
     }
@@ -211,15 +232,66 @@ impl Pipeline {
         self.levels.store(levels.bits(), Ordering::Relaxed);
     }
 
+    /// The levels that were set for some time or for single targets, and have not expired.
+    pub fn overrides(&self) -> Vec<Override> {
+        if !self.overridden.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let now = self.clock().monotonic();
+        let all = self
+            .overrides
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let valid = |o: &&Override| o.until.is_none_or(|until| now < until);
+        all.iter().filter(valid).cloned().collect()
+    }
+
+    /// Replaces these. Of several that speak of a target the longest name counts, then the last.
+    pub fn set_overrides(&self, overrides: Vec<Override>) {
+        let any = !overrides.is_empty();
+        *self
+            .overrides
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = overrides;
+        self.overridden.store(any, Ordering::Relaxed);
+    }
+
+    /// Whether the levels let a record through, before any route is asked.
+    #[inline]
+    fn admits(&self, level: Level, target: &str) -> bool {
+        if self.overridden.load(Ordering::Relaxed) {
+            return self.admits_overridden(level, target);
+        }
+        self.levels().contains(level)
+    }
+
+    #[cold]
+    fn admits_overridden(&self, level: Level, target: &str) -> bool {
+        let all = self.overrides();
+        if all.is_empty() {
+            self.overridden.store(false, Ordering::Relaxed);
+        }
+        let speaks = |o: &&Override| {
+            let name = o.target.as_deref();
+            name.is_none_or(|name| route::is_within(target, name))
+        };
+        let length = |o: &&Override| o.target.as_ref().map_or(0, String::len);
+        let chosen = all.iter().filter(speaks).max_by_key(length);
+        chosen
+            .map_or_else(|| self.levels(), |o| o.levels)
+            .contains(level)
+    }
+
     /// The clock of this pipeline.
     pub fn clock(&self) -> &dyn Clock {
-        &*self.clock
+        &*self.core.clock
     }
 
     /// Whether a record of the process itself with this level and target would reach any sink.
     pub fn enabled(&self, level: Level, target: &str) -> bool {
-        self.levels().contains(level)
+        self.admits(level, target)
             && self
+                .core
                 .routes
                 .iter()
                 .any(|route| !route.to.is_empty() && route.when.admits(level, target, None, None))
@@ -227,41 +299,188 @@ impl Pipeline {
 
     /// Whether any line this program prints there could reach a sink.
     pub fn wants(&self, program: &str, stream: Stream) -> bool {
-        let levels = self.levels();
-        self.routes.iter().any(|route| {
+        let levels = self.possible();
+        self.core.routes.iter().any(|route| {
             !route.to.is_empty()
                 && !route.when.levels.intersect(levels).is_empty()
                 && route.when.admits_origin(Some(program), Some(stream))
         })
     }
 
+    /// The levels that some record can be let through with.
+    fn possible(&self) -> LevelSet {
+        let overrides = self.overrides();
+        let levels = overrides.iter().map(|o| o.levels);
+        levels.fold(self.levels(), LevelSet::union)
+    }
+
     /// The least grave level of the process's own records that can reach a sink.
     pub fn lowest_level(&self) -> Option<Level> {
-        self.routes
+        self.core
+            .routes
             .iter()
             .filter(|route| !route.to.is_empty() && route.when.programs.is_empty())
             .map(|route| route.when.levels)
             .fold(LevelSet::NONE, LevelSet::union)
-            .intersect(self.levels())
+            .intersect(self.possible())
             .min()
     }
 
     /// Hands the record to every sink its routes name. Errors are counted and reported, never
     /// returned: there is nothing the caller could do.
+    ///
+    /// Waits for room in a queue that blocks, unless the record is output of a program: whoever
+    /// carries that has others to serve, and what finds no room is lost and counted.
+    #[inline]
     pub fn write(&self, record: &Record<'_>) {
-        if !self.levels().contains(record.level) {
+        if !self.admits(record.level, record.target) {
             return;
         }
         let mut reports = Vec::new();
-        scratch::with(|scratch| self.deliver(record, None, scratch, &mut reports));
-        self.tell(reports);
+        let may_wait = record.program.is_none();
+        scratch::with(|scratch| {
+            self.core
+                .deliver(record, None, may_wait, scratch, &mut reports)
+        });
+        if !reports.is_empty() {
+            self.core.tell(reports);
+        }
     }
 
+    /// Waits until all that was written before is with the sinks, for up to five seconds, and makes
+    /// every sink hand on what it holds back.
+    pub fn flush(&self) {
+        self.flush_within(FLUSH_WAIT);
+    }
+
+    /// The same for up to this time. Returns whether all was written.
+    pub fn flush_within(&self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        // All write at once, and not one after another.
+        for outlet in &self.core.outlets {
+            outlet.hurry();
+        }
+        let mut reports = Vec::new();
+        for outlet in &self.core.outlets {
+            if let Err(error) = outlet.flush(until) {
+                reports.push(Report {
+                    notice: Notice {
+                        level: Level::Error,
+                        text: format!(
+                            "the log sink {} cannot be flushed: {}",
+                            outlet.name(),
+                            Reason(&error)
+                        ),
+                    },
+                    except: Some(outlet.id()),
+                });
+            }
+        }
+        let all = reports.is_empty();
+        self.core.tell(reports);
+        all
+    }
+
+    /// Makes every sink open again what may have been moved away. All are tried; an error leaves
+    /// that sink as it was.
+    pub fn reopen(&self) -> Result<(), Vec<Error>> {
+        let outlets = self.core.outlets.iter();
+        let errors: Vec<Error> = outlets.filter_map(|outlet| outlet.reopen().err()).collect();
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// How many records each sink has lost since it was opened, by level.
+    pub fn losses(&self) -> Vec<(&str, Counts)> {
+        let outlets = self.core.outlets.iter();
+        outlets
+            .map(|outlet| (outlet.name(), outlet.lost()))
+            .collect()
+    }
+
+    /// How many bytes wait for each sink.
+    pub fn waiting(&self) -> Vec<(&str, usize)> {
+        let outlets = self.core.outlets.iter();
+        outlets
+            .map(|outlet| (outlet.name(), outlet.waiting()))
+            .collect()
+    }
+}
+
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sinks: Vec<&str> = self.core.outlets.iter().map(|sink| sink.name()).collect();
+        f.debug_struct("Pipeline")
+            .field("levels", &self.levels())
+            .field("sinks", &sinks)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Each route with the places of its sinks and formats; equal formats are one.
+fn compile(config: &Config) -> Result<(Vec<Format>, Vec<Compiled>), Error> {
+    let mut formats = Vec::new();
+    let mut routes = Vec::with_capacity(config.routes.len());
+    for route in &config.routes {
+        let mut to = Vec::with_capacity(route.to.len());
+        for id in &route.to {
+            let format = match config.sinks.get(id.0).map(|sink| &sink.kind) {
+                Some(SinkKind::Console { colours: true, .. }) => route.format.clone().coloured(),
+                Some(_) => route.format.clone(),
+                None => {
+                    return Err(Error::config(format!(
+                        "the route `{}` names the sink {} of {}",
+                        route.name,
+                        id.0,
+                        config.sinks.len()
+                    )));
+                }
+            };
+            let known = formats.iter().position(|known| *known == format);
+            to.push((
+                id.0,
+                known.unwrap_or_else(|| {
+                    formats.push(format);
+                    formats.len() - 1
+                }),
+            ));
+        }
+        routes.push(Compiled {
+            when: route.when.clone(),
+            to,
+        });
+    }
+    Ok((formats, routes))
+}
+
+fn open(kind: &SinkKind, surroundings: &mut Surroundings) -> Result<Box<dyn Sink>, Error> {
+    let clock = || Arc::clone(&surroundings.clock);
+    Ok(match kind {
+        SinkKind::Console { stream, .. } => Box::new(Console::standard(*stream)),
+        SinkKind::File { path } => Box::new(RollingFile::open(path, Retention::NONE, clock())?),
+        SinkKind::Rolling { path, retention } => {
+            Box::new(RollingFile::open(path, *retention, clock())?)
+        }
+        SinkKind::Custom { name } => {
+            let known = |(known, _): &(String, _)| known == name;
+            let at = surroundings.custom.iter().position(known);
+            let at =
+                at.ok_or_else(|| Error::config(format!("there is no custom sink `{name}`")))?;
+            surroundings.custom.remove(at).1
+        }
+    })
+}
+
+impl Core {
     /// Returns whether any sink took it.
     fn deliver(
         &self,
         record: &Record<'_>,
-        except: Option<usize>,
+        except: Option<u64>,
+        may_wait: bool,
         scratch: &mut Scratch,
         reports: &mut Vec<Report>,
     ) -> bool {
@@ -270,13 +489,16 @@ impl Pipeline {
         scratch.rendered.clear();
         scratch.rendered.resize(self.formats.len(), None);
         scratch.served.clear();
-        scratch.served.resize(self.sinks.len(), false);
+        scratch.served.resize(self.outlets.len(), false);
         for route in &self.routes {
             if !route.when.matches(record) {
                 continue;
             }
             for (sink, format) in &route.to {
-                if Some(*sink) == except || std::mem::replace(&mut scratch.served[*sink], true) {
+                let outlet = &self.outlets[*sink];
+                if std::mem::replace(&mut scratch.served[*sink], true)
+                    || except.is_some_and(|id| id == outlet.id())
+                {
                     continue;
                 }
                 let range = if let Some(range) = &scratch.rendered[*format] {
@@ -289,97 +511,20 @@ impl Pipeline {
                     scratch.rendered[*format] = Some(range.clone());
                     range
                 };
-                taken |= self.give(*sink, *format, &scratch.bytes[range], record, reports);
+                taken |= outlet.take(&scratch.bytes[range], record, may_wait, reports);
             }
         }
         taken
     }
 
-    /// Gives one sink the formatted record. Returns whether it took it.
-    fn give(
-        &self,
-        index: usize,
-        format: usize,
-        line: &[u8],
-        record: &Record<'_>,
-        reports: &mut Vec<Report>,
-    ) -> bool {
-        let slot = &self.sinks[index];
-        let mut state = lock(&slot.state);
-        let result = self
-            .declare(&mut state, format)
-            .and_then(|()| give_one(&mut *state.sink, line, record));
-        for notice in quiet(|| state.sink.take_notices()) {
-            reports.push(Report {
-                notice,
-                except: None,
-            });
-        }
-        let Err(error) = result else {
-            return true;
-        };
-        state.lost[record.level.index()] += 1;
-        let reason = Reason(&error).to_string();
-        let loss = state.loss.get_or_insert_with(|| Loss {
-            counts: [0; 6],
-            since: record.time,
-            reason: String::new(),
-        });
-        loss.counts[record.level.index()] += 1;
-        loss.reason = reason;
-        let text = format!(
-            "the log sink {} fails: {}; {loss} since {}",
-            slot.name, loss.reason, loss.since
-        );
-        let now = self.clock.monotonic();
-        let due = state
-            .reported
-            .is_none_or(|last| now.saturating_sub(last) >= REPORT_EVERY);
-        if due {
-            state.reported = Some(now);
-            reports.push(Report {
-                notice: Notice {
-                    level: Level::Error,
-                    text,
-                },
-                except: Some(index),
-            });
-        }
-        false
-    }
-
-    /// Tells a sink that works again what it misses; an error if it does not work yet.
-    fn declare(&self, state: &mut State, format: usize) -> io::Result<()> {
-        let Some(loss) = &state.loss else {
-            return Ok(());
-        };
-        let now = self.clock.now();
-        let mut stamp = Stamp::new(self.zone.clone());
-        let mut line = Vec::new();
-        let (mut from, mut to) = (Vec::new(), Vec::new());
-        stamp.full(loss.since, &mut from);
-        stamp.full(now, &mut to);
-        let text = format!(
-            "{loss} between {} and {}: {}",
-            String::from_utf8_lossy(&from),
-            String::from_utf8_lossy(&to),
-            loss.reason
-        );
-        let record = Record::new(now, Level::Warn, TARGET, text.as_str());
-        self.formats[format].render(&record, &mut stamp, &mut line);
-        give_one(&mut *state.sink, &line, &record)?;
-        state.loss = None;
-        state.reported = None;
-        Ok(())
-    }
-
-    /// Says what happened to the sinks that it did not happen to, once: what goes wrong with that is
-    /// counted and said another time.
-    fn tell(&self, reports: Vec<Report>) {
+    /// Says what happened to the sinks that it did not happen to, once and without waiting: what goes
+    /// wrong with that is counted and said another time.
+    pub(crate) fn tell(&self, reports: Vec<Report>) {
         for Report { notice, except } in reports {
             let record = Record::new(self.clock.now(), notice.level, TARGET, notice.text.as_str());
             let mut ignored = Vec::new();
-            let taken = self.deliver(&record, except, &mut Scratch::default(), &mut ignored);
+            let scratch = &mut Scratch::default();
+            let taken = self.deliver(&record, except, false, scratch, &mut ignored);
             if !taken && let Some(last_resort) = lock(&self.last_resort).as_mut() {
                 // There is nowhere left to say that this failed.
                 let _ = guarded(|| {
@@ -388,61 +533,6 @@ impl Pipeline {
                 });
             }
         }
-    }
-
-    /// Makes every sink hand on what it holds back.
-    pub fn flush(&self) {
-        let mut reports = Vec::new();
-        for (index, slot) in self.sinks.iter().enumerate() {
-            let mut state = lock(&slot.state);
-            if let Err(error) = guarded(|| state.sink.flush()) {
-                reports.push(Report {
-                    notice: Notice {
-                        level: Level::Error,
-                        text: format!(
-                            "the log sink {} cannot be flushed: {}",
-                            slot.name,
-                            Reason(&error)
-                        ),
-                    },
-                    except: Some(index),
-                });
-            }
-        }
-        self.tell(reports);
-    }
-
-    /// Makes every sink open again what may have been moved away. All are tried; an error leaves
-    /// that sink as it was.
-    pub fn reopen(&self) -> Result<(), Vec<Error>> {
-        let errors: Vec<Error> = self
-            .sinks
-            .iter()
-            .filter_map(|slot| lock(&slot.state).sink.reopen().err())
-            .collect();
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(errors)
-        }
-    }
-
-    /// How many records each sink has lost since the pipeline was built, by level.
-    pub fn losses(&self) -> Vec<(&str, [u64; 6])> {
-        self.sinks
-            .iter()
-            .map(|slot| (slot.name.as_str(), lock(&slot.state).lost))
-            .collect()
-    }
-}
-
-impl fmt::Debug for Pipeline {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sinks: Vec<&str> = self.sinks.iter().map(|slot| slot.name.as_str()).collect();
-        f.debug_struct("Pipeline")
-            .field("levels", &self.levels())
-            .field("sinks", &sinks)
-            .finish_non_exhaustive()
     }
 }
 
@@ -454,28 +544,4 @@ fn stamp<'a>(held: &'a mut Option<(u64, Stamp)>, number: u64, zone: &TimeZone) -
     &mut held
         .get_or_insert_with(|| (number, Stamp::new(zone.clone())))
         .1
-}
-
-/// A lock that somebody panicked under is still a lock: sinks are guarded one by one.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Gives a sink a single record: all of it is taken, or it is lost.
-fn give_one(sink: &mut dyn Sink, line: &[u8], record: &Record<'_>) -> io::Result<()> {
-    let mark = Mark::new(record.time, record.level, line.len());
-    guarded(|| {
-        sink.write(&Batch::of_one(line, &mark, record))
-            .map_err(|unwritten| unwritten.error)
-    })
-}
-
-/// A sink's panic is its error and nobody else's.
-fn guarded(work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Err(io::Error::other("the sink panicked")))
-}
-
-fn quiet(work: impl FnOnce() -> Vec<Notice>) -> Vec<Notice> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_default()
 }

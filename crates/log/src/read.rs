@@ -9,7 +9,7 @@ use mainstay_base::{Diagnostic, Place, Size, Spanned, nearest};
 
 use crate::format::{self, Format};
 use crate::level::{Level, LevelSet};
-use crate::model::{Config, Route, SinkConfig};
+use crate::model::{Config, Route, SinkKind};
 use crate::pattern::Pattern;
 use crate::record::Stream;
 use crate::retention::Retention;
@@ -25,7 +25,7 @@ pub struct Defaults {
     /// Whether standard error is a terminal that can show colours.
     pub colours: bool,
     /// Where records go that no route of the config speaks of, each with its format.
-    pub sinks: Vec<(SinkConfig, Format)>,
+    pub sinks: Vec<(SinkKind, Format)>,
 }
 
 /// The route that the defaults make, and that a config can replace by naming one so.
@@ -43,7 +43,7 @@ impl Config {
     fn add_default_routes(&mut self, defaults: &Defaults) {
         for (sink, format) in &defaults.sinks {
             let mut sink = sink.clone();
-            if let SinkConfig::Rolling { retention, .. } = &mut sink {
+            if let SinkKind::Rolling { retention, .. } = &mut sink {
                 *retention = self.retention;
             }
             self.route(DEFAULT_ROUTE, When::default(), sink, format.clone());
@@ -108,7 +108,7 @@ struct RouteReader {
     colours: bool,
     format: Format,
     /// Which sink writes to a path, and where the file says so.
-    written: HashMap<PathBuf, (SinkConfig, Place)>,
+    written: HashMap<PathBuf, (SinkKind, Place)>,
 }
 
 impl RouteReader {
@@ -129,7 +129,7 @@ impl RouteReader {
                 Ok(items) => {
                     for item in items {
                         match self.sink(&item) {
-                            Ok(sink) => to.push(self.config.sink(sink)),
+                            Ok(sink) => to.push(self.config.sink(sink.into())),
                             Err(diagnostic) => section.report(diagnostic),
                         }
                     }
@@ -148,25 +148,25 @@ impl RouteReader {
         section.finish();
     }
 
-    fn sink(&mut self, value: &Value<'_>) -> Result<SinkConfig, Diagnostic> {
+    fn sink(&mut self, value: &Value<'_>) -> Result<SinkKind, Diagnostic> {
         let text = value.as_str()?;
         let (kind, rest) = match text.split_once(':') {
             Some((kind, rest)) => (kind, Some(rest)),
             None => (text, None),
         };
         let sink = match (kind, rest) {
-            ("console", None | Some("stderr")) => SinkConfig::Console {
+            ("console", None | Some("stderr")) => SinkKind::Console {
                 stream: Stream::Stderr,
                 colours: self.colours,
             },
-            ("console", Some("stdout")) => SinkConfig::Console {
+            ("console", Some("stdout")) => SinkKind::Console {
                 stream: Stream::Stdout,
                 colours: self.colours,
             },
-            ("file", Some(path)) if !path.is_empty() => SinkConfig::File {
+            ("file", Some(path)) if !path.is_empty() => SinkKind::File {
                 path: self.path(path),
             },
-            ("rolling", Some(path)) if !path.is_empty() => SinkConfig::Rolling {
+            ("rolling", Some(path)) if !path.is_empty() => SinkKind::Rolling {
                 path: self.path(path),
                 retention: self.config.retention,
             },
@@ -186,7 +186,7 @@ impl RouteReader {
                 });
             }
         };
-        if let SinkConfig::File { path } | SinkConfig::Rolling { path, .. } = &sink {
+        if let SinkKind::File { path } | SinkKind::Rolling { path, .. } = &sink {
             let (before, place) = self
                 .written
                 .entry(path.clone())
@@ -332,7 +332,7 @@ mod tests {
             zone: TimeZone::UTC,
             colours: false,
             sinks: vec![(
-                SinkConfig::Rolling {
+                SinkKind::Rolling {
                     path: "mainstay.log".into(),
                     retention: Retention::default(),
                 },
@@ -376,21 +376,22 @@ mod tests {
         };
         assert_eq!(config.levels, LevelSet::from(Level::Debug));
         assert_eq!(config.retention, retention);
+        let kinds: Vec<_> = config.sinks.iter().map(|sink| sink.kind.clone()).collect();
         assert_eq!(
-            config.sinks,
+            kinds,
             [
-                SinkConfig::Console {
+                SinkKind::Console {
                     stream: Stream::Stderr,
                     colours: false
                 },
-                SinkConfig::File {
+                SinkKind::File {
                     path: "/var/critical.log".into()
                 },
-                SinkConfig::Rolling {
+                SinkKind::Rolling {
                     path: "/logs/web.log".into(),
                     retention
                 },
-                SinkConfig::Rolling {
+                SinkKind::Rolling {
                     path: "mainstay.log".into(),
                     retention
                 },

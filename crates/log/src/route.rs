@@ -63,7 +63,7 @@ impl When {
 }
 
 /// Whether `target` is `prefix` or lies below it as a Rust path.
-fn is_within(target: &str, prefix: &str) -> bool {
+pub(crate) fn is_within(target: &str, prefix: &str) -> bool {
     target
         .strip_prefix(prefix)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))

@@ -25,7 +25,8 @@ pub trait Sink: Send {
     /// counts the loss, and tells the sink in a record of its own when it works again.
     fn write(&mut self, batch: &Batch<'_>) -> Result<(), Unwritten>;
 
-    /// Hands on what is held back, as far as that can be done now.
+    /// Hands on what is held back, as far as that can be done now. After an error a sink behind a
+    /// queue is asked again later, also when no record comes.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -38,6 +39,11 @@ pub trait Sink: Send {
     /// Takes what a person should know about this sink.
     fn take_notices(&mut self) -> Vec<Notice> {
         Vec::new()
+    }
+
+    /// Where a dying process can still write what waits for this sink, as it is.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
     }
 }
 
@@ -56,6 +62,10 @@ impl Sink for RollingFile {
 
     fn take_notices(&mut self) -> Vec<Notice> {
         RollingFile::take_notices(self)
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(RollingFile::descriptor(self))
     }
 }
 
@@ -208,5 +218,9 @@ impl<F: AsFd + Send> Sink for Console<F> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.write_pending(FLUSH_MILLIS)
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.out.as_fd())
     }
 }

@@ -15,7 +15,7 @@ use jiff::tz::TimeZone;
 use mainstay_base::SystemClock;
 use mainstay_control::{Limits, Listener, serve};
 use mainstay_log::{
-    Format, Logger, Pattern, Pipeline, Retention, SinkConfig, Stream, Surroundings, When,
+    Format, Logger, Pattern, Pipeline, Retention, SinkKind, Stream, Surroundings, When,
 };
 use mainstay_supervise::{Command, Event, Reply, Supervisor};
 use mainstay_supervisord::rpc::{DaemonState, Host, Rpc, Supervision};
@@ -593,7 +593,7 @@ fn own_log(config: &mut Config, terminal: Option<&Output>) -> Result<Logger, Fai
         if output.quiet {
             surroundings.last_resort = Some(Box::new(std::io::stderr()));
         } else {
-            let console = SinkConfig::Console {
+            let console = SinkKind::Console {
                 stream: Stream::Stderr,
                 colours: output.color_err(),
             };
@@ -625,8 +625,8 @@ fn own_log(config: &mut Config, terminal: Option<&Output>) -> Result<Logger, Fai
 }
 
 /// The daemon's own rolling file, which `mainstay logs mainstay` shows.
-pub(crate) fn own_log_sink(retention: Retention) -> SinkConfig {
-    SinkConfig::Rolling {
+pub(crate) fn own_log_sink(retention: Retention) -> SinkKind {
+    SinkKind::Rolling {
         path: "mainstay.log".into(),
         retention,
     }

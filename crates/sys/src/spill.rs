@@ -21,14 +21,17 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// So many pairs can be found by a handler; those beyond are ordinary memory.
 const SEATS: usize = 64;
 /// How long a handler waits for another thread that is in the middle of a write, in all.
 const PATIENCE: Duration = Duration::from_millis(200);
+
+/// The writer of a seat that a handler has claimed. No thread has this number.
+const DYING: u32 = u32::MAX;
 
 /// Where a handler finds the pairs.
 static PAIRS: [Seat; SEATS] = [const { Seat::new() }; SEATS];
@@ -152,10 +155,28 @@ impl Spill {
         self.0.seat.older.store(half.which, Ordering::Release);
     }
 
-    /// Says that this thread begins to write the older half, or that it has ended doing so.
-    pub fn set_writing(&self, writing: bool) {
-        let thread = if writing { this_thread() } else { 0 };
-        self.0.seat.writer.store(thread, Ordering::Release);
+    /// Says that this thread begins to write the older half. Does not come back when the process is
+    /// dying and somebody else is about to write it.
+    pub fn begin_writing(&self) {
+        let own = this_thread();
+        let seat = &self.0.seat;
+        while let Err(other) =
+            seat.writer
+                .compare_exchange(0, own, Ordering::SeqCst, Ordering::SeqCst)
+        {
+            if other == own {
+                return;
+            }
+            std::thread::park_timeout(Duration::from_secs(1));
+        }
+    }
+
+    /// Says that this thread has ended doing so, and that what it wrote is discarded.
+    pub fn end_writing(&self) {
+        let own = this_thread();
+        let writer = &self.0.seat.writer;
+        // A handler that ran in this very thread keeps the seat.
+        let _ = writer.compare_exchange(own, 0, Ordering::SeqCst, Ordering::SeqCst);
     }
 }
 
@@ -295,12 +316,16 @@ pub fn pour() {
     {
         let step = Duration::from_millis(1);
         loop {
-            let writer = seat.writer.load(Ordering::SeqCst);
-            if writer == 0 || writer == own || waited >= PATIENCE {
-                break;
+            let claimed =
+                seat.writer
+                    .compare_exchange(0, DYING, Ordering::SeqCst, Ordering::SeqCst);
+            match claimed {
+                Err(writer) if writer != own && waited < PATIENCE => {
+                    pause(step);
+                    waited += step;
+                }
+                _ => break,
             }
-            pause(step);
-            waited += step;
         }
         let descriptor = seat.descriptor.load(Ordering::SeqCst);
         if descriptor < 0 {
@@ -373,18 +398,36 @@ const FATAL: [libc::c_int; 8] = [
     libc::SIGHUP,
 ];
 
-/// Has [`pour`] called when the process ends by itself or is ended: at `exit` (also by returning from
-/// `main`) and by the signals SEGV, BUS, FPE, ILL, ABRT, SYS, TERM and HUP, as far as nobody else
-/// handles or ignores them. The signal then does what it does by default, so that who waits for the
-/// process learns the truth. Signals that get a handler later are that handler's.
-pub fn pour_at_the_end() -> io::Result<()> {
-    static DONE: AtomicBool = AtomicBool::new(false);
-    if DONE.swap(true, Ordering::SeqCst) {
+/// Has a function called when the process ends by itself: by `exit`, or by returning from `main`. The
+/// first function given stays.
+pub fn at_exit(function: fn()) -> io::Result<()> {
+    if AT_EXIT.set(function).is_err() {
         return Ok(());
     }
     // SAFETY: the function has the signature asked for and lives as long as the program.
-    if unsafe { libc::atexit(at_exit) } != 0 {
+    if unsafe { libc::atexit(call_at_exit) } != 0 {
         return Err(io::Error::from(io::ErrorKind::OutOfMemory));
+    }
+    Ok(())
+}
+
+static AT_EXIT: OnceLock<fn()> = OnceLock::new();
+
+extern "C" fn call_at_exit() {
+    if let Some(function) = AT_EXIT.get() {
+        // A panic must not cross into C.
+        let _ = std::panic::catch_unwind(function);
+    }
+}
+
+/// Has [`pour`] called when the process is ended by one of the signals SEGV, BUS, FPE, ILL, ABRT, SYS,
+/// TERM and HUP, as far as nobody else handles or ignores them. The signal then does what it does by
+/// default, so that who waits for the process learns the truth. Signals that get a handler later are
+/// that handler's.
+pub fn pour_when_killed() -> io::Result<()> {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.swap(true, Ordering::SeqCst) {
+        return Ok(());
     }
     for signal in FATAL {
         // SAFETY: all zero is a valid sigaction.
@@ -415,10 +458,6 @@ pub fn pour_at_the_end() -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-extern "C" fn at_exit() {
-    pour();
 }
 
 extern "C" fn handler(signal: libc::c_int) {
@@ -513,7 +552,8 @@ mod tests {
         assert!(second.append(b"older\n"));
         spill.set_older(&second);
         spill.set_descriptor(Some(std::io::stdin().as_fd()));
-        pour_at_the_end().unwrap();
+        pour_when_killed().unwrap();
+        at_exit(pour).unwrap();
         match way.to_str() {
             Some("exit") => std::process::exit(0),
             Some("abort") => std::process::abort(),

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use mainstay_base::ManualClock;
 use mainstay_log::{
     Batch, Capture, Config, Finish, Format, Level, LevelSet, Logger, Message, Pattern, Pipeline,
-    Progress, RollingFile, Sink, SinkConfig, Stream, Surroundings, Unwritten, Value, When,
+    Progress, RollingFile, Sink, SinkKind, Stream, Surroundings, Unwritten, Value, When,
 };
 use proptest::prelude::*;
 
@@ -62,7 +62,7 @@ pub(crate) fn routed(clock: Arc<ManualClock>, levels: LevelSet) -> (Logger, Reco
         programs: vec![Pattern::new("web")],
         ..When::default()
     };
-    let sink = SinkConfig::Custom { name: "r".into() };
+    let sink = SinkKind::Custom { name: "r".into() };
     config.route("r", when, sink, Format::short());
     let mut surroundings = Surroundings::new(clock);
     surroundings

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use mainstay_base::Clock as _;
 use mainstay_log::{
     Capture, Config, Finish, Format, Level, LevelSet, Pipeline, Progress, Record, Retention,
-    RollingFile, SinkConfig, Stream, Surroundings, When,
+    RollingFile, SinkKind, Stream, Surroundings, When,
 };
 
 use crate::capture::routed;
@@ -89,7 +89,7 @@ fn a_sink_tells_in_place_what_it_could_not_take() {
     let Some(small) = Small::mount() else { return };
     let clock = clock();
     let mut config = Config::new(small.dir.path(), TimeZone::UTC);
-    let sink = SinkConfig::Rolling {
+    let sink = SinkKind::Rolling {
         path: "m.log".into(),
         retention: Retention::default(),
     };

@@ -1,0 +1,889 @@
+//! One sink and the way to it: direct, or through a queue and a thread of its own.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use mainstay_base::Clock;
+use mainstay_sys::spill::{self, Spill};
+
+use crate::batch::{Batch, Mark, Unwritten};
+use crate::error::{Error, Notice, Reason};
+use crate::format::Format;
+use crate::level::Level;
+use crate::loss::{Counts, Loss};
+use crate::model::SinkConfig;
+use crate::pipeline::Core;
+use crate::queue::{Delivery, Push, Queue, QueueConfig, Store};
+use crate::record::Record;
+use crate::sink::Sink;
+use crate::stamp::Stamp;
+
+/// How often a sink that goes on failing is spoken of.
+const REPORT_EVERY: Duration = Duration::from_mins(1);
+/// The target of what the pipeline itself has to say.
+pub(crate) const TARGET: &str = "mainstay_log";
+/// How long a sink that failed is left alone before what waits is given to it again; doubled each
+/// time.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_LAST: Duration = Duration::from_secs(5);
+/// A sink that panics this often over the same records does not get them again.
+const PANICS: u32 = 3;
+/// How long who writes a critical record waits for it to be written.
+const CRITICAL_WAIT: Duration = Duration::from_secs(1);
+/// How long a sink that is closed gets to take what waits.
+const CLOSE_WAIT: Duration = Duration::from_secs(5);
+
+thread_local! {
+    /// This thread is inside a sink: it must wait for none.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is inside a sink. Who is must not wait for records to be written: that may be
+/// what it is doing.
+pub(crate) fn inside_a_sink() -> bool {
+    INSIDE.try_with(Cell::get).unwrap_or(true)
+}
+
+/// Something the pipeline has to say, and the outlet it should not be said to.
+pub(crate) struct Report {
+    pub(crate) notice: Notice,
+    pub(crate) except: Option<u64>,
+}
+
+/// How a sink is spoken to about itself.
+#[derive(Clone)]
+pub(crate) struct Voice {
+    pub(crate) format: Format,
+    pub(crate) zone: TimeZone,
+}
+
+impl Voice {
+    /// The words for a loss as a record, rendered.
+    fn render(&self, loss: &Loss, now: Timestamp) -> (Vec<u8>, Mark) {
+        let mut stamp = Stamp::new(self.zone.clone());
+        let (mut from, mut to) = (Vec::new(), Vec::new());
+        stamp.full(loss.first, &mut from);
+        stamp.full(loss.last, &mut to);
+        let text = format!(
+            "{loss} between {} and {}: {}",
+            String::from_utf8_lossy(&from),
+            String::from_utf8_lossy(&to),
+            loss.reason
+        );
+        let record = Record::new(now, Level::Warn, TARGET, text.as_str());
+        let mut line = Vec::new();
+        self.format.render(&record, &mut stamp, &mut line);
+        let mark = Mark::new(now, Level::Warn, line.len());
+        (line, mark)
+    }
+}
+
+/// A sink as pipelines share it: a pipeline that follows another takes over those that stay the same.
+pub(crate) struct Outlet {
+    shared: Arc<Shared>,
+    worker: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    /// Tells outlets apart.
+    id: u64,
+    name: String,
+    config: SinkConfig,
+    clock: Arc<dyn Clock>,
+    voice: Mutex<Voice>,
+    /// Who else can be told that this sink fails.
+    audience: Mutex<Weak<Core>>,
+    sink: Mutex<State>,
+    lane: Option<Lane>,
+}
+
+struct State {
+    sink: Box<dyn Sink>,
+    /// Without a queue: what the sink does not know of yet, and all that was ever lost.
+    loss: Option<Loss>,
+    lost: Counts,
+    /// When its failing was last spoken of.
+    reported: Option<Duration>,
+}
+
+struct Lane {
+    waiting: Mutex<Waiting>,
+    /// There is something to write.
+    work: Condvar,
+    /// There is room, or something was settled.
+    room: Condvar,
+    spill: Spill,
+}
+
+struct Waiting {
+    queue: Queue,
+    /// The worker sleeps until it is woken.
+    parked: bool,
+    /// The worker sleeps until enough waits, or some time has passed.
+    lingers: bool,
+    /// Write now, however little it is.
+    urgent: bool,
+    /// So many threads wait for `room`.
+    waiters: u32,
+    /// The outlet is closed, and the worker has until then.
+    closing: Option<Instant>,
+    ended: bool,
+}
+
+impl Outlet {
+    pub(crate) fn open(
+        config: SinkConfig,
+        sink: Box<dyn Sink>,
+        voice: Voice,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let mut spare = None;
+        let lane = match config.delivery {
+            Delivery::Direct => None,
+            Delivery::Queued(queue) => {
+                let (lane, second) = Lane::new(queue, sink.as_ref());
+                spare = Some(second);
+                Some(lane)
+            }
+        };
+        let shared = Arc::new(Shared {
+            id: NUMBER.fetch_add(1, Ordering::Relaxed),
+            name: config.to_string(),
+            config,
+            clock,
+            voice: Mutex::new(voice),
+            audience: Mutex::new(Weak::new()),
+            sink: Mutex::new(State {
+                sink,
+                loss: None,
+                lost: [0; 6],
+                reported: None,
+            }),
+            lane,
+        });
+        let worker = match spare {
+            None => None,
+            Some(spare) => {
+                let shared = Arc::clone(&shared);
+                let thread = std::thread::Builder::new().name("mainstay-log".into());
+                let started = thread.spawn(move || shared.work(spare));
+                Some(started.map_err(Error::thread)?)
+            }
+        };
+        Ok(Self {
+            shared,
+            worker: Mutex::new(worker),
+        })
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.shared.id
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    pub(crate) fn config(&self) -> &SinkConfig {
+        &self.shared.config
+    }
+
+    /// Says how this sink is to be told what it misses, and who else hears of it.
+    pub(crate) fn join(&self, audience: &Arc<Core>, voice: Voice) {
+        *lock(&self.shared.audience) = Arc::downgrade(audience);
+        *lock(&self.shared.voice) = voice;
+    }
+
+    /// How many records were ever lost here, by level.
+    pub(crate) fn lost(&self) -> Counts {
+        match &self.shared.lane {
+            Some(lane) => lock(&lane.waiting).queue.lost(),
+            None => lock(&self.shared.sink).lost,
+        }
+    }
+
+    /// How many bytes wait here.
+    pub(crate) fn waiting(&self) -> usize {
+        let lane = self.shared.lane.as_ref();
+        lane.map_or(0, |lane| lock(&lane.waiting).queue.bytes())
+    }
+
+    /// Takes a record for the sink, and waits for room if the policy says so and `may_wait` too.
+    /// Returns whether it took it; if not, it is counted.
+    pub(crate) fn take(
+        &self,
+        line: &[u8],
+        record: &Record<'_>,
+        may_wait: bool,
+        reports: &mut Vec<Report>,
+    ) -> bool {
+        let mark = Mark::new(record.time, record.level, line.len());
+        match &self.shared.lane {
+            None => self.shared.give(line, mark, record, reports),
+            Some(lane) => self.shared.queue(lane, line, mark, may_wait, reports),
+        }
+    }
+
+    /// Has what waits written now, without waiting for it.
+    pub(crate) fn hurry(&self) {
+        if let Some(lane) = &self.shared.lane {
+            lane.hurry(&mut lock(&lane.waiting));
+        }
+    }
+
+    /// Waits until what waits now is written, and has the sink hand it on.
+    pub(crate) fn flush(&self, until: Instant) -> io::Result<()> {
+        if let Some(lane) = &self.shared.lane {
+            let mut waiting = lock(&lane.waiting);
+            lane.hurry(&mut waiting);
+            let target = waiting.queue.pushed();
+            if !lane.wait_settled(waiting, target, until) {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "not all that waits could be written in time",
+                ));
+            }
+        }
+        let mut state = lock(&self.shared.sink);
+        guarded(|| state.sink.flush())
+    }
+
+    /// Opens again what may have been moved away.
+    pub(crate) fn reopen(&self) -> Result<(), Error> {
+        let mut state = lock(&self.shared.sink);
+        let result = state.sink.reopen();
+        self.shared.point(&state);
+        result
+    }
+
+    /// Keeps the sink from being written to as long as the guard lives.
+    pub(crate) fn hold(&self) -> Held<'_> {
+        Held(lock(&self.shared.sink), &self.shared)
+    }
+
+    /// Writes what waits, as far as that goes within five seconds, and ends the thread. What is still
+    /// there then is lost and told to who is left.
+    pub(crate) fn close(&self) {
+        let Some(worker) = lock(&self.worker).take() else {
+            return;
+        };
+        if let Some(lane) = &self.shared.lane {
+            let mut waiting = lock(&lane.waiting);
+            waiting.closing = Some(Instant::now() + CLOSE_WAIT);
+            drop(waiting);
+            lane.work.notify_all();
+            lane.room.notify_all();
+        }
+        // The last owner may be the worker itself, which has told the others something.
+        if worker.thread().id() != std::thread::current().id() {
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// See [`Outlet::hold`].
+pub(crate) struct Held<'a>(MutexGuard<'a, State>, &'a Shared);
+
+impl Held<'_> {
+    /// The file may have been rolled by who wrote it before.
+    pub(crate) fn reopen(mut self) -> Result<(), Error> {
+        let result = self.0.sink.reopen();
+        self.1.point(&self.0);
+        result
+    }
+}
+
+impl Lane {
+    fn new(config: QueueConfig, sink: &dyn Sink) -> (Self, Store) {
+        let (spill, first, second) = spill::pair(config.bytes.max(1));
+        spill.set_descriptor(sink.descriptor());
+        let lane = Self {
+            waiting: Mutex::new(Waiting {
+                queue: Queue::new(config, Store::new(first)),
+                parked: false,
+                lingers: false,
+                urgent: false,
+                waiters: 0,
+                closing: None,
+                ended: false,
+            }),
+            work: Condvar::new(),
+            room: Condvar::new(),
+            spill,
+        };
+        (lane, Store::new(second))
+    }
+
+    fn hurry(&self, waiting: &mut Waiting) {
+        waiting.urgent = true;
+        if waiting.parked || waiting.lingers {
+            self.work.notify_one();
+        }
+    }
+
+    /// Waits until that many records are settled. Returns whether they are.
+    fn wait_settled(
+        &self,
+        mut waiting: MutexGuard<'_, Waiting>,
+        target: u64,
+        until: Instant,
+    ) -> bool {
+        if inside_a_sink() {
+            return waiting.queue.settled() >= target;
+        }
+        while waiting.queue.settled() < target && !waiting.ended {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            waiting = self.wait_for_room(waiting, Some(left));
+        }
+        waiting.queue.settled() >= target
+    }
+
+    /// Leaves the sink alone for a while, unless the outlet is closed.
+    fn pause(&self, delay: &mut Duration) {
+        let until = Instant::now() + *delay;
+        *delay = (*delay * 2).min(RETRY_LAST);
+        let mut waiting = lock(&self.waiting);
+        loop {
+            let closing = waiting.closing;
+            let until = closing.map_or(until, |_| {
+                // There is little time left: it is tried often.
+                until.min(Instant::now() + RETRY_FIRST)
+            });
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.work.wait_timeout(waiting, left);
+            waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if closing.is_some() {
+                return;
+            }
+        }
+    }
+
+    fn wait_for_room<'a>(
+        &self,
+        mut waiting: MutexGuard<'a, Waiting>,
+        at_most: Option<Duration>,
+    ) -> MutexGuard<'a, Waiting> {
+        waiting.waiters += 1;
+        let mut waiting = match at_most {
+            None => self
+                .room
+                .wait(waiting)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(time) => {
+                let waited = self.room.wait_timeout(waiting, time);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        waiting.waiters -= 1;
+        waiting
+    }
+
+    /// Waits until something is to be written: enough, or old enough, or urgent. `None` when the
+    /// outlet is closed and nothing waits any more; `idle` is how long it may take before the sink is
+    /// asked to hand on what it still holds.
+    fn wait_for_work(&self, config: &QueueConfig, idle: Option<Duration>) -> Work<'_> {
+        let mut waiting = lock(&self.waiting);
+        let mut linger_until = None;
+        let idle_until = idle.map(|idle| Instant::now() + idle);
+        loop {
+            if !waiting.queue.is_empty() {
+                if waiting.urgent || waiting.closing.is_some() || waiting.queue.is_batch() {
+                    break;
+                }
+                let now = Instant::now();
+                let until = *linger_until.get_or_insert(now + config.linger);
+                let left = until.saturating_duration_since(now);
+                if left.is_zero() {
+                    break;
+                }
+                waiting.lingers = true;
+                let waited = self.work.wait_timeout(waiting, left);
+                waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
+                waiting.lingers = false;
+                continue;
+            }
+            if waiting.closing.is_some() {
+                return Work::End(waiting);
+            }
+            waiting.urgent = false;
+            if waiting.queue.has_after() {
+                return Work::Loss(waiting);
+            }
+            waiting.parked = true;
+            waiting = match idle_until {
+                None => self
+                    .work
+                    .wait(waiting)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        waiting.parked = false;
+                        return Work::Idle;
+                    }
+                    let waited = self.work.wait_timeout(waiting, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+            waiting.parked = false;
+        }
+        waiting.urgent = false;
+        Work::Records(waiting)
+    }
+}
+
+/// What a worker has to do.
+enum Work<'a> {
+    Records(MutexGuard<'a, Waiting>),
+    /// Nothing waits, but something was lost that the sink does not know of.
+    Loss(MutexGuard<'a, Waiting>),
+    Idle,
+    End(MutexGuard<'a, Waiting>),
+}
+
+impl Shared {
+    /// Tells a dying process where the bytes are meant for.
+    fn point(&self, state: &State) {
+        if let Some(lane) = &self.lane {
+            lane.spill.set_descriptor(state.sink.descriptor());
+        }
+    }
+
+    /// The way without a queue.
+    fn give(
+        &self,
+        line: &[u8],
+        mark: Mark,
+        record: &Record<'_>,
+        reports: &mut Vec<Report>,
+    ) -> bool {
+        let mut state = lock(&self.sink);
+        let result = self
+            .declare(&mut state)
+            .and_then(|()| give_one(&mut *state.sink, Batch::of_one(line, &mark, record)));
+        let notices = quiet(|| state.sink.take_notices());
+        reports.extend(notices.into_iter().map(|notice| Report {
+            notice,
+            except: None,
+        }));
+        let Err(error) = result else {
+            return true;
+        };
+        state.lost[record.level.index()] += 1;
+        let reason = Reason(&error).to_string();
+        Loss::add(&mut state.loss, record.level, record.time, &reason);
+        if let Some(loss) = &state.loss {
+            let text = format!(
+                "the log sink {} fails: {reason}; {loss} since {}",
+                self.name, loss.first
+            );
+            reports.extend(self.report(&mut state.reported, text));
+        }
+        false
+    }
+
+    /// Tells a sink that works again what it misses; an error if it does not work yet.
+    fn declare(&self, state: &mut State) -> io::Result<()> {
+        let Some(loss) = &state.loss else {
+            return Ok(());
+        };
+        let (line, mark) = lock(&self.voice).render(loss, self.clock.now());
+        give_one(&mut *state.sink, Batch::new(&line, &[mark]))?;
+        state.loss = None;
+        state.reported = None;
+        Ok(())
+    }
+
+    /// What is to be said of a sink that fails, now and then.
+    fn report(&self, reported: &mut Option<Duration>, text: String) -> Option<Report> {
+        let now = self.clock.monotonic();
+        let due = reported.is_none_or(|last| now.saturating_sub(last) >= REPORT_EVERY);
+        due.then(|| {
+            *reported = Some(now);
+            Report {
+                notice: Notice {
+                    level: Level::Error,
+                    text,
+                },
+                except: Some(self.id),
+            }
+        })
+    }
+
+    /// The way through the queue.
+    #[inline]
+    fn queue(
+        &self,
+        lane: &Lane,
+        line: &[u8],
+        mark: Mark,
+        may_wait: bool,
+        reports: &mut Vec<Report>,
+    ) -> bool {
+        let mut waiting = lock(&lane.waiting);
+        let was_batch = waiting.queue.is_batch();
+        if waiting.queue.has_after() {
+            self.declare_in_place(&mut waiting);
+        }
+        let outcome = if waiting.ended {
+            Push::Wait
+        } else {
+            waiting.queue.push(line, mark)
+        };
+        if outcome != Push::Taken {
+            return self.queue_hard(lane, waiting, outcome, (line, mark), may_wait, reports);
+        }
+        let level = mark.level();
+        if level >= Level::Error {
+            waiting.urgent = true;
+        }
+        let wake = waiting.parked
+            || waiting.lingers && (waiting.urgent || !was_batch && waiting.queue.is_batch());
+        if wake {
+            // One call is enough, whoever comes before the worker has woken.
+            waiting.parked = false;
+            waiting.lingers = false;
+        }
+        if level == Level::Critical && may_wait && self.config.kind.is_local() {
+            if wake {
+                lane.work.notify_one();
+            }
+            let target = waiting.queue.pushed();
+            lane.wait_settled(waiting, target, Instant::now() + CRITICAL_WAIT);
+            return true;
+        }
+        drop(waiting);
+        if wake {
+            lane.work.notify_one();
+        }
+        true
+    }
+
+    /// Says what was lost before the record that comes now, if there is room to say it.
+    #[cold]
+    fn declare_in_place(&self, waiting: &mut Waiting) {
+        let Some(loss) = waiting.queue.take_after() else {
+            return;
+        };
+        let (line, mark) = lock(&self.voice).render(&loss, self.clock.now());
+        if !waiting.queue.push_own(&line, mark) {
+            waiting.queue.put_after(loss);
+        }
+    }
+
+    /// The record did not get in at once.
+    #[cold]
+    fn queue_hard(
+        &self,
+        lane: &Lane,
+        mut waiting: MutexGuard<'_, Waiting>,
+        mut outcome: Push,
+        (line, mark): (&[u8], Mark),
+        may_wait: bool,
+        reports: &mut Vec<Report>,
+    ) -> bool {
+        let may_wait = may_wait && !inside_a_sink();
+        lane.hurry(&mut waiting);
+        loop {
+            match outcome {
+                Push::Taken => return true,
+                Push::Lost => return false,
+                _ if !may_wait || waiting.closing.is_some() => {
+                    waiting.queue.lose(mark);
+                    return false;
+                }
+                Push::TooLarge if !self.config.kind.is_local() => {
+                    waiting.queue.lose_with(mark, "larger than the queue");
+                    return false;
+                }
+                Push::TooLarge => {
+                    // It goes past the queue, after all that waits.
+                    let target = waiting.queue.pushed();
+                    lane.wait_settled(waiting, target, Instant::now() + CLOSE_WAIT);
+                    return self.give_past(lane, line, mark, reports);
+                }
+                Push::Wait => {
+                    waiting = lane.wait_for_room(waiting, None);
+                    outcome = waiting.queue.push(line, mark);
+                    lane.hurry(&mut waiting);
+                }
+            }
+        }
+    }
+
+    fn give_past(&self, lane: &Lane, line: &[u8], mark: Mark, reports: &mut Vec<Report>) -> bool {
+        let mut state = lock(&self.sink);
+        let result = give_one(&mut *state.sink, Batch::new(line, &[mark]));
+        self.point(&state);
+        let Err(error) = result else {
+            return true;
+        };
+        let reason = Reason(&error).to_string();
+        let text = format!("the log sink {} fails: {reason}", self.name);
+        reports.extend(self.report(&mut state.reported, text));
+        drop(state);
+        lock(&lane.waiting).queue.lose_with(mark, &reason);
+        false
+    }
+
+    /// The life of the thread behind a queue.
+    fn work(&self, spare: Store) {
+        let (Some(lane), Delivery::Queued(config)) = (&self.lane, self.config.delivery) else {
+            return;
+        };
+        INSIDE.set(true);
+        let mut spare = spare;
+        // Whether, and in what time, the sink is asked again to hand on what it holds.
+        let mut idle = None;
+        let mut delay = RETRY_FIRST;
+        loop {
+            match lane.wait_for_work(&config, idle) {
+                Work::Records(mut waiting) => {
+                    lane.spill.begin_writing();
+                    let store = waiting.queue.take(spare);
+                    lane.spill.set_older(store.half());
+                    let waiters = waiting.waiters;
+                    drop(waiting);
+                    if waiters > 0 {
+                        lane.room.notify_all();
+                    }
+                    spare = self.write_out(lane, store);
+                    idle = Some(Duration::ZERO);
+                }
+                Work::Loss(mut waiting) => {
+                    let loss = waiting.queue.take_after();
+                    drop(waiting);
+                    if let Some(loss) = loss
+                        && let Err(error) = self.say(&loss)
+                    {
+                        let mut waiting = lock(&lane.waiting);
+                        waiting.queue.put_after(loss);
+                        if waiting.closing.is_some() {
+                            continue;
+                        }
+                        drop(waiting);
+                        self.complain(&Reason(&error).to_string());
+                        lane.pause(&mut delay);
+                    } else {
+                        delay = RETRY_FIRST;
+                    }
+                }
+                Work::Idle => {
+                    let flushed = {
+                        let mut state = lock(&self.sink);
+                        guarded(|| state.sink.flush())
+                    };
+                    idle = match flushed {
+                        Ok(()) => {
+                            delay = RETRY_FIRST;
+                            None
+                        }
+                        Err(error) => {
+                            self.complain(&Reason(&error).to_string());
+                            let wait = delay;
+                            delay = (delay * 2).min(RETRY_LAST);
+                            Some(wait)
+                        }
+                    };
+                }
+                Work::End(mut waiting) => {
+                    let loss = waiting.queue.take_after();
+                    waiting.ended = true;
+                    drop(waiting);
+                    lane.room.notify_all();
+                    let said = loss.as_ref().map(|loss| self.say(loss));
+                    if let (Some(Err(_)), Some(loss)) = (said, loss) {
+                        self.tell(
+                            Level::Error,
+                            format!("the log sink {}: {loss}: {}", self.name, loss.reason),
+                        );
+                    }
+                    let mut state = lock(&self.sink);
+                    // What it cannot hand on now is its own to keep: there is nobody left to try.
+                    let _ = guarded(|| state.sink.flush());
+                    lane.spill.set_descriptor(None);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Writes all records of a store, however long that takes, unless the outlet is closed meanwhile.
+    /// Gives back the store, empty.
+    fn write_out(&self, lane: &Lane, mut store: Store) -> Store {
+        let mut delay = RETRY_FIRST;
+        let mut panics = 0;
+        let mut failing = false;
+        while !store.is_empty() {
+            let result = match &store.preface {
+                Some(loss) => self.say(loss).map_err(Unwritten::from),
+                None => Ok(()),
+            };
+            let result = result.and_then(|()| {
+                store.preface = None;
+                let mut state = lock(&self.sink);
+                let result = catch_unwind(AssertUnwindSafe(|| state.sink.write(&store.batch())));
+                let notices = quiet(|| state.sink.take_notices());
+                self.point(&state);
+                drop(state);
+                for notice in notices {
+                    self.tell(notice.level, notice.text);
+                }
+                result.unwrap_or_else(|_| {
+                    panics += 1;
+                    Err(io::Error::other(PANICKED).into())
+                })
+            });
+            let (records, trouble) = match result {
+                Ok(()) => {
+                    let records = store.batch().len() as u64;
+                    store.clear();
+                    (records, None)
+                }
+                Err(Unwritten { taken, error }) => {
+                    if taken > 0 {
+                        delay = RETRY_FIRST;
+                        panics = 0;
+                    }
+                    (store.discard(taken), Some(Reason(&error).to_string()))
+                }
+            };
+            lane.spill.end_writing();
+            let mut waiting = lock(&lane.waiting);
+            waiting.queue.settle(records);
+            let given_up = match &trouble {
+                None => false,
+                Some(_) if panics >= PANICS => true,
+                Some(_) => waiting.closing.is_some_and(|until| Instant::now() >= until),
+            };
+            if failing || trouble.is_some() {
+                failing = trouble.is_some();
+                waiting
+                    .queue
+                    .set_failing(trouble.as_deref().map(Into::into));
+            }
+            if let (true, Some(reason)) = (given_up, &trouble) {
+                let batch = store.batch();
+                let marks = batch
+                    .entries()
+                    .map(|entry| Mark::new(entry.time, entry.level, entry.bytes.len()));
+                waiting.queue.lose_taken(marks, reason);
+                if waiting.closing.is_some() {
+                    let lost = waiting.queue.lose_all(reason);
+                    drop(waiting);
+                    if let Some(lost) = lost {
+                        let text =
+                            format!("the log sink {} is closed: {lost}: {reason}", self.name);
+                        self.tell(Level::Error, text);
+                    }
+                } else {
+                    drop(waiting);
+                }
+                store.clear();
+                lane.room.notify_all();
+                break;
+            }
+            let waiters = waiting.waiters;
+            drop(waiting);
+            if waiters > 0 {
+                lane.room.notify_all();
+            }
+            if let Some(reason) = trouble {
+                self.complain(&reason);
+                lane.pause(&mut delay);
+                lane.spill.begin_writing();
+            } else {
+                lock(&self.sink).reported = None;
+            }
+        }
+        store.preface = None;
+        store
+    }
+
+    /// Tells the sink what it misses.
+    fn say(&self, loss: &Loss) -> io::Result<()> {
+        let (line, mark) = lock(&self.voice).render(loss, self.clock.now());
+        let mut state = lock(&self.sink);
+        give_one(&mut *state.sink, Batch::new(&line, &[mark]))
+    }
+
+    /// Tells the others that this sink fails, now and then.
+    fn complain(&self, reason: &str) {
+        let text = format!(
+            "the log sink {} fails: {reason}; what it should get waits",
+            self.name
+        );
+        let report = {
+            let mut state = lock(&self.sink);
+            self.report(&mut state.reported, text)
+        };
+        if let Some(report) = report {
+            self.tell(report.notice.level, report.notice.text);
+        }
+    }
+
+    /// Tells all other sinks.
+    fn tell(&self, level: Level, text: String) {
+        let audience = lock(&self.audience).upgrade();
+        if let Some(audience) = audience {
+            audience.tell(vec![Report {
+                notice: Notice { level, text },
+                except: Some(self.id),
+            }]);
+        }
+    }
+}
+
+impl fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Outlet").field(&self.shared.name).finish()
+    }
+}
+
+/// A lock that somebody panicked under is still a lock: sinks are guarded one by one.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives a sink a single record: all of it is taken, or it is lost.
+fn give_one(sink: &mut dyn Sink, batch: Batch<'_>) -> io::Result<()> {
+    guarded(|| sink.write(&batch).map_err(|unwritten| unwritten.error))
+}
+
+const PANICKED: &str = "the sink panicked";
+
+/// A sink's panic is its error and nobody else's.
+pub(crate) fn guarded(work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    let before = INSIDE.try_with(|inside| inside.replace(true));
+    let result =
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(io::Error::other(PANICKED)));
+    if let Ok(before) = before {
+        let _ = INSIDE.try_with(|inside| inside.set(before));
+    }
+    result
+}
+
+fn quiet(work: impl FnOnce() -> Vec<Notice>) -> Vec<Notice> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_default()
+}
