@@ -544,7 +544,7 @@ impl Shared {
         let mut waiting = lock(&lane.waiting);
         let was_batch = waiting.queue.is_batch();
         if waiting.queue.has_after() {
-            self.declare_in_place(&mut waiting);
+            self.declare_in_place(&mut waiting, mark);
         }
         let outcome = if waiting.ended {
             Push::Wait
@@ -580,14 +580,14 @@ impl Shared {
         true
     }
 
-    /// Says what was lost before the record that comes now, if there is room to say it.
+    /// Says what was lost before the record that comes now, if there is room for both.
     #[cold]
-    fn declare_in_place(&self, waiting: &mut Waiting) {
+    fn declare_in_place(&self, waiting: &mut Waiting, next: Mark) {
         let Some(loss) = waiting.queue.take_after() else {
             return;
         };
         let (line, mark) = lock(&self.voice).render(&loss, self.clock.now());
-        if !waiting.queue.push_own(&line, mark) {
+        if !waiting.queue.push_before(&line, mark, next) {
             waiting.queue.put_after(loss);
         }
     }

@@ -290,9 +290,10 @@ impl Queue {
         self.push_hard(bytes, mark)
     }
 
-    /// Adds a record of the queue's own, which no policy drops, if there is room for it.
-    pub(crate) fn push_own(&mut self, bytes: &[u8], mark: Mark) -> bool {
-        let taken = self.filling.push(bytes, mark);
+    /// Adds a record of the queue's own, if there is room for it and the one that comes next.
+    pub(crate) fn push_before(&mut self, bytes: &[u8], mark: Mark, next: Mark) -> bool {
+        let taken =
+            self.fits(bytes.len() + next.length(), next.level()) && self.filling.push(bytes, mark);
         self.pushed += u64::from(taken);
         taken
     }

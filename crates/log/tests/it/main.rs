@@ -8,6 +8,7 @@ mod capture;
 mod full;
 mod inspect;
 mod pipeline;
+mod queue;
 mod rolling;
 mod tail;
 mod target;
