@@ -94,6 +94,12 @@ impl Format {
         self
     }
 
+    /// Whether it shows fractions of a second.
+    pub fn needs_subseconds(&self) -> bool {
+        let ops = self.ops.iter();
+        ops.into_iter().any(|op| matches!(op, Op::Stamp | Op::Json))
+    }
+
     fn of<const N: usize>(ops: [Op; N]) -> Self {
         Self { ops: ops.into() }
     }
@@ -146,33 +152,45 @@ fn colour(level: Level) -> &'static str {
 
 /// Who speaks: the target, or `program[stream]`.
 fn source(record: &Record<'_>, out: &mut Vec<u8>) {
-    let mut plain = Plain::new(out);
+    let start = out.len();
     match record.program {
-        None => plain.text(record.target),
+        None => out.extend_from_slice(record.target.as_bytes()),
         Some(program) => {
-            plain.text(program);
+            out.extend_from_slice(program.as_bytes());
             if let Some(stream) = record.stream {
-                plain.text("[");
-                plain.text(stream.name());
-                plain.text("]");
+                out.push(b'[');
+                out.extend_from_slice(stream.name().as_bytes());
+                out.push(b']');
             }
         }
     }
+    make_plain(start, out);
 }
 
 fn plain_message(message: Message<'_>, out: &mut Vec<u8>) {
-    let mut plain = Plain::new(out);
+    let start = out.len();
     match message {
-        Message::Text(text) => plain.text(text),
+        Message::Text(text) => out.extend_from_slice(text.as_bytes()),
         Message::Bytes(bytes) => {
             for chunk in bytes.utf8_chunks() {
-                plain.text(chunk.valid());
+                out.extend_from_slice(chunk.valid().as_bytes());
                 if !chunk.invalid().is_empty() {
-                    plain.text("\u{fffd}");
+                    out.extend_from_slice("\u{fffd}".as_bytes());
                 }
             }
         }
-        Message::Format(arguments) => shown(plain.write_fmt(arguments), &mut plain),
+        Message::Format(arguments) => {
+            let mut raw = Raw(out);
+            shown(raw.write_fmt(arguments), &mut raw);
+        }
+    }
+    make_plain(start, out);
+}
+
+/// Makes the text from `start` on such that it can stand in a line, see [`Format`].
+fn make_plain(start: usize, out: &mut Vec<u8>) {
+    if !is_clean(&out[start..]) {
+        escape_line(start, out);
     }
 }
 
@@ -283,57 +301,68 @@ impl fmt::Write for Raw<'_> {
     }
 }
 
-/// Text for a line: see [`Format`].
-struct Plain<'a> {
-    out: &'a mut Vec<u8>,
-    /// Line breaks seen and not yet written: those at the end are dropped.
-    breaks: usize,
+/// A byte that may not stand in a line as it is. 0xC2 begins the C1 control characters.
+fn is_odd(byte: u8) -> bool {
+    byte < 0x20 || byte == 0x7f || byte == 0xc2
 }
 
-impl<'a> Plain<'a> {
-    fn new(out: &'a mut Vec<u8>) -> Self {
-        Self { out, breaks: 0 }
+/// Whether no byte [`is_odd`]: eight at a time, since this is asked of all that is ever written.
+fn is_clean(bytes: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    // The highest bit of each byte that is less than `limit`; `limit` is at most 128. Bytes beside
+    // one may be wrong, which does not change whether there is any.
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & (ONES << 7);
+    let odd = |word: [u8; 8]| {
+        let word = u64::from_ne_bytes(word);
+        below(word, 0x20) | below(word ^ (ONES * 0x7f), 1) | below(word ^ (ONES * 0xc2), 1)
+    };
+    let (words, rest) = bytes.as_chunks::<8>();
+    let any = words.iter().fold(0, |any, word| any | odd(*word));
+    if any != 0 {
+        return false;
     }
-
-    fn text(&mut self, text: &str) {
-        // Almost all text is one clean run; 0xC2 begins the C1 control characters.
-        let odd = |byte: u8| byte < 0x20 || byte == 0x7f || byte == 0xc2;
-        let mut rest = text;
-        while !rest.is_empty() {
-            let clean = rest.bytes().position(odd).unwrap_or(rest.len());
-            // An odd byte is ASCII or begins a character, so this is a character boundary.
-            let (run, tail) = rest.split_at(clean);
-            if !run.is_empty() {
-                self.write_breaks();
-                self.out.extend_from_slice(run.as_bytes());
-            }
-            let mut chars = tail.chars();
-            match chars.next() {
-                Some('\n') => self.breaks += 1,
-                // CR LF is a line break too.
-                Some('\r') if chars.as_str().starts_with('\n') => {}
-                Some(char) => {
-                    self.write_breaks();
-                    escaped(char, true, self.out);
-                }
-                None => {}
-            }
-            rest = chars.as_str();
-        }
-    }
-
-    fn write_breaks(&mut self) {
-        for _ in 0..std::mem::take(&mut self.breaks) {
-            self.out.extend_from_slice(b"\n    ");
-        }
+    match bytes.last_chunk::<8>() {
+        Some(last) => odd(*last) == 0,
+        None => !rest.iter().any(|byte| is_odd(*byte)),
     }
 }
 
-impl fmt::Write for Plain<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.text(text);
-        Ok(())
+/// Escapes the text from `start` on. The new text goes behind the old one and then takes its place:
+/// no second buffer.
+#[cold]
+fn escape_line(start: usize, out: &mut Vec<u8>) {
+    let end = out.len();
+    let mut at = start;
+    // Line breaks seen and not yet written: those at the end are dropped.
+    let mut breaks = 0;
+    while at < end {
+        let rest = &out[at..end];
+        let run = rest.iter().position(|byte| is_odd(*byte));
+        let run = run.unwrap_or(rest.len());
+        let odd = rest.get(run..).filter(|odd| !odd.is_empty()).map(char_at);
+        let is_break = match odd {
+            Some(('\n', _)) => true,
+            // CR LF is a line break too.
+            Some(('\r', _)) => rest.get(run + 1) == Some(&b'\n'),
+            _ => false,
+        };
+        if run > 0 || (odd.is_some() && !is_break) {
+            for _ in 0..std::mem::take(&mut breaks) {
+                out.extend_from_slice(b"\n    ");
+            }
+        }
+        out.extend_from_within(at..at + run);
+        at += run;
+        if let Some((char, size)) = odd {
+            at += size;
+            match char {
+                '\n' => breaks += 1,
+                '\r' if is_break => {}
+                char => escaped(char, true, out),
+            }
+        }
     }
+    out.drain(start..end);
 }
 
 /// The inside of a JSON string (RFC 8259, section 7).

@@ -58,6 +58,7 @@ mod inspect;
 mod level;
 mod logger;
 mod loss;
+mod macros;
 mod model;
 mod outlet;
 mod pattern;
@@ -83,6 +84,8 @@ pub use format::{Format, NAMES as FORMAT_NAMES};
 pub use inspect::{Inspect, Verdict};
 pub use level::{Level, LevelSet, UnknownLevel};
 pub use logger::{Logger, bridge};
+#[doc(hidden)]
+pub use macros::{__enabled, __write};
 pub use model::{Config, Route, SinkConfig, SinkId, SinkKind};
 pub use pattern::Pattern;
 pub use pipeline::{Changes, Override, Pipeline, Surroundings};

@@ -13,6 +13,7 @@ use mainstay_sys::spill;
 
 use crate::error::Error;
 use crate::level::{Level, LevelSet};
+use crate::macros;
 use crate::model::Config;
 use crate::outlet::{inside_a_sink, lock};
 use crate::pipeline::{Changes, Override, Pipeline, Surroundings};
@@ -34,11 +35,15 @@ pub struct Logger(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     current: ArcSwap<Pipeline>,
+    /// The macros of this crate write here.
+    global: AtomicBool,
     /// Held while one pipeline takes the place of another.
     changing: Mutex<()>,
     installed: AtomicBool,
 }
 
+/// The one that the macros of this crate write to.
+static GLOBAL: Mutex<Option<Logger>> = Mutex::new(None);
 /// The loggers that are written out when the process ends.
 static DRAINED: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
 
@@ -52,17 +57,43 @@ impl Logger {
     pub fn new(pipeline: Pipeline) -> Self {
         Self(Arc::new(Shared {
             current: ArcSwap::from_pointee(pipeline),
+            global: AtomicBool::new(false),
             changing: Mutex::new(()),
             installed: AtomicBool::new(false),
         }))
     }
 
-    /// Makes this the receiver of the `log` crate's macros in the whole process. Can be done once.
+    /// Makes this the receiver of the `log` crate's macros in the whole process, which can be done
+    /// once, and of this crate's own macros.
     pub fn install(&self) -> Result<(), Error> {
         log::set_boxed_logger(Box::new(self.clone())).map_err(|_| Error::install())?;
         self.0.installed.store(true, Ordering::Relaxed);
-        self.publish_level();
+        self.make_global();
         Ok(())
+    }
+
+    /// Makes this the receiver of this crate's own macros in the whole process, instead of the one
+    /// before, if any; that is flushed.
+    pub fn make_global(&self) {
+        let mut global = lock(&GLOBAL);
+        let before = global.replace(self.clone());
+        self.0.global.store(true, Ordering::SeqCst);
+        if let Some(before) = &before
+            && !Arc::ptr_eq(&before.0, &self.0)
+        {
+            before.0.global.store(false, Ordering::SeqCst);
+        }
+        macros::publish(Some(self.pipeline()));
+        drop(global);
+        self.publish_level();
+        if let Some(before) = before {
+            before.flush();
+        }
+    }
+
+    /// The receiver of this crate's own macros.
+    pub fn global() -> Option<Self> {
+        lock(&GLOBAL).clone()
     }
 
     /// Has what waits in queues written when the process ends: by `exit` or the end of `main` (for up
@@ -99,7 +130,7 @@ impl Logger {
     /// are being written to it are completed before it is dropped.
     pub fn replace(&self, pipeline: Pipeline) -> Arc<Pipeline> {
         let _changing = lock(&self.0.changing);
-        let before = self.0.current.swap(Arc::new(pipeline));
+        let before = self.swap(Arc::new(pipeline));
         self.publish_level();
         before.flush();
         before
@@ -117,7 +148,7 @@ impl Logger {
         let (next, changes) = Pipeline::build_after(config, surroundings, Some(&before))?;
         let next = Arc::new(next);
         let held = next.hold(&before);
-        drop(self.0.current.swap(Arc::clone(&next)));
+        drop(self.swap(Arc::clone(&next)));
         // Whoever is in the middle of a record finishes it, unless it waits for a sink that fails.
         let until = Instant::now() + LEAVE_WAIT;
         while Arc::strong_count(&before) > 1 && Instant::now() < until {
@@ -173,8 +204,19 @@ impl Logger {
         self.pipeline().flush();
     }
 
+    fn swap(&self, next: Arc<Pipeline>) -> Arc<Pipeline> {
+        let before = self.0.current.swap(Arc::clone(&next));
+        if self.0.global.load(Ordering::SeqCst) {
+            macros::publish(Some(next));
+        }
+        before
+    }
+
     /// Tells the macros what not to bother with: a disabled one costs a load and a comparison.
     fn publish_level(&self) {
+        if self.0.global.load(Ordering::SeqCst) {
+            macros::open(Some(&self.pipeline()));
+        }
         if self.0.installed.load(Ordering::Relaxed) {
             let lowest = self.pipeline().lowest_level();
             log::set_max_level(lowest.map_or(log::LevelFilter::Off, |level| {
@@ -213,7 +255,7 @@ impl log::Log for Logger {
             function: from.module_path(),
         });
         let base = Record::new(
-            pipeline.clock().now(),
+            pipeline.now(),
             Level::from(from.level()),
             from.target(),
             *from.args(),

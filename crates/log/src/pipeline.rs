@@ -78,6 +78,8 @@ pub(crate) struct Core {
     outlets: Vec<Arc<Outlet>>,
     clock: Arc<dyn Clock>,
     last_resort: Mutex<Option<Box<dyn Write + Send>>>,
+    /// Some format shows fractions of a second.
+    precise: bool,
 }
 
 struct Compiled {
@@ -168,6 +170,7 @@ impl Pipeline {
         let core = Arc::new(Core {
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
             zone: config.zone.clone(),
+            precise: formats.iter().any(Format::needs_subseconds),
             formats,
             routes,
             outlets,
@@ -287,6 +290,16 @@ impl Pipeline {
         &*self.core.clock
     }
 
+    /// The time for a record that is written now: exact where some format shows fractions of a second.
+    #[inline]
+    pub fn now(&self) -> jiff::Timestamp {
+        if self.core.precise {
+            self.core.clock.now()
+        } else {
+            self.core.clock.now_coarse()
+        }
+    }
+
     /// Whether a record of the process itself with this level and target would reach any sink.
     pub fn enabled(&self, level: Level, target: &str) -> bool {
         self.admits(level, target)
@@ -314,8 +327,8 @@ impl Pipeline {
         levels.fold(self.levels(), LevelSet::union)
     }
 
-    /// The least grave level of the process's own records that can reach a sink.
-    pub fn lowest_level(&self) -> Option<Level> {
+    /// The levels that records of the process itself can reach a sink with.
+    pub fn reachable(&self) -> LevelSet {
         self.core
             .routes
             .iter()
@@ -323,7 +336,19 @@ impl Pipeline {
             .map(|route| route.when.levels)
             .fold(LevelSet::NONE, LevelSet::union)
             .intersect(self.possible())
-            .min()
+    }
+
+    /// The least grave of these.
+    pub fn lowest_level(&self) -> Option<Level> {
+        self.reachable().min()
+    }
+
+    /// Writes what waits and closes every sink that has a thread of its own. Records that come later
+    /// are lost there, and counted.
+    pub fn close(&self) {
+        for outlet in &self.core.outlets {
+            outlet.close();
+        }
     }
 
     /// Hands the record to every sink its routes name. Errors are counted and reported, never
