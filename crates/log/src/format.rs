@@ -11,7 +11,7 @@ use crate::stamp::Stamp;
 
 /// How a record is written, compiled.
 ///
-/// There are three: `text` (`2026-11-22T14:00:00.123+08:00 INFO  target: message key=value`),
+/// There are three: `text` (`2026-11-22T14:00:00.123+08:00 INFO  target: spans: message key=value`),
 /// `short` (`14:00:00 INFO  message key=value`) and `json` (one object a line).
 ///
 /// One record is never taken for two in text: a line break inside a message is followed by four
@@ -31,6 +31,7 @@ enum Op {
     ColouredLevel,
     Source,
     Program,
+    Spans,
     Message,
     Fields,
     Json,
@@ -59,6 +60,7 @@ impl Format {
             Op::Literal(" "),
             Op::Source,
             Op::Literal(": "),
+            Op::Spans,
             Op::Message,
             Op::Fields,
         ])
@@ -72,13 +74,15 @@ impl Format {
             Op::Level,
             Op::Literal(" "),
             Op::Program,
+            Op::Spans,
             Op::Message,
             Op::Fields,
         ])
     }
 
     /// One JSON object a line: `time`, `level`, `target`, then where known `program`, `stream`,
-    /// `message`, `fields` (an object), `file`, `line`, `function`.
+    /// `message`, `fields` (an object), `spans` (an array of objects, outermost first), `file`, `line`,
+    /// `function`.
     pub fn json() -> Self {
         Self::of([Op::Json])
     }
@@ -124,13 +128,16 @@ impl Format {
                         out.extend_from_slice(b": ");
                     }
                 }
+                Op::Spans => {
+                    if let Some(spans) = record.spans {
+                        out.extend_from_slice(spans.text.as_bytes());
+                        out.extend_from_slice(b": ");
+                    }
+                }
                 Op::Message => plain_message(record.message, out),
                 Op::Fields => {
                     for (key, value) in record.fields {
-                        out.push(b' ');
-                        quoted_if_needed(out, |out| out.extend_from_slice(key.as_bytes()));
-                        out.push(b'=');
-                        plain_value(*value, out);
+                        text_field(key, *value, out);
                     }
                 }
                 Op::Json => json_record(record, stamp, out),
@@ -391,7 +398,48 @@ impl fmt::Write for Json<'_> {
     }
 }
 
-fn json_string(text: &str, out: &mut Vec<u8>) {
+/// A span's name and fields as [`Spans::text`](crate::record::Spans) has them.
+pub(crate) fn span_text(name: &str, fields: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(name.as_bytes());
+    make_plain(start, out);
+    if let Some((_, fields)) = fields.split_first() {
+        out.push(b'{');
+        out.extend_from_slice(fields);
+        out.push(b'}');
+    }
+}
+
+/// A field as text has it, with the space in front of it.
+pub(crate) fn text_field(key: &str, value: Value<'_>, out: &mut Vec<u8>) {
+    out.push(b' ');
+    quoted_if_needed(out, |out| out.extend_from_slice(key.as_bytes()));
+    out.push(b'=');
+    plain_value(value, out);
+}
+
+/// A field as JSON has it, with the comma in front of it.
+pub(crate) fn json_field(key: &str, value: Value<'_>, out: &mut Vec<u8>) {
+    out.push(b',');
+    json_string(key, out);
+    out.push(b':');
+    json_value(value, out);
+}
+
+fn json_value(value: Value<'_>, out: &mut Vec<u8>) {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Signed(_) | Value::Unsigned(_) => {
+            raw_value(value, &mut Raw(out));
+        }
+        Value::Float(number) if number.is_finite() => raw_value(value, &mut Raw(out)),
+        _ => json_quoted(out, |json| {
+            raw_value(value, json);
+            Ok(())
+        }),
+    }
+}
+
+pub(crate) fn json_string(text: &str, out: &mut Vec<u8>) {
     json_quoted(out, |json| json.write_str(text));
 }
 
@@ -446,18 +494,15 @@ fn json_record(record: &Record<'_>, stamp: &mut Stamp, out: &mut Vec<u8>) {
             }
             json_string(key, out);
             out.push(b':');
-            match *value {
-                Value::Null | Value::Bool(_) | Value::Signed(_) | Value::Unsigned(_) => {
-                    raw_value(*value, &mut Raw(out));
-                }
-                Value::Float(number) if number.is_finite() => raw_value(*value, &mut Raw(out)),
-                _ => json_quoted(out, |json| {
-                    raw_value(*value, json);
-                    Ok(())
-                }),
-            }
+            json_value(*value, out);
         }
         out.push(b'}');
+    }
+    if let Some(spans) = record.spans {
+        json_key("spans", out);
+        out.push(b'[');
+        out.extend_from_slice(spans.json.as_bytes());
+        out.push(b']');
     }
     if let Some(location) = record.location {
         json_key("file", out);

@@ -9,9 +9,11 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use mainstay_sys::spill;
 
 use crate::error::Error;
+use crate::layer;
 use crate::level::{Level, LevelSet};
 use crate::macros;
 use crate::model::Config;
@@ -37,6 +39,8 @@ struct Shared {
     current: ArcSwap<Pipeline>,
     /// The macros of this crate write here.
     global: AtomicBool,
+    /// Some layer of `tracing` asks it what is let through.
+    traced: AtomicBool,
     /// Held while one pipeline takes the place of another.
     changing: Mutex<()>,
     installed: AtomicBool,
@@ -58,6 +62,7 @@ impl Logger {
         Self(Arc::new(Shared {
             current: ArcSwap::from_pointee(pipeline),
             global: AtomicBool::new(false),
+            traced: AtomicBool::new(false),
             changing: Mutex::new(()),
             installed: AtomicBool::new(false),
         }))
@@ -199,6 +204,22 @@ impl Logger {
         self.0.current.load().write(record);
     }
 
+    /// Writes the record that is made for this moment.
+    pub(crate) fn write_now<'a>(&self, record: impl FnOnce(Timestamp) -> Record<'a>) {
+        let pipeline = self.0.current.load();
+        pipeline.write(&record(pipeline.now()));
+    }
+
+    /// Whether a record would reach any sink.
+    pub(crate) fn lets_through(&self, level: Level, target: &str) -> bool {
+        self.0.current.load().enabled(level, target)
+    }
+
+    /// A layer of `tracing` is to hear when levels change.
+    pub(crate) fn speak_tracing(&self) {
+        self.0.traced.store(true, Ordering::SeqCst);
+    }
+
     /// Waits until all that was written before is with the sinks, see [`Pipeline::flush`].
     pub fn flush(&self) {
         self.pipeline().flush();
@@ -214,6 +235,9 @@ impl Logger {
 
     /// Tells the macros what not to bother with: a disabled one costs a load and a comparison.
     fn publish_level(&self) {
+        if self.0.traced.load(Ordering::SeqCst) {
+            layer::levels_changed();
+        }
         if self.0.global.load(Ordering::SeqCst) {
             macros::open(Some(&self.pipeline()));
         }

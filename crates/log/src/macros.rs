@@ -207,55 +207,40 @@ macro_rules! critical {
     ($($rest:tt)+) => { $crate::log!($crate::Level::Critical, $($rest)+) };
 }
 
-/// Values as the macros take them: by reference.
+/// Values as the macros take them: by reference, also where there may be none.
 macro_rules! value_from_reference {
-    ($($from:ty => $to:ident($as:ty)),* $(,)?) => {$(
-        impl From<&$from> for Value<'_> {
-            fn from(value: &$from) -> Self {
-                Self::$to(<$as>::from(*value))
+    ($($from:ty => |$value:ident| $to:expr),* $(,)?) => {$(
+        impl<'a> From<&'a $from> for Value<'a> {
+            fn from($value: &'a $from) -> Self {
+                $to
+            }
+        }
+
+        #[allow(clippy::ref_option_ref, reason = "a macro takes all by reference")]
+        impl<'a> From<&'a Option<$from>> for Value<'a> {
+            fn from(value: &'a Option<$from>) -> Self {
+                value.as_ref().map_or(Self::Null, Self::from)
             }
         }
     )*};
 }
 
 value_from_reference! {
-    bool => Bool(bool),
-    i8 => Signed(i64), i16 => Signed(i64), i32 => Signed(i64), i64 => Signed(i64),
-    u8 => Unsigned(u64), u16 => Unsigned(u64), u32 => Unsigned(u64), u64 => Unsigned(u64),
-    f32 => Float(f64), f64 => Float(f64),
-}
-
-impl From<&usize> for Value<'_> {
-    fn from(value: &usize) -> Self {
-        Self::Unsigned(*value as u64)
-    }
-}
-
-impl From<&isize> for Value<'_> {
-    fn from(value: &isize) -> Self {
-        Self::Signed(*value as i64)
-    }
-}
-
-impl<'a> From<&'a String> for Value<'a> {
-    fn from(value: &'a String) -> Self {
-        Self::Text(value)
-    }
-}
-
-impl<'a> From<&&'a str> for Value<'a> {
-    fn from(value: &&'a str) -> Self {
-        Self::Text(value)
-    }
-}
-
-impl<'a, T> From<&'a Option<T>> for Value<'a>
-where
-    &'a T: Into<Self>,
-{
-    fn from(value: &'a Option<T>) -> Self {
-        value.as_ref().map_or(Self::Null, Into::into)
-    }
+    bool => |value| Self::Bool(*value),
+    i8 => |value| Self::Signed((*value).into()),
+    i16 => |value| Self::Signed((*value).into()),
+    i32 => |value| Self::Signed((*value).into()),
+    i64 => |value| Self::Signed(*value),
+    isize => |value| Self::Signed(*value as i64),
+    u8 => |value| Self::Unsigned((*value).into()),
+    u16 => |value| Self::Unsigned((*value).into()),
+    u32 => |value| Self::Unsigned((*value).into()),
+    u64 => |value| Self::Unsigned(*value),
+    usize => |value| Self::Unsigned(*value as u64),
+    f32 => |value| Self::Float((*value).into()),
+    f64 => |value| Self::Float(*value),
+    String => |value| Self::Text(value),
+    &'a str => |value| Self::Text(value),
 }
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ pub struct Record<'a> {
     pub fields: &'a [Field<'a>],
     /// Where in the code it was written.
     pub location: Option<Location<'a>>,
+    /// What was being done when it was written.
+    pub spans: Option<Spans<'a>>,
     /// The program whose output this is; `None` for the daemon's own records.
     pub program: Option<&'a str>,
     /// The stream of that program.
@@ -50,6 +52,7 @@ impl<'a> Record<'a> {
             message: message.into(),
             fields: &[],
             location: None,
+            spans: None,
             program: None,
             stream: None,
         }
@@ -66,6 +69,13 @@ impl<'a> Record<'a> {
     #[must_use]
     pub fn location(mut self, location: Option<Location<'a>>) -> Self {
         self.location = location;
+        self
+    }
+
+    /// The same within these spans.
+    #[must_use]
+    pub fn spans(mut self, spans: Option<Spans<'a>>) -> Self {
+        self.spans = spans;
         self
     }
 
@@ -86,6 +96,7 @@ impl fmt::Debug for Record<'_> {
             .field("target", &self.target)
             .field("message", &self.message)
             .field("fields", &self.fields)
+            .field("spans", &self.spans)
             .field("program", &self.program)
             .field("stream", &self.stream)
             .finish_non_exhaustive()
@@ -189,6 +200,18 @@ impl<'a> From<&'a str> for Value<'a> {
     fn from(text: &'a str) -> Self {
         Self::Text(text)
     }
+}
+
+/// The spans a record was written in, outermost first, as text that formats use as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spans<'a> {
+    /// `request{method=GET id=7}:query`. Holds no control characters.
+    pub text: &'a str,
+    /// The items of a JSON array: `{"name":"request","method":"GET","id":7},{"name":"query"}`.
+    pub json: &'a str,
+    /// Tells the outermost of them from all others of this process: what belongs to one request has
+    /// one number.
+    pub root: u64,
 }
 
 /// A place in the code.

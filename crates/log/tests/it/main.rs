@@ -5,6 +5,7 @@
 #![allow(clippy::print_stderr, clippy::format_collect)]
 
 mod capture;
+mod front;
 mod full;
 mod inspect;
 mod pipeline;
