@@ -4,27 +4,31 @@
 //! used again costs no allocation once it has grown.
 
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
 
 use crate::level::Level;
-use crate::record::{Message, Record, Value};
+use crate::record::{Location, Message, Record, Value};
+use crate::seelog::{Custom, DateLayout};
 use crate::stamp::Stamp;
 
 /// How a record is written, compiled.
 ///
-/// There are three: `text` (`2026-11-22T14:00:00.123+08:00 INFO  target: spans: message key=value`),
-/// `short` (`14:00:00 INFO  message key=value`) and `json` (one object a line).
+/// Three have names: `text` (`2026-11-22T14:00:00.123+08:00 INFO  target: spans: message key=value`),
+/// `short` (`14:00:00 INFO  message key=value`) and `json` (one object a line). Others are written in
+/// the verbs of seelog, see [`Format::seelog`](crate::Format::seelog).
 ///
-/// One record is never taken for two in text: a line break inside a message is followed by four
-/// spaces, and every other control character but tab is written as an escape, so that what a program
+/// In the three with names one record is never taken for two in text: a line break inside a message
+/// is followed by four spaces, and every other control character but tab is written as an escape, so that what a program
 /// prints cannot move the cursor of whoever reads the log. In JSON a record is always one line.
+/// seelog's verbs write what they are given as it is, and a line ends where the format says so.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Format {
-    ops: Box<[Op]>,
+    ops: Arc<[Op]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Op {
-    Literal(&'static str),
+pub(crate) enum Op {
+    Literal(Box<str>),
     Stamp,
     Clock,
     Level,
@@ -35,7 +39,75 @@ enum Op {
     Message,
     Fields,
     Json,
+    /// The level by one of seelog's names.
+    LevelName(LevelName),
+    /// Unix time in nanoseconds.
+    Nanoseconds,
+    /// The time by a layout, in UTC or local.
+    Date(Arc<DateLayout>, bool),
+    /// The line in the source file.
+    Line,
+    /// Text from the record.
+    Text(Piece, Escape),
+    Custom(Custom),
 }
+
+/// The names a level has in seelog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum LevelName {
+    /// `Warn`
+    Word,
+    /// `WARN`
+    UpperWord,
+    /// `Wrn`
+    Three,
+    /// `WRN`
+    UpperThree,
+    /// `w`
+    Letter,
+}
+
+impl LevelName {
+    fn of(self, level: Level) -> &'static str {
+        let names: [&str; 6] = match self {
+            Self::Word => ["Trace", "Debug", "Info", "Warn", "Error", "Critical"],
+            Self::UpperWord => ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "CRITICAL"],
+            Self::Three => ["Trc", "Dbg", "Inf", "Wrn", "Err", "Crt"],
+            Self::UpperThree => ["TRC", "DBG", "INF", "WRN", "ERR", "CRT"],
+            Self::Letter => ["t", "d", "i", "w", "e", "c"],
+        };
+        names[level.index()]
+    }
+}
+
+/// A text that a record has.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Piece {
+    Message,
+    /// The function; the target where it is not known.
+    Function,
+    /// The same without the path before it.
+    FunctionName,
+    /// The last part of the source file's path.
+    FileName,
+    /// The source file's path below this directory, which ends with a slash.
+    RelativePath(Arc<str>),
+    /// The source file's path, made absolute by this directory.
+    FullPath(Arc<str>),
+}
+
+/// What is done to a text so that it can stand inside other text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Escape {
+    None,
+    /// The inside of a JSON string (RFC 8259, section 7).
+    Json,
+    /// The content of an XML element (XML 1.0, section 2.4).
+    Xml,
+}
+
+/// What stands for a place in the code that is not known.
+const NOWHERE: &str = "-";
 
 /// The names [`Format::named`] knows.
 pub const NAMES: [&str; 3] = ["text", "short", "json"];
@@ -55,14 +127,15 @@ impl Format {
     pub fn text() -> Self {
         Self::of([
             Op::Stamp,
-            Op::Literal(" "),
+            Op::Literal(" ".into()),
             Op::Level,
-            Op::Literal(" "),
+            Op::Literal(" ".into()),
             Op::Source,
-            Op::Literal(": "),
+            Op::Literal(": ".into()),
             Op::Spans,
             Op::Message,
             Op::Fields,
+            Op::Literal("\n".into()),
         ])
     }
 
@@ -70,13 +143,14 @@ impl Format {
     pub fn short() -> Self {
         Self::of([
             Op::Clock,
-            Op::Literal(" "),
+            Op::Literal(" ".into()),
             Op::Level,
-            Op::Literal(" "),
+            Op::Literal(" ".into()),
             Op::Program,
             Op::Spans,
             Op::Message,
             Op::Fields,
+            Op::Literal("\n".into()),
         ])
     }
 
@@ -84,33 +158,47 @@ impl Format {
     /// `message`, `fields` (an object), `spans` (an array of objects, outermost first), `file`, `line`,
     /// `function`.
     pub fn json() -> Self {
-        Self::of([Op::Json])
+        Self::of([Op::Json, Op::Literal("\n".into())])
     }
 
     /// The same with the level in colour, for a terminal. JSON stays as it is.
     #[must_use]
-    pub fn coloured(mut self) -> Self {
-        for op in &mut self.ops {
-            if *op == Op::Level {
-                *op = Op::ColouredLevel;
-            }
-        }
-        self
-    }
-
-    /// Whether it shows fractions of a second.
-    pub fn needs_subseconds(&self) -> bool {
-        let ops = self.ops.iter();
-        ops.into_iter().any(|op| matches!(op, Op::Stamp | Op::Json))
+    pub fn coloured(self) -> Self {
+        self.ops
+            .iter()
+            .map(|op| match op {
+                Op::Level => Op::ColouredLevel,
+                op => op.clone(),
+            })
+            .collect()
     }
 
     fn of<const N: usize>(ops: [Op; N]) -> Self {
-        Self { ops: ops.into() }
+        ops.into_iter().collect()
     }
 
-    /// Appends the record as one line, line feed included.
+    /// Whether anything it writes depends on less than a second of the time, so that a clock of
+    /// whole seconds would not do. What is not known, as of a custom formatter, counts as yes.
+    pub fn needs_subseconds(&self) -> bool {
+        self.ops.iter().any(|op| match op {
+            Op::Stamp | Op::Json | Op::Nanoseconds | Op::Custom(_) => true,
+            Op::Date(layout, _) => layout.shows_subseconds(),
+            _ => false,
+        })
+    }
+
+    /// Whether it writes where in the code a record was made. What is not known counts as yes.
+    pub fn needs_location(&self) -> bool {
+        self.ops.iter().any(|op| match op {
+            Op::Json | Op::Line | Op::Custom(_) => true,
+            Op::Text(piece, _) => *piece != Piece::Message,
+            _ => false,
+        })
+    }
+
+    /// Appends the record, with its line end if the format has one.
     pub fn render(&self, record: &Record<'_>, stamp: &mut Stamp, out: &mut Vec<u8>) {
-        for op in &self.ops {
+        for op in &*self.ops {
             match op {
                 Op::Literal(text) => out.extend_from_slice(text.as_bytes()),
                 Op::Stamp => stamp.full(record.time, out),
@@ -141,10 +229,100 @@ impl Format {
                     }
                 }
                 Op::Json => json_record(record, stamp, out),
+                Op::LevelName(name) => out.extend_from_slice(name.of(record.level).as_bytes()),
+                Op::Nanoseconds => nanoseconds(record, out),
+                Op::Date(layout, utc) => stamp.date(layout, *utc, record.time, out),
+                Op::Line => match record.location {
+                    Some(location) => unsigned(u64::from(location.line), out),
+                    None => out.extend_from_slice(NOWHERE.as_bytes()),
+                },
+                Op::Text(piece, Escape::None) => text_piece(piece, record, &mut Raw(out)),
+                Op::Text(piece, Escape::Json) => text_piece(piece, record, &mut Json(out)),
+                Op::Text(piece, Escape::Xml) => text_piece(piece, record, &mut Xml(out)),
+                Op::Custom(custom) => custom.write(record, out),
             }
         }
-        out.push(b'\n');
     }
+}
+
+impl FromIterator<Op> for Format {
+    fn from_iter<I: IntoIterator<Item = Op>>(ops: I) -> Self {
+        Self {
+            ops: ops.into_iter().collect(),
+        }
+    }
+}
+
+fn text_piece(piece: &Piece, record: &Record<'_>, out: &mut impl fmt::Write) {
+    let location = record.location;
+    let file = location.map_or(NOWHERE, |location| location.file);
+    let function = || {
+        location
+            .and_then(|location: Location<'_>| location.function)
+            .unwrap_or(record.target)
+    };
+    let result = match piece {
+        Piece::Message => raw_message(record.message, out),
+        Piece::Function => out.write_str(function()),
+        Piece::FunctionName => {
+            let path = function();
+            // Go ends a package with a dot, Rust a module with two colons.
+            let from = path.rfind(['.', ':']).map_or(0, |at| at + 1);
+            out.write_str(&path[from..])
+        }
+        Piece::FileName => {
+            let from = file.rfind(['/', '\\']).map_or(0, |at| at + 1);
+            out.write_str(&file[from..])
+        }
+        Piece::RelativePath(root) => out.write_str(file.strip_prefix(&**root).unwrap_or(file)),
+        Piece::FullPath(root) if location.is_some() && !file.starts_with('/') => {
+            out.write_str(root).and_then(|()| out.write_str(file))
+        }
+        Piece::FullPath(_) => out.write_str(file),
+    };
+    shown(result, out);
+}
+
+/// The message with nothing added; what is no UTF-8 becomes U+FFFD.
+fn raw_message(message: Message<'_>, out: &mut impl fmt::Write) -> fmt::Result {
+    match message {
+        Message::Text(text) => out.write_str(text),
+        Message::Format(arguments) => out.write_fmt(arguments),
+        Message::Bytes(bytes) => bytes.utf8_chunks().try_for_each(|chunk| {
+            out.write_str(chunk.valid())?;
+            if chunk.invalid().is_empty() {
+                return Ok(());
+            }
+            out.write_str("\u{fffd}")
+        }),
+    }
+}
+
+fn nanoseconds(record: &Record<'_>, out: &mut Vec<u8>) {
+    let nanos = record.time.as_nanosecond();
+    if nanos < 0 {
+        out.push(b'-');
+    }
+    match u64::try_from(nanos.unsigned_abs()) {
+        Ok(nanos) => unsigned(nanos, out),
+        // After the year 2554. Writing to memory cannot fail.
+        Err(_) => drop(write!(Raw(out), "{}", nanos.unsigned_abs())),
+    }
+}
+
+/// Appends a number without the machinery of `fmt`.
+fn unsigned(mut number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
 }
 
 fn colour(level: Level) -> &'static str {
@@ -398,6 +576,35 @@ impl fmt::Write for Json<'_> {
     }
 }
 
+/// The content of an XML element; what XML cannot hold becomes U+FFFD.
+struct Xml<'a>(&'a mut Vec<u8>);
+
+impl fmt::Write for Xml<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let bytes = text.as_bytes();
+        let mut from = 0;
+        for (at, byte) in bytes.iter().enumerate() {
+            let escape: &[u8] = match byte {
+                b'&' => b"&amp;",
+                b'<' => b"&lt;",
+                b'>' => b"&gt;",
+                // A bare one is read back as a line feed.
+                b'\r' => b"&#13;",
+                b'\n' | b'\t' => continue,
+                0..0x20 => "\u{fffd}".as_bytes(),
+                // U+FFFE and U+FFFF.
+                0xef if matches!(bytes[at + 1..], [0xbf, 0xbe | 0xbf, ..]) => "\u{fffd}".as_bytes(),
+                _ => continue,
+            };
+            self.0.extend_from_slice(&bytes[from..at]);
+            self.0.extend_from_slice(escape);
+            from = at + if *byte == 0xef { 3 } else { 1 };
+        }
+        self.0.extend_from_slice(&bytes[from..]);
+        Ok(())
+    }
+}
+
 /// A span's name and fields as [`Spans::text`](crate::record::Spans) has them.
 pub(crate) fn span_text(name: &str, fields: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
@@ -474,17 +681,7 @@ fn json_record(record: &Record<'_>, stamp: &mut Stamp, out: &mut Vec<u8>) {
         json_string(stream.name(), out);
     }
     json_key("message", out);
-    json_quoted(out, |json| match record.message {
-        Message::Text(text) => json.write_str(text),
-        Message::Format(arguments) => json.write_fmt(arguments),
-        Message::Bytes(bytes) => bytes.utf8_chunks().try_for_each(|chunk| {
-            json.write_str(chunk.valid())?;
-            if chunk.invalid().is_empty() {
-                return Ok(());
-            }
-            json.write_str("\u{fffd}")
-        }),
-    });
+    json_quoted(out, |json| raw_message(record.message, json));
     if !record.fields.is_empty() {
         json_key("fields", out);
         out.push(b'{');

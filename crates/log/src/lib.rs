@@ -72,6 +72,7 @@ mod retention;
 mod rolling;
 mod route;
 mod scratch;
+pub mod seelog;
 mod sink;
 mod splitter;
 mod stamp;

@@ -5,6 +5,11 @@ use std::io::Write;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::seelog::layout::{self, DateLayout};
+
+/// How many layouts a thread remembers the text of. More are only seen where formats come and go.
+const MAX_LAYOUTS: usize = 32;
+
 /// A time zone and the text of the last second that was asked for.
 ///
 /// The offset of a zone changes only between seconds, so that a second's text holds for all its
@@ -17,6 +22,16 @@ pub struct Stamp {
     date_time: Vec<u8>,
     /// `+08:00`.
     offset: Vec<u8>,
+    layouts: Vec<Written>,
+}
+
+/// The text of a second in a layout.
+#[derive(Debug, Clone)]
+struct Written {
+    layout: u64,
+    utc: bool,
+    second: i64,
+    text: layout::Text,
 }
 
 impl Stamp {
@@ -27,6 +42,7 @@ impl Stamp {
             second: None,
             date_time: Vec::with_capacity(24),
             offset: Vec::with_capacity(12),
+            layouts: Vec::new(),
         }
     }
 
@@ -48,6 +64,38 @@ impl Stamp {
         self.look_up(time);
         let start = self.date_time.len().saturating_sub(8);
         out.extend_from_slice(&self.date_time[start..]);
+    }
+
+    /// Appends the time as `layout` writes it, in UTC or in the zone of these stamps.
+    pub(crate) fn date(
+        &mut self,
+        layout: &DateLayout,
+        utc: bool,
+        time: Timestamp,
+        out: &mut Vec<u8>,
+    ) {
+        let (second, nanos) = layout::split(time);
+        let known = |written: &Written| written.layout == layout.id() && written.utc == utc;
+        let at = self.layouts.iter().position(known).unwrap_or_else(|| {
+            if self.layouts.len() >= MAX_LAYOUTS {
+                self.layouts.clear();
+            }
+            self.layouts.push(Written {
+                layout: layout.id(),
+                utc,
+                // No second that there is: years end at 9999.
+                second: i64::MIN,
+                text: layout::Text::default(),
+            });
+            self.layouts.len() - 1
+        });
+        let written = &mut self.layouts[at];
+        if written.second != second {
+            let zone = if utc { &TimeZone::UTC } else { &self.zone };
+            written.text.fill(layout, second, zone);
+            written.second = second;
+        }
+        written.text.write(layout, nanos, out);
     }
 
     /// Makes the cached texts those of this second; returns the milliseconds within it.
