@@ -10,7 +10,9 @@ use mainstay_base::{Diagnostic, Place, Size, Spanned, nearest};
 use crate::format::{self, Format};
 use crate::level::{Level, LevelSet};
 use crate::model::{Config, Route, SinkKind};
+use crate::pack::Compression;
 use crate::pattern::Pattern;
+use crate::period::Every;
 use crate::record::Stream;
 use crate::retention::Retention;
 use crate::route::When;
@@ -254,7 +256,7 @@ fn read_when(mut section: Section<'_>) -> When {
 }
 
 impl Retention {
-    /// Reads `retain = { size, files, age, total }` of a section; what it does not say is as in
+    /// Reads `retain = { size, files, age, total, every, compress }` of a section; what it does not say is as in
     /// `default`. `size = 0` never rolls.
     pub fn read(section: &mut Section<'_>, default: Self) -> Self {
         let Some(mut retain) = section.section("retain") else {
@@ -272,8 +274,9 @@ impl Retention {
                 .get::<Size>("total")
                 .map(|Size(bytes)| bytes)
                 .or(default.total),
+            every: retain.get("every").or(default.every),
+            compress: retain.get("compress").or(default.compress),
         };
-        retain.planned(&["compress"]);
         retain.finish();
         read
     }
@@ -292,19 +295,45 @@ impl FromValue for Level {
     }
 }
 
+/// The one of `all` that has the name in `value`.
+fn one_of<T: Copy>(
+    value: &Value<'_>,
+    what: &str,
+    all: &[T],
+    name: impl Fn(T) -> &'static str,
+) -> Result<T, Diagnostic> {
+    let text = value.as_str()?;
+    let names = || all.iter().map(|one| name(*one));
+    let found = all.iter().find(|one| name(**one) == text);
+    found.copied().ok_or_else(|| {
+        let diagnostic = value.error(format!(
+            "`{text}` is no {what}; there are {}",
+            names().collect::<Vec<_>>().join(", ")
+        ));
+        match nearest(text, names()) {
+            Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
+            None => diagnostic,
+        }
+    })
+}
+
 impl FromValue for Format {
     fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
-        let text = value.as_str()?;
-        Format::named(text).ok_or_else(|| {
-            let diagnostic = value.error(format!(
-                "`{text}` is no log format; formats are {}",
-                format::NAMES.join(", ")
-            ));
-            match nearest(text, format::NAMES) {
-                Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
-                None => diagnostic,
-            }
-        })
+        let name = one_of(value, "log format", &format::NAMES, |name| name)?;
+        // Each name has its format.
+        Ok(Format::named(name).unwrap_or_else(Format::text))
+    }
+}
+
+impl FromValue for Every {
+    fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
+        one_of(value, "period", &Self::ALL, Self::name)
+    }
+}
+
+impl FromValue for Compression {
+    fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
+        one_of(value, "compression", &Self::ALL, Self::name)
     }
 }
 
@@ -357,7 +386,7 @@ mod tests {
             level = "debug"
             dir = "/logs"
             format = "short"
-            retain = { size = "1MB", files = 3, age = "2d", total = "5MB" }
+            retain = { size = "1MB", files = 3, age = "2d", total = "5MB", every = "week", compress = "zstd" }
             [log.route.critical]
             when = { level = "critical" }
             to = ["console", "file:/var/critical.log"]
@@ -373,6 +402,8 @@ mod tests {
             files: Some(3),
             age: Some(Duration::from_hours(48)),
             total: Some(5_000_000),
+            every: Some(Every::Week),
+            compress: Some(Compression::Zstd),
         };
         assert_eq!(config.levels, LevelSet::from(Level::Debug));
         assert_eq!(config.retention, retention);
@@ -446,9 +477,9 @@ mod tests {
                 "does not work yet",
             ),
             (
-                "retain = { compress = \"zstd\" }",
-                "m.toml:2:12:",
-                "does not work yet",
+                "retain = { compress = \"zst\" }",
+                "m.toml:2:23:",
+                "did you mean `zstd`?",
             ),
             (
                 "retain = { siez = \"1MB\" }",

@@ -1,8 +1,12 @@
 //! How large files get and which rolled ones are kept: the deciding part of rolling, pure.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+
+use crate::pack::Compression;
+use crate::period::Every;
 
 /// How large a log file gets before it is rolled, and how long the rolled ones are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +20,10 @@ pub struct Retention {
     /// Bytes that the current and the rolled files may hold together; the oldest go first. The
     /// current file is never deleted for it.
     pub total: Option<u64>,
+    /// A file is rolled when this ends, whatever its size.
+    pub every: Option<Every>,
+    /// Rolled files are compressed, one after another and in the background.
+    pub compress: Option<Compression>,
 }
 
 impl Retention {
@@ -25,6 +33,8 @@ impl Retention {
         files: None,
         age: None,
         total: None,
+        every: None,
+        compress: None,
     };
 }
 
@@ -34,8 +44,7 @@ impl Default for Retention {
         Self {
             size: Some(50_000_000),
             files: Some(10),
-            age: None,
-            total: None,
+            ..Self::NONE
         }
     }
 }
@@ -82,29 +91,34 @@ pub(crate) fn step(position: u64, line: u64, limit: u64, cut: u64, data: &[u8]) 
 }
 
 /// A rolled file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rolled {
-    /// Its number: 1 is the newest.
-    pub(crate) number: u32,
+    pub(crate) name: OsString,
+    /// The number in its name, if it has one.
+    pub(crate) serial: Option<u64>,
+    /// It is compressed.
+    pub(crate) packed: bool,
+    /// How far it is from the current file: 1 is the newest.
+    pub(crate) place: u64,
     pub(crate) size: u64,
     pub(crate) modified: Option<Timestamp>,
 }
 
-/// The numbers of the files that retention no longer keeps.
-pub(crate) fn doomed(
-    rolled: &[Rolled],
+/// Which of the rolled files, newest first, retention no longer keeps.
+pub(crate) fn doomed<'a>(
+    rolled: &'a [Rolled],
     current: u64,
     retention: &Retention,
     now: Timestamp,
-) -> Vec<u32> {
-    let mut sorted = rolled.to_vec();
-    sorted.sort_unstable_by_key(|file| file.number);
+) -> Vec<&'a Rolled> {
     let mut total = current;
     let mut full = false;
-    sorted
+    rolled
         .iter()
         .filter(|file| {
-            let surplus = retention.files.is_some_and(|files| file.number > files);
+            let surplus = retention
+                .files
+                .is_some_and(|files| file.place > files.into());
             let expired = match (retention.age, file.modified) {
                 (Some(age), Some(modified)) => SignedDuration::try_from(age)
                     .is_ok_and(|age| modified.duration_until(now) > age),
@@ -117,24 +131,7 @@ pub(crate) fn doomed(
             }
             gone || full
         })
-        .map(|file| file.number)
         .collect()
-}
-
-/// The number in `name`, the name of a file rolled from `base`: `base.7` is 7.
-///
-/// Only what rolling itself makes counts: no leading zero and at most five digits, so that
-/// `base.20261122`, as logrotate's `dateext` names them, is never taken for one of ours and deleted.
-pub(crate) fn number_of(base: &[u8], name: &[u8]) -> Option<u32> {
-    let digits = name.strip_prefix(base)?.strip_prefix(b".")?;
-    if digits.is_empty()
-        || digits.len() > 5
-        || digits[0] == b'0'
-        || !digits.iter().all(u8::is_ascii_digit)
-    {
-        return None;
-    }
-    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -180,24 +177,27 @@ mod tests {
     #[test]
     fn which_files_go() {
         let now: Timestamp = "2026-11-22T00:00:00Z".parse().unwrap();
-        let file = |number, size, hours: i64| Rolled {
-            number,
+        let file = |place, size, hours: i64| Rolled {
+            name: format!("f.log.{place}").into(),
+            serial: Some(place),
+            packed: false,
+            place,
             size,
             modified: Some(now - SignedDuration::from_hours(hours)),
         };
         let files = [
-            file(3, 10, 72),
             file(1, 10, 1),
             file(2, 10, 24),
+            file(3, 10, 72),
             file(9, 10, 80),
         ];
         let keep = |files, hours, total| Retention {
-            size: None,
             files,
             age: Option::map(hours, |h: u64| Duration::from_secs(h * 3600)),
             total,
+            ..Retention::NONE
         };
-        let table: [(Retention, &[u32]); 8] = [
+        let table: [(Retention, &[u64]); 8] = [
             (keep(None, None, None), &[]),
             (keep(Some(3), None, None), &[9]),
             (keep(Some(0), None, None), &[1, 2, 3, 9]),
@@ -208,30 +208,11 @@ mod tests {
             (keep(Some(9), Some(25), Some(1000)), &[3, 9]),
         ];
         for (retention, expected) in table {
-            assert_eq!(
-                doomed(&files, 5, &retention, now),
-                expected,
-                "{retention:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn names() {
-        let table: [(&str, Option<u32>); 10] = [
-            ("f.log.1", Some(1)),
-            ("f.log.10", Some(10)),
-            ("f.log.99999", Some(99_999)),
-            ("f.log", None),
-            ("f.log.", None),
-            ("f.log.0", None),
-            ("f.log.01", None),
-            ("f.log.1b", None),
-            ("f.log.20261122", None),
-            ("g.log.1", None),
-        ];
-        for (name, expected) in table {
-            assert_eq!(number_of(b"f.log", name.as_bytes()), expected, "{name}");
+            let doomed: Vec<u64> = doomed(&files, 5, &retention, now)
+                .iter()
+                .map(|file| file.place)
+                .collect();
+            assert_eq!(doomed, expected, "{retention:?}");
         }
     }
 }

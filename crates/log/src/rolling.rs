@@ -1,26 +1,33 @@
 //! A log file that rolls: usable alone, also as [`std::io::Write`].
 
+mod roll;
+
 use std::collections::VecDeque;
-use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use mainstay_base::Clock;
-use rustix::fs::{AtFlags, FallocateFlags, Gid, OFlags, RenameFlags, StatxFlags, Uid, fallocate};
+use rustix::fs::{AtFlags, FallocateFlags, StatxFlags, fallocate};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::error::{Error, Notice, Reason, WriteError};
 use crate::level::Level;
+use crate::naming::{Naming, rolled_files};
+use crate::outlet::lock;
+use crate::pack::{Notices, clear_parts};
+use crate::period::Calendar;
 use crate::plumbing::{self, Moved, Periscope};
-use crate::retention::{Retention, Rolled, Step, doomed, number_of, step};
-use crate::target::{self, Door, Target, options, parent_of};
+use crate::retention::{Retention, Step, step};
+use crate::target::{self, Door, Target};
+
+use roll::current_path;
 
 /// How often the path is compared with the open file, at most.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -66,7 +73,12 @@ const NOTICES: usize = 32;
 /// that takes nothing the error is `WouldBlock`.
 pub struct RollingFile {
     path: PathBuf,
-    retention: Retention,
+    rolls: Rolls,
+    /// The path as it was given; the current file may have its period in its name.
+    base: PathBuf,
+    calendar: Option<Calendar>,
+    period: Period,
+    packs: Notices,
     clock: Arc<dyn Clock>,
     file: File,
     identity: Identity,
@@ -86,6 +98,44 @@ pub struct RollingFile {
     /// Room is set aside on the disk up to here; the highest number where that cannot be.
     reserved: u64,
     notices: VecDeque<Notice>,
+}
+
+/// How a file is rolled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rolls {
+    /// When, and which rolled files are kept.
+    pub retention: Retention,
+    /// How these are called.
+    pub naming: Naming,
+    /// Where the days of [`Retention::every`] and the dates of names begin.
+    pub zone: TimeZone,
+    /// Other processes write and roll it too, all with the same settings. The file is rolled under a
+    /// lock, `.f.log.lock` beside it, and before each write it is seen whether another one has.
+    pub shared: bool,
+}
+
+impl From<Retention> for Rolls {
+    /// By numbers, days in UTC, by this process alone.
+    fn from(retention: Retention) -> Self {
+        Self {
+            retention,
+            naming: Naming::default(),
+            zone: TimeZone::UTC,
+            shared: false,
+        }
+    }
+}
+
+/// The stretch of the calendar that the current file is for.
+#[derive(Debug, Default)]
+struct Period {
+    /// What tells it from others.
+    text: String,
+    /// A moment in it.
+    moment: Timestamp,
+    /// The second for which it was looked last whether it is over.
+    looked: i64,
+    over: bool,
 }
 
 /// How long the unfinished line at the end of the file is.
@@ -135,7 +185,18 @@ impl RollingFile {
         retention: Retention,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
-        let path = path.into();
+        Self::open_with(path, retention.into(), clock)
+    }
+
+    /// The same with all there is to say of how it rolls.
+    pub fn open_with(
+        path: impl Into<PathBuf>,
+        mut rolls: Rolls,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let base = path.into();
+        rolls.retention.size = rolls.retention.size.filter(|size| *size > 0);
+        let path = current_path(&base, &rolls, &*clock);
         let target = match target::open(&path) {
             Ok(target) => target,
             Err(error) => return Err(Error::open(&path, error)),
@@ -147,12 +208,21 @@ impl RollingFile {
             door,
         } = target;
         let now = clock.monotonic();
+        let zone = || rolls.zone.clone();
+        let calendar = match (rolls.retention.every, &rolls.naming) {
+            (Some(every), _) => Some(Calendar::every(every, zone())),
+            (None, Naming::Dated { layout, .. }) if rolls.retention.size.is_none() => {
+                Some(Calendar::layout(Arc::clone(layout), zone()))
+            }
+            _ => None,
+        };
         let mut rolling = Self {
             path,
-            retention: Retention {
-                size: retention.size.filter(|size| *size > 0),
-                ..retention
-            },
+            base,
+            rolls,
+            calendar,
+            period: Period::default(),
+            packs: Notices::default(),
             file,
             identity: Identity::of(&metadata),
             door,
@@ -172,12 +242,19 @@ impl RollingFile {
         };
         if rolling.door.is_plain() {
             rolling.position = metadata.len();
+            rolling.begin_period(&metadata);
+            if rolling.rolls.retention.compress.is_some() {
+                clear_parts(&rolling.path);
+                rolling.pack_what_is_left();
+            }
             // Listing the directory for each of its hundreds of logs would cost their square. The
             // youngest rolled file is there as long as any is; where only their number counts, what
             // is behind an empty file was counted when that began.
+            let retention = &rolling.rolls.retention;
             let may_be_old = retention.age.is_some() || retention.total.is_some();
-            if (rolling.position > 0 || may_be_old)
-                && rolling.rolled_path(1).symlink_metadata().is_ok()
+            let is_shifted = rolling.rolls.naming == Naming::Shifted;
+            if !is_shifted
+                || (rolling.position > 0 || may_be_old) && rolling.any_variant(1).is_some()
             {
                 rolling.prune();
             }
@@ -197,7 +274,7 @@ impl RollingFile {
 
     /// What rolls and keeps the files.
     pub fn retention(&self) -> &Retention {
-        &self.retention
+        &self.rolls.retention
     }
 
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
@@ -211,6 +288,7 @@ impl RollingFile {
     /// Takes what happened since the last call and should be told to a person. Nothing in it means
     /// that something was lost.
     pub fn take_notices(&mut self) -> Vec<Notice> {
+        self.notices.extend(lock(&self.packs).drain(..));
         self.notices.drain(..).collect()
     }
 
@@ -236,6 +314,7 @@ impl RollingFile {
         } else {
             0
         };
+        self.begin_period(&target.metadata);
         self.splices = target::splices(&target);
         self.file = target.file;
         self.line = if self.position == 0 {
@@ -270,9 +349,12 @@ impl RollingFile {
             self.position = 0;
             self.line = Line::Length(0);
         }
-        if self.retention.size.is_some() {
-            for rolled in rolled_files(&self.path) {
-                let path = self.rolled_path(rolled.number);
+        if self.rolls() {
+            for rolled in rolled_files(&self.base, &self.rolls.naming) {
+                let path = self.base.with_file_name(&rolled.name);
+                if path == self.path {
+                    continue;
+                }
                 match fs::remove_file(&path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
                         result = result.and(Err(Error::clear(&path, error)));
@@ -602,13 +684,19 @@ impl RollingFile {
         }
         match self.blocked {
             Some(blocked) if self.clock.monotonic() < blocked.until => None,
-            _ => self.retention.size,
+            _ if self.period.over => Some(0),
+            _ => self.rolls.retention.size,
         }
+    }
+
+    /// Whether anything makes it roll.
+    fn rolls(&self) -> bool {
+        self.rolls.retention.size.is_some() || self.calendar.is_some()
     }
 
     /// Lines longer than this are cut.
     fn cut(&self) -> u64 {
-        self.retention.size.unwrap_or(LONG_LINE)
+        self.rolls.retention.size.unwrap_or(LONG_LINE)
     }
 
     /// How long the unfinished line at the end of the file is, up to [`Self::cut`] and a bit.
@@ -672,8 +760,9 @@ impl RollingFile {
             self.position = size;
             self.line = Line::Unknown;
         }
+        self.look_at_the_calendar();
         let now = self.clock.monotonic();
-        if now.saturating_sub(self.checked) >= CHECK_EVERY {
+        if self.rolls.shared || now.saturating_sub(self.checked) >= CHECK_EVERY {
             self.checked = now;
             self.moved_away = !self.is_current();
             if self.moved_away && self.position == 0 {
@@ -698,6 +787,8 @@ impl RollingFile {
             self.moved_away = false;
             self.checked = now;
             match self.try_reopen() {
+                // That is how another process rolls it.
+                Ok(()) if self.rolls.shared => {}
                 Ok(()) => self.notice(
                     Level::Info,
                     format!(
@@ -743,105 +834,6 @@ impl RollingFile {
         }
     }
 
-    /// The path of the rolled file of this number.
-    fn rolled_path(&self, number: u32) -> PathBuf {
-        rolled_path(&self.path, number)
-    }
-
-    fn try_roll(&mut self) -> Result<(), String> {
-        if !self.is_current() {
-            return self.try_reopen().map_err(|e| Reason(&e).to_string());
-        }
-        // Files move up to the first free number. What is in the way is seen before anything moves.
-        let last = self.retention.files.map_or(u32::MAX, |files| files.max(1));
-        let mut free = 1;
-        loop {
-            let path = self.rolled_path(free);
-            match fs::symlink_metadata(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-                Err(error) => return Err(format!("{}: {}", path.display(), Reason(&error))),
-                Ok(there) if there.is_dir() => {
-                    return Err(format!(
-                        "a directory is in the way, {}; move it away",
-                        path.display()
-                    ));
-                }
-                Ok(_) if free >= last => break,
-                Ok(_) => free += 1,
-            }
-        }
-        let rename = |from: &Path, to: &Path| {
-            fs::rename(from, to).map_err(|error| {
-                format!(
-                    "renaming {} to {}: {}",
-                    from.display(),
-                    to.display(),
-                    Reason(&error)
-                )
-            })
-        };
-        // From the oldest down: where this stops half way it leaves a free number and nothing else.
-        for number in (1..free).rev() {
-            rename(&self.rolled_path(number), &self.rolled_path(number + 1))?;
-        }
-        let first = self.rolled_path(1);
-        rename(&self.path, &first)?;
-        match create_next(&self.path, &self.file) {
-            Ok((file, metadata)) => {
-                let door = if metadata.is_file() {
-                    Door::Plain
-                } else {
-                    Door::Stream
-                };
-                self.become_target(Target {
-                    file,
-                    metadata,
-                    door,
-                });
-                Ok(())
-            }
-            Err(error) => {
-                // Back to its name, unless another file has it by now; then the next look at the
-                // path finds that this one was moved.
-                let _ = rustix::fs::renameat_with(
-                    rustix::fs::CWD,
-                    &first,
-                    rustix::fs::CWD,
-                    &self.path,
-                    RenameFlags::NOREPLACE,
-                );
-                Err(format!("creating the next file: {}", Reason(&error)))
-            }
-        }
-    }
-
-    /// Deletes the rolled files that retention does not keep. What cannot be deleted is noticed.
-    fn prune(&mut self) {
-        self.pruned = self.clock.monotonic();
-        let keeps_all = self.retention.files.is_none()
-            && self.retention.age.is_none()
-            && self.retention.total.is_none();
-        // Without rolling, files with numbers are somebody else's.
-        if keeps_all || self.retention.size.is_none() || !self.door.is_plain() {
-            return;
-        }
-        let rolled = rolled_files(&self.path);
-        // Room for the current file to grow into, so that the total holds until the next roll too.
-        let current = self.position.max(self.retention.size.unwrap_or(0));
-        let doomed = doomed(&rolled, current, &self.retention, self.clock.now());
-        for number in doomed.into_iter().rev() {
-            let path = self.rolled_path(number);
-            if let Err(error) = fs::remove_file(&path)
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                self.notice(
-                    Level::Warn,
-                    format!("cannot delete {}: {}", path.display(), Reason(&error)),
-                );
-            }
-        }
-    }
-
     fn notice(&mut self, level: Level, text: String) {
         if self.notices.len() == NOTICES {
             self.notices.pop_front();
@@ -878,45 +870,12 @@ impl std::fmt::Debug for RollingFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RollingFile")
             .field("path", &self.path)
-            .field("retention", &self.retention)
+            .field("rolls", &self.rolls)
             .field("position", &self.position)
             .field("line", &self.line)
             .field("blocked", &self.blocked)
             .finish_non_exhaustive()
     }
-}
-
-/// The rolled files of `path`, in no order. What cannot be read is left out.
-pub(crate) fn rolled_files(path: &Path) -> Vec<Rolled> {
-    let Some(base) = path.file_name() else {
-        return Vec::new();
-    };
-    let Ok(entries) = fs::read_dir(parent_of(path)) else {
-        return Vec::new();
-    };
-    entries
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let number = number_of(base.as_bytes(), entry.file_name().as_bytes())?;
-            // Of a link itself: it is the name here that rolls.
-            let metadata = entry.metadata().ok()?;
-            (!metadata.is_dir()).then(|| Rolled {
-                number,
-                size: metadata.len(),
-                modified: metadata
-                    .modified()
-                    .ok()
-                    .and_then(|time| Timestamp::try_from(time).ok()),
-            })
-        })
-        .collect()
-}
-
-/// `f.log.7` for `f.log` and 7.
-pub(crate) fn rolled_path(path: &Path, number: u32) -> PathBuf {
-    let mut name = OsString::from(path.file_name().unwrap_or(OsStr::new("")));
-    name.push(format!(".{number}"));
-    path.with_file_name(name)
 }
 
 /// The size of a file and under how many names it is.
@@ -929,34 +888,4 @@ fn size_and_links(file: &File) -> io::Result<(u64, u64)> {
         Ok(found) => Ok((found.stx_size, found.stx_nlink.into())),
         Err(_) => file.metadata().map(|found| (found.len(), found.nlink())),
     }
-}
-
-/// Creates the file that follows `before`, with its mode and, where we may, its owner.
-fn create_next(path: &Path, before: &File) -> io::Result<(File, Metadata)> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let flags = flags.bits().cast_signed();
-    let file = match options().create_new(true).custom_flags(flags).open(path) {
-        // Somebody was faster; it is the current file now.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let file = options().custom_flags(flags).open(path)?;
-            let metadata = file.metadata()?;
-            return Ok((file, metadata));
-        }
-        other => other?,
-    };
-    let metadata = file.metadata()?;
-    if let Ok(old) = before.metadata() {
-        if (old.uid(), old.gid()) != (metadata.uid(), metadata.gid()) {
-            // Only root may; where it fails the file is ours, which is no worse than before.
-            let _ = rustix::fs::fchown(
-                &file,
-                Some(Uid::from_raw(old.uid())),
-                Some(Gid::from_raw(old.gid())),
-            );
-        }
-        if old.mode() != metadata.mode() {
-            let _ = file.set_permissions(old.permissions());
-        }
-    }
-    Ok((file, metadata))
 }

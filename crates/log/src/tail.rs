@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use rustix::fs::OFlags;
 
 use crate::error::Error;
-use crate::rolling::{rolled_files, rolled_path};
+use crate::naming::{Naming, rolled_files, rolled_path};
 
 /// How much is read at once.
 const CHUNK: usize = 64 * 1024;
@@ -145,9 +145,9 @@ impl Tail {
             loop {
                 if number > last {
                     // Two more than there seem to be: a listing may miss a file on its way.
-                    let highest = rolled_files(&self.path)
+                    let highest = rolled_files(&self.path, &Naming::Shifted)
                         .iter()
-                        .map(|file| file.number)
+                        .filter_map(|file| u32::try_from(file.place).ok())
                         .max();
                     last = highest.unwrap_or(0).saturating_add(2);
                     if number > last {
