@@ -11,6 +11,8 @@ mod inspect;
 mod pipeline;
 mod queue;
 mod rolling;
+mod seelog;
+mod seelog_any;
 mod tail;
 mod target;
 
