@@ -539,7 +539,7 @@ fn a_record_is_explained() {
     assert_eq!(explained.matches("reaches").count(), 0);
     let explained = config.explain(Level::Debug, "api.Get", "a").to_string();
     assert!(explained.contains(
-        "passes: exception funcpattern=\"api.*\" filepattern=\"*\" lets through debug and above (seelog.xml:3:38)"
+        "passes: exception funcpattern=\"api.*\" filepattern=\"*\" lets through debug and above (seelog.xml:3:5)"
     ));
     assert!(explained.contains("the filter lets through error and above (seelog.xml:7:21)"));
 }
