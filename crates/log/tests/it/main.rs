@@ -12,6 +12,8 @@ mod pipeline;
 mod queue;
 mod rolling;
 mod rolls;
+mod seelog;
+mod seelog_any;
 mod tail;
 mod target;
 
