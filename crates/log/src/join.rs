@@ -316,9 +316,8 @@ fn fits(open: &Open, line: &[u8], known: &mut Option<Recognised>) -> Fit {
             return Not;
         }
         return Follows(match state {
-            State::RustMessage | State::Logged | State::Frames | State::RustTrace => state,
             State::NodeSource(lines) => node(lines, text),
-            State::Raised | State::Chained | State::Exception | State::Half | State::Go => state,
+            state => state,
         });
     }
     if let Some(state) = special(open, text, is_indented) {
@@ -349,9 +348,7 @@ fn fits(open: &Open, line: &[u8], known: &mut Option<Recognised>) -> Fit {
             // A logger of errors puts the traceback behind its line; what it said of the level holds.
             Shape::Trace(trace) if open.level.is_none_or(|level| level >= Level::Warn) => {
                 let repeats = open.time.is_none() && trace == Trace::Exception && open.lines > 1;
-                if repeats || (open.time.is_none() && !open.said) {
-                    Not
-                } else if trace == Trace::Node {
+                if repeats || (open.time.is_none() && !open.said) || trace == Trace::Node {
                     Not
                 } else {
                     Follows(begun(trace, text))

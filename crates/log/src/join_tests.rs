@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -21,15 +23,17 @@ fn joined(lines: &[&str], limits: Limits) -> Vec<(Option<Level>, String)> {
         records.push((
             joined.level,
             String::from_utf8_lossy(joined.bytes).into_owned(),
-        ))
+        ));
     });
     assert_eq!(joiner.wake_at(), None);
     records
 }
 
 /// A file of cases: `## name`, then records, each begun by `= LEVEL`, each line behind `> `.
-fn cases() -> Vec<(String, Vec<(Option<Level>, String)>)> {
-    let mut cases: Vec<(String, Vec<(Option<Level>, String)>)> = Vec::new();
+type Case = (String, Vec<(Option<Level>, String)>);
+
+fn cases() -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
     for row in include_str!("join_cases.txt").lines() {
         if let Some(name) = row.strip_prefix("## ") {
             cases.push((name.to_owned(), Vec::new()));
@@ -67,10 +71,10 @@ fn table() {
             .collect();
         let records = joined(&all, Limits::default());
         if records != expected {
-            wrong.push_str(&format!("## {name}\n"));
+            writeln!(wrong, "## {name}").unwrap();
             for (level, text) in records {
                 let level = level.map_or("-", Level::name);
-                wrong.push_str(&format!("= {level}\n> {}\n", text.replace('\n', "\n> ")));
+                writeln!(wrong, "= {level}\n> {}", text.replace('\n', "\n> ")).unwrap();
             }
         }
     }

@@ -51,7 +51,7 @@ pub enum Shape {
     Whole,
     /// The first of two lines: the level is in the next (`java.util.logging`).
     Half,
-    /// Belongs to the line before though it has a header of its own (PostgreSQL's `DETAIL:`).
+    /// Belongs to the line before though it has a header of its own (`PostgreSQL`'s `DETAIL:`).
     Further,
     /// The first line of a traceback.
     Trace(Trace),
@@ -162,8 +162,13 @@ fn digit(at: Cursor<'_>) -> Found {
         return found;
     }
     let token = at.token(64);
-    let dots = token.iter().filter(|byte| **byte == b'.').count();
-    let colons = token.iter().filter(|byte| **byte == b':').count();
+    let count = |what: u8| {
+        token
+            .iter()
+            .map(|byte| usize::from(*byte == what))
+            .sum::<usize>()
+    };
+    let (dots, colons) = (count(b'.'), count(b':'));
     if dots >= 3 || colons >= 2 {
         return access(at).unwrap_or_default();
     }
@@ -299,7 +304,7 @@ fn is_name_start(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || byte == b'_'
 }
 
-/// What belongs to a record of PostgreSQL besides its first line.
+/// What belongs to a record of `PostgreSQL` besides its first line.
 fn is_further(word: &[u8]) -> bool {
     matches!(
         word,
@@ -307,7 +312,7 @@ fn is_further(word: &[u8]) -> bool {
     )
 }
 
-/// The one-offs: PHP, npm, Rails and what PostgreSQL writes further.
+/// The one-offs: PHP, npm, Rails and what `PostgreSQL` writes further.
 fn special(at: Cursor<'_>) -> Option<Found> {
     let rest = at.rest();
     let found = |level, message| {
@@ -352,9 +357,9 @@ fn php(at: Cursor<'_>, skip: usize) -> Option<Found> {
     let rest = at.rest().get(skip..)?;
     let end = rest.iter().take(32).position(|byte| *byte == b':')?;
     let level = match &rest[..end] {
-        b"Warning" | b"User Warning" | b"Core Warning" | b"Compile Warning" => Level::Warn,
+        b"Warning" | b"User Warning" | b"Core Warning" | b"Compile Warning" | b"Deprecated"
+        | b"User Deprecated" => Level::Warn,
         b"Notice" | b"User Notice" | b"Strict Standards" => Level::Info,
-        b"Deprecated" | b"User Deprecated" => Level::Warn,
         kind if kind.ends_with(b"error") || kind.ends_with(b"Error") => Level::Error,
         _ => return None,
     };
@@ -390,7 +395,7 @@ fn ruby(at: Cursor<'_>) -> Option<Found> {
     })
 }
 
-/// `E0102 15:04:05.123456   12 file.go:34] …`, and CockroachDB's `E260102 …`.
+/// `E0102 15:04:05.123456   12 file.go:34] …`, and `CockroachDB`'s `E260102 …`.
 fn glog(at: Cursor<'_>) -> Option<Found> {
     let level = match at.peek() {
         letter @ (b'I' | b'W' | b'E' | b'F' | b'D') => word::letter(letter)?,
@@ -557,7 +562,7 @@ fn prefixed(at: Cursor<'_>) -> Option<Found> {
     })
 }
 
-/// An access log in the common log format, or HAProxy's for HTTP. The status says the level: a fault
+/// An access log in the common log format, or `HAProxy`'s for HTTP. The status says the level: a fault
 /// of the server is an error, one of the client is not.
 fn access(at: Cursor<'_>) -> Option<Found> {
     let mut behind = at;
@@ -776,12 +781,13 @@ fn header(at: Cursor<'_>, time: Option<Moment>) -> Option<Found> {
                     return found(level, time, at);
                 }
                 let token = at.token(256);
-                if token.contains(&b'=')
-                    && let Some(level) = json::level_of_pair(&mut at)
-                {
-                    match level {
-                        Some(level) => return found(level, time, at),
-                        None => continue,
+                if token.contains(&b'=') {
+                    let before = at.at;
+                    if let Some(level) = json::level_of_pair(&mut at) {
+                        return found(level, time, at);
+                    }
+                    if at.at > before {
+                        continue;
                     }
                 }
                 if let Some(special) = special(at) {

@@ -16,7 +16,7 @@ enum Role {
     Level,
     /// A level as a number of its own scale.
     Scale(Scale),
-    /// `s` of MongoDB: a letter, or a letter and a digit.
+    /// `s` of `MongoDB`: a letter, or a letter and a digit.
     Letter,
     Time,
     Message,
@@ -64,7 +64,7 @@ fn number(digits: &[u8], scale: Scale) -> Option<Level> {
     }
     let number = Cursor::new(digits).digits(digits.len())?;
     Some(match (scale, number) {
-        (Scale::Common, 0..=7) => return word::syslog(number),
+        (Scale::Common, 0..=7) | (Scale::Google, 1..=7) => return word::syslog(number),
         (Scale::Common, 8..=19) | (Scale::Telemetry, 1..=4) | (Scale::Python, 1..=9) => {
             Level::Trace
         }
@@ -88,7 +88,6 @@ fn number(digits: &[u8], scale: Scale) -> Option<Level> {
         | (Scale::Google, 600..=800)
         | (Scale::Telemetry, 21..=24)
         | (Scale::Python, 50..=59) => Level::Critical,
-        (Scale::Google, 1..=7) => return word::syslog(number),
         _ => return None,
     })
 }
@@ -281,13 +280,13 @@ fn pair<'a>(at: &mut Cursor<'a>) -> Option<(&'a [u8], &'a [u8])> {
     Some((key, value))
 }
 
-/// The level in the pair that begins here, and goes over it. `None` if there is no pair.
-pub(super) fn level_of_pair(at: &mut Cursor<'_>) -> Option<Option<Level>> {
+/// Goes over the pair that begins here, if there is one, and says the level in it.
+pub(super) fn level_of_pair(at: &mut Cursor<'_>) -> Option<Level> {
     let (key, value) = pair(at)?;
-    Some(match role(key) {
+    match role(key) {
         Role::Level | Role::Scale(_) => word::value(value),
         _ => None,
-    })
+    }
 }
 
 /// A line of pairs. `None` if it begins with none.
@@ -312,7 +311,7 @@ pub(super) fn pairs(at: Cursor<'_>) -> Option<Found> {
         };
         match role(key) {
             Role::Level | Role::Scale(_) => {
-                found.level = found.level.or_else(|| word::value(value))
+                found.level = found.level.or_else(|| word::value(value));
             }
             Role::Time => {
                 found.time = found.time.or_else(|| time::take(&mut Cursor::new(value)));

@@ -146,7 +146,7 @@ fn iso(at: &mut Cursor<'_>) -> Option<Moment> {
     }
     at.at += 1;
     let clock = clock(at)?;
-    zoned(at, days(year, month, day)?, clock)
+    Some(zoned(at, days(year, month, day)?, clock))
 }
 
 /// `01-Jan-2026 …`, `01/Jan/2026:…`, `01 Jan 2026 …`, `01/31/2026, …`.
@@ -178,10 +178,10 @@ fn day_first(at: &mut Cursor<'_>) -> Option<Moment> {
     }
     at.at += 1;
     let clock = clock(at)?;
-    zoned(at, days(year, month, day)?, clock)
+    Some(zoned(at, days(year, month, day)?, clock))
 }
 
-/// `260102 15:04:05`, of glog's relatives, old MySQL and Tornado.
+/// `260102 15:04:05`, of glog's relatives, old `MySQL` and Tornado.
 fn six_digits(at: &mut Cursor<'_>) -> Option<Moment> {
     let (year, month, day) = (at.digits(2)?, at.digits(2)?, at.digits(2)?);
     at.take(b' ')?;
@@ -189,7 +189,7 @@ fn six_digits(at: &mut Cursor<'_>) -> Option<Moment> {
         at.at += 1;
     }
     let clock = clock(at)?;
-    zoned(at, days(2000 + year, month, day)?, clock)
+    Some(zoned(at, days(2000 + year, month, day)?, clock))
 }
 
 fn clock_only(at: &mut Cursor<'_>) -> Option<Moment> {
@@ -256,7 +256,7 @@ fn named(at: &mut Cursor<'_>) -> Option<Moment> {
         }
     }
     match year {
-        Some(year) => zoned(at, days(year, month, day)?, clock),
+        Some(year) => Some(zoned(at, days(year, month, day)?, clock)),
         None => Some(Moment {
             seconds: days(1972, month, day)? * DAY + clock.seconds,
             nanos: clock.nanos,
@@ -349,17 +349,17 @@ fn fraction(at: &mut Cursor<'_>) -> i32 {
 }
 
 /// The same with the zone behind it, if there is one.
-fn zoned(at: &mut Cursor<'_>, days: i64, clock: Clock) -> Option<Moment> {
+fn zoned(at: &mut Cursor<'_>, days: i64, clock: Clock) -> Moment {
     let seconds = days * DAY + clock.seconds;
     let (offset, known) = match zone(at) {
         Some(offset) => (offset, Known::All),
         None => (0, Known::Local),
     };
-    Some(Moment {
+    Moment {
         seconds: seconds - offset,
         nanos: clock.nanos,
         known,
-    })
+    }
 }
 
 /// Seconds east of Greenwich. A name that says less is gone over.

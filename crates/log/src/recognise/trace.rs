@@ -90,7 +90,7 @@ pub(crate) fn exception(line: &[u8]) -> Option<Level> {
         return None;
     };
     match &line[end..] {
-        [] | [b':'] | [b':', b' ', ..] | [b'\r'] | [0x1b, ..] => Some(level),
+        [] | [b':' | b'\r'] | [b':', b' ', ..] | [0x1b, ..] => Some(level),
         // Rails, and Node with a code: `Error [ERR_X]: …`.
         [b' ', b'(' | b'[', ..] if level == Level::Error => Some(level),
         _ => None,

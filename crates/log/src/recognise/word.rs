@@ -138,12 +138,11 @@ fn known(lower: &[u8]) -> Option<(Level, Strength)> {
     use Strength::{Odd, Short, Strong, Weak};
     Some(match lower {
         b"info" => (Info, Strong),
-        b"error" => (Error, Strong),
+        b"error" | b"severe" => (Error, Strong),
         b"warn" | b"warning" => (Warn, Strong),
         b"debug" => (Debug, Strong),
         b"trace" => (Trace, Strong),
         b"fatal" | b"critical" | b"crit" | b"panic" => (Critical, Strong),
-        b"severe" => (Error, Strong),
         b"inf" => (Info, Short),
         b"wrn" => (Warn, Short),
         b"err" | b"erro" | b"eror" => (Error, Short),
@@ -153,9 +152,8 @@ fn known(lower: &[u8]) -> Option<(Level, Strength)> {
         b"notice" | b"information" | b"informational" => (Info, Weak),
         b"fail" => (Error, Weak),
         b"alert" | b"emerg" | b"emergency" => (Critical, Weak),
-        b"verbose" => (Debug, Odd),
+        b"verbose" | b"config" | b"fine" => (Debug, Odd),
         b"log" | b"note" | b"system" | b"success" => (Info, Odd),
-        b"config" | b"fine" => (Debug, Odd),
         b"finer" | b"finest" | b"silly" => (Trace, Odd),
         _ => return None,
     })
