@@ -915,7 +915,14 @@ impl crate::Pipeline {
             [line @ .., b'\r'] if piece.last => line,
             line => line,
         };
-        self.write_part(now, program, stream, level, bytes, (piece.index, !piece.last));
+        self.write_part(
+            now,
+            program,
+            stream,
+            level,
+            bytes,
+            (piece.index, !piece.last),
+        );
     }
 
     fn write_joined(&self, program: &str, stream: Stream, joined: Joined<'_>) {

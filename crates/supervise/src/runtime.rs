@@ -66,6 +66,8 @@ pub(crate) enum Timer {
     Held(usize),
     /// Trying again to write the output of a slot's stream.
     Output(usize, usize),
+    /// A record of a slot's stream has waited long enough for further lines.
+    Record(usize, usize),
     /// Trying again to write the journal.
     Journal,
     /// Answering requests that waited for no more than a moment.
