@@ -12,9 +12,11 @@ use mainstay_base::Clock;
 
 use crate::error::{Error, Notice, Reason, WriteError};
 use crate::inspect::{Head, Inspect, Inspection, RUNS, VIEW};
+use crate::join::{Joined, Joiner, Limits};
 use crate::level::Level;
 use crate::logger::Logger;
 use crate::plumbing::{self, Moved, Nowhere, Periscope};
+use crate::recognise::recognise;
 use crate::record::{Record, Stream, Value};
 use crate::rolling::{RollingFile, Spliced};
 use crate::splitter::{Piece, Splitter};
@@ -81,6 +83,10 @@ enum Outlet {
 struct Routed {
     logger: Logger,
     splitter: Splitter,
+    /// Makes records of lines; `None`: each line is one.
+    joiner: Option<Joiner>,
+    /// The level of a line that comes in pieces.
+    long: Option<Level>,
     periscope: Option<Periscope>,
     /// So many bytes at the head of the pipe went to the routes already.
     ahead: usize,
@@ -153,9 +159,12 @@ pub enum Finish {
 
 impl Capture {
     /// Takes what `program` prints to `stream` into `file`. Routes of the logger that want this
-    /// program get its lines as records, of level [`Stream::level`], with the program as target.
-    /// A line longer than 64 KiB comes in pieces with the fields `part`, from 1, and `more = true`
-    /// on all but the last.
+    /// program get what it prints as records with the program as target: lines that belong together
+    /// are one (see [`Joiner`]), of the level that they show (see [`recognise`]), else of
+    /// [`Stream::level`]. The caller must look after [`Capture::next_flush`].
+    ///
+    /// A line longer than 64 KiB, and a record of more than 64 KiB or 500 lines, comes in pieces with
+    /// the fields `part`, from 1, and `more = true` on all but the last.
     pub fn new(
         program: impl Into<String>,
         stream: Stream,
@@ -201,6 +210,8 @@ impl Capture {
                 Box::new(Routed {
                     logger,
                     splitter: Splitter::new(LINE_LIMIT),
+                    joiner: Some(Joiner::new(Limits::default())),
+                    long: None,
                     periscope: None,
                     ahead: 0,
                 })
@@ -223,6 +234,15 @@ impl Capture {
     #[must_use]
     pub fn inspected(mut self, make: impl FnMut() -> Box<dyn Inspect> + Send + 'static) -> Self {
         self.inspection = Some(Box::new(Inspection::new(Box::new(make))));
+        self
+    }
+
+    /// Makes each line a record of its own, of level [`Stream::level`], whatever it says.
+    #[must_use]
+    pub fn line_by_line(mut self) -> Self {
+        if let Some(routed) = &mut self.routed {
+            routed.joiner = None;
+        }
         self
     }
 
@@ -280,6 +300,7 @@ impl Capture {
             // Whoever calls tells it elsewhere too; a file that fails here fails soon for output.
             let _ = file.write_on_new_line(format!("{line}\n").as_bytes());
         }
+        self.cut();
         if let Some(routed) = &self.routed {
             let pipeline = routed.logger.pipeline();
             if pipeline.wants(&self.program, self.stream) {
@@ -289,7 +310,8 @@ impl Capture {
                     last: true,
                 };
                 let now = pipeline.clock().now();
-                pipeline.write_piece(now, &self.program, self.stream, piece);
+                let level = self.stream.level();
+                pipeline.write_piece(now, &self.program, self.stream, level, piece);
             }
         }
     }
@@ -306,6 +328,41 @@ impl Capture {
     /// that an idle process sleeps.
     pub fn next_tick(&self) -> Option<Duration> {
         self.trouble.as_ref().map(|trouble| trouble.next)
+    }
+
+    /// The monotonic time at which [`Self::flush_due`] should be called; `None` while no record waits
+    /// for further lines, so that an idle process sleeps.
+    pub fn next_flush(&self) -> Option<Duration> {
+        let joiner = self.routed.as_ref()?.joiner.as_ref()?;
+        joiner.wake_at()
+    }
+
+    /// Hands a record to the routes that has waited long enough for further lines.
+    pub fn flush_due(&mut self) {
+        if self
+            .next_flush()
+            .is_some_and(|at| self.clock.monotonic() >= at)
+        {
+            self.cut();
+        }
+    }
+
+    /// Hands a record to the routes that waits for further lines, and the line that has not ended: as
+    /// if the stream ended here. For when another process goes on with the pipe. Dropping does it too.
+    pub fn flush(&mut self) {
+        if let Some(routed) = &mut self.routed {
+            routed.pass(&self.program, self.stream, &*self.clock, None);
+        }
+    }
+
+    fn cut(&mut self) {
+        if let Some(routed) = &mut self.routed {
+            let pipeline = routed.logger.pipeline();
+            let (program, stream) = (&self.program, self.stream);
+            if let Some(joiner) = &mut routed.joiner {
+                joiner.finish(|joined| pipeline.write_joined(program, stream, joined));
+            }
+        }
     }
 
     /// Moves what is in the pipe.
@@ -379,7 +436,7 @@ impl Capture {
         if let Some(inspection) = &mut self.inspection {
             inspection.finish(pipe, progress == Progress::Ended);
         }
-        self.flush_partial();
+        self.flush();
         Finish::Done
     }
 
@@ -393,7 +450,7 @@ impl Capture {
         if let Some(inspection) = &mut self.inspection {
             inspection.finish(pipe, true);
         }
-        self.flush_partial();
+        self.flush();
         let Some(lost) = self.lost.take() else {
             return 0;
         };
@@ -572,11 +629,8 @@ impl Capture {
         if !pipeline.wants(&self.program, self.stream) {
             return;
         }
-        let now = pipeline.clock().now();
-        let (program, stream) = (&self.program, self.stream);
-        routed.splitter.push(bytes, |piece| {
-            pipeline.write_piece(now, program, stream, piece);
-        });
+        drop(pipeline);
+        routed.pass(&self.program, self.stream, &*self.clock, Some(bytes));
     }
 
     fn left_pipe(&mut self, bytes: usize) {
@@ -616,27 +670,13 @@ impl Capture {
                 return None;
             }
         };
+        drop(pipeline);
         if let Some(new) = periscope.seen().get(routed.ahead..) {
-            let now = pipeline.clock().now();
-            let (program, stream) = (&self.program, self.stream);
-            routed.splitter.push(new, |piece| {
-                pipeline.write_piece(now, program, stream, piece);
-            });
+            routed.pass(&self.program, self.stream, &*self.clock, Some(new));
         }
         routed.ahead = routed.ahead.max(periscope.seen().len());
         routed.periscope = Some(periscope);
         Some(looked)
-    }
-
-    fn flush_partial(&mut self) {
-        if let Some(routed) = &mut self.routed {
-            let pipeline = routed.logger.pipeline();
-            let now = pipeline.clock().now();
-            let (program, stream) = (&self.program, self.stream);
-            routed.splitter.finish(|piece| {
-                pipeline.write_piece(now, program, stream, piece);
-            });
-        }
     }
 
     /// The file failed: remembers it and says so.
@@ -820,22 +860,104 @@ impl Lost {
     }
 }
 
+impl Routed {
+    /// Gives the routes what is new of a stream; `None`: it ends here.
+    fn pass(&mut self, program: &str, stream: Stream, clock: &dyn Clock, new: Option<&[u8]>) {
+        let pipeline = self.logger.pipeline();
+        let (now, monotonic) = (pipeline.clock().now(), clock.monotonic());
+        let mark = u64::try_from(now.as_nanosecond()).unwrap_or(0);
+        let (joiner, long) = (&mut self.joiner, &mut self.long);
+        let piece = |piece: Piece<'_>| {
+            let Some(joiner) = joiner.as_mut() else {
+                pipeline.write_piece(now, program, stream, stream.level(), piece);
+                return;
+            };
+            let emit = |joined: Joined<'_>| pipeline.write_joined(program, stream, joined);
+            if piece.index == 0 && piece.last {
+                joiner.line(piece.bytes, monotonic, mark, emit);
+                return;
+            }
+            joiner.finish(emit);
+            if piece.index == 0 {
+                *long = recognise(piece.bytes).level;
+            }
+            let level = long.unwrap_or(stream.level());
+            pipeline.write_piece(now, program, stream, level, piece);
+        };
+        match new {
+            Some(bytes) => self.splitter.push(bytes, piece),
+            None => self.splitter.finish(piece),
+        }
+        if new.is_none()
+            && let Some(joiner) = &mut self.joiner
+        {
+            joiner.finish(|joined| pipeline.write_joined(program, stream, joined));
+        }
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
 impl crate::Pipeline {
-    fn write_piece(&self, now: Timestamp, program: &str, stream: Stream, piece: Piece<'_>) {
+    fn write_piece(
+        &self,
+        now: Timestamp,
+        program: &str,
+        stream: Stream,
+        level: Level,
+        piece: Piece<'_>,
+    ) {
         let bytes = match piece.bytes {
             [line @ .., b'\r'] if piece.last => line,
             line => line,
         };
+        self.write_part(
+            now,
+            program,
+            stream,
+            level,
+            bytes,
+            (piece.index, !piece.last),
+        );
+    }
+
+    fn write_joined(&self, program: &str, stream: Stream, joined: Joined<'_>) {
+        let time = Timestamp::from_nanosecond(i128::from(joined.mark));
+        self.write_part(
+            time.unwrap_or(Timestamp::UNIX_EPOCH),
+            program,
+            stream,
+            joined.level.unwrap_or(stream.level()),
+            joined.bytes,
+            (joined.part, joined.more),
+        );
+    }
+
+    /// Writes a record, or one of the parts of a long one: the how-manieth, from 0, and whether more
+    /// follow.
+    fn write_part(
+        &self,
+        time: Timestamp,
+        program: &str,
+        stream: Stream,
+        level: Level,
+        bytes: &[u8],
+        (part, more): (u64, bool),
+    ) {
         let all = [
-            ("part", Value::Unsigned(piece.index + 1)),
+            ("part", Value::Unsigned(part + 1)),
             ("more", Value::Bool(true)),
         ];
-        let fields = match (piece.index, piece.last) {
-            (0, true) => &all[..0],
-            (_, true) => &all[..1],
-            (_, false) => &all[..],
+        let fields = match (part, more) {
+            (0, false) => &all[..0],
+            (_, false) => &all[..1],
+            (_, true) => &all[..],
         };
-        let record = Record::new(now, stream.level(), program, bytes)
+        let record = Record::new(time, level, program, bytes)
             .program(program, stream)
             .fields(fields);
         self.write(&record);

@@ -97,6 +97,7 @@ pub fn read(mut section: Section<'_>, name: &str, defaults: &Defaults) -> Option
                 logs.tap
             },
             stderr_tap: if logs.merge { Tap::default() } else { logs.tap },
+            recognise: logs.recognise,
             stderr: if logs.merge {
                 Output::Merge
             } else {
@@ -633,6 +634,7 @@ struct Logs {
     merge: bool,
     retain: Retention,
     tap: Tap,
+    recognise: bool,
 }
 
 impl Logs {
@@ -645,6 +647,7 @@ impl Logs {
             merge: false,
             retain: defaults.retain,
             tap: Tap::default(),
+            recognise: true,
         };
         let Some(mut section) = section else {
             return logs;
@@ -677,6 +680,22 @@ impl Logs {
             syslog: section.get("syslog").unwrap_or(false),
             debug: false,
         };
+        if let Some(word) = section.get_spanned::<String>("levels") {
+            match word.value.as_str() {
+                "recognise" => {}
+                "stream" => logs.recognise = false,
+                other => {
+                    let text = format!("`{other}` is no way to tell the level of a line");
+                    let mut diagnostic = Diagnostic::error(text).at(&word.place);
+                    if let Some(near) = mainstay_base::nearest(other, ["recognise", "stream"]) {
+                        diagnostic = diagnostic.label(format!("did you mean `{near}`?"));
+                    }
+                    section.report(diagnostic.help(
+                        "recognise: as the line says; stream: info for stdout, warn for stderr",
+                    ));
+                }
+            }
+        }
         logs.retain = Retention::read(&mut section, logs.retain);
         section.finish();
         logs

@@ -318,7 +318,12 @@ fn listeners_inputs_and_taps() {
     assert_eq!((&all[0].stdin, &all[1].stdin), (&Stdin::Pipe, &Stdin::Pipe));
     let tap = all[1].processes[0].stdout_tap;
     assert!(tap.strip_ansi && tap.events && tap.syslog && tap.capture >= 1_000_000);
+    assert!(all[1].processes[0].recognise);
+    let (all, said) = programs("[program.app]\ncommand = \"x\"\nlog = { levels = \"stream\" }\n");
+    assert_eq!(said, "");
+    assert!(!all[0].processes[0].recognise);
     for (text, words) in [
+        ("log = { levels = \"streem\" }", "did you mean `stream`?"),
         ("listen_to = [\"TICK_6\"]", "did you mean `TICK_5`?"),
         (
             "listen_to = [\"TICK\"]\nstdin = \"none\"",

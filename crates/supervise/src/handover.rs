@@ -183,6 +183,7 @@ impl Runtime {
                 let Some(channel) = slot.channels[index(stream)].as_mut() else {
                     continue;
                 };
+                channel.flush();
                 for pipe in channel.pipes.drain(..) {
                     notes.outputs.push((pipe.inode, stream, process.clone()));
                     open.push(pipe.fd);

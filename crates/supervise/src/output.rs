@@ -129,6 +129,21 @@ impl Channel {
         self.capture.next_tick()
     }
 
+    /// On the capture's clock, when a record has waited long enough for further lines.
+    pub(crate) fn next_flush(&self) -> Option<Duration> {
+        self.capture.next_flush()
+    }
+
+    /// Hands that record to the routes, if its time has come.
+    pub(crate) fn flush_due(&mut self) {
+        self.capture.flush_due();
+    }
+
+    /// Hands on all that waits: another process goes on with the pipes, or none.
+    pub(crate) fn flush(&mut self) {
+        self.capture.flush();
+    }
+
     /// Lines of mainstay's own, for whoever reads the log of the program. When the file cannot be
     /// written they are dropped: they were told as an event as well.
     pub(crate) fn note(&mut self, text: &str) {

@@ -79,6 +79,9 @@ pub struct ProcessSpec {
     pub stdout_tap: Tap,
     /// Who else looks at its standard error. Nobody, if that is merged into the output.
     pub stderr_tap: Tap,
+    /// What the routes get of its output: records of the level that they show, lines that belong
+    /// together joined; or else each line, of the level of its stream.
+    pub recognise: bool,
 }
 
 /// What the standard input of a program's processes is.
@@ -225,6 +228,7 @@ impl ProgramSpec {
                 stderr: output("stderr"),
                 stdout_tap: Tap::default(),
                 stderr_tap: Tap::default(),
+                recognise: true,
             }],
         }
     }

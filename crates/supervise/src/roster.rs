@@ -126,6 +126,7 @@ impl Runtime {
     pub(crate) fn close_channels(&mut self, i: usize) {
         for at in 0..2 {
             self.timers.set(Timer::Output(i, at), None);
+            self.timers.set(Timer::Record(i, at), None);
             let Some(mut channel) = self.slots[i].channels[at].take() else {
                 continue;
             };

@@ -66,6 +66,8 @@ pub(crate) enum Timer {
     Held(usize),
     /// Trying again to write the output of a slot's stream.
     Output(usize, usize),
+    /// A record of a slot's stream has waited long enough for further lines.
+    Record(usize, usize),
     /// Trying again to write the journal.
     Journal,
     /// Answering requests that waited for no more than a moment.
@@ -270,6 +272,13 @@ impl Runtime {
                 };
                 self.resume_output(i, stream);
                 self.tell_output(i);
+            }
+            Timer::Record(i, at) => {
+                let stream = [Stream::Stdout, Stream::Stderr][at];
+                if let Some(channel) = self.slots[i].channels[at].as_mut() {
+                    channel.flush_due();
+                }
+                self.wait_for_lines(i, stream);
             }
             Timer::Journal => self.rewrite_journal(),
             // The end of the turn answers.
@@ -671,6 +680,15 @@ impl Runtime {
                 channel.pipes[at].pause(&self.epoll);
                 self.timers.set(Timer::Output(i, index(stream)), next);
             }
+        }
+        self.wait_for_lines(i, stream);
+    }
+
+    /// Sets the time at which a record is over that waits for further lines; none if none waits.
+    fn wait_for_lines(&mut self, i: usize, stream: Stream) {
+        if let Some(channel) = self.slots[i].channels[index(stream)].as_ref() {
+            let next = channel.next_flush().map(|at| at.saturating_add(ORIGIN));
+            self.timers.set(Timer::Record(i, index(stream)), next);
         }
     }
 

@@ -176,6 +176,9 @@ impl Slot {
                 }
                 _ => Capture::discarding(name, stream, Arc::clone(clock), logger.cloned()),
             };
+            if !process.recognise {
+                capture = capture.line_by_line();
+            }
             if tap.is_active() || is_listener {
                 let ears = Heard::default();
                 heard[index(stream)] = Some(Arc::clone(&ears));
@@ -247,6 +250,7 @@ impl Slot {
             env: BTreeMap::new(),
             stdout_tap: Tap::default(),
             stderr_tap: Tap::default(),
+            recognise: true,
             stdout: output(&record.stdout_log),
             stderr: if record.stderr_log == record.stdout_log {
                 Output::Merge

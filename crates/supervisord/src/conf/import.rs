@@ -191,6 +191,7 @@ fn process(
         },
         stdout,
         stderr,
+        recognise: true,
         process: unique,
     }
 }
