@@ -22,13 +22,13 @@ fn main() {
         for round in 0..3 {
             let path = dir.path().join(format!("{threads}-{round}.log"));
             let mut config = Config::new(dir.path(), TimeZone::UTC);
-            let sink = SinkKind::Rolling {
+            let sink = SinkKind::rolling(
                 path,
-                retention: Retention {
+                Retention {
                     files: Some(2),
                     ..Retention::default()
                 },
-            };
+            );
             config.route(
                 "all",
                 When::default(),

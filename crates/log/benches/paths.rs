@@ -148,13 +148,13 @@ fn floor(dir: &Path) -> Duration {
 fn pipeline(dir: &Path) -> Duration {
     let clock = Arc::new(SystemClock::new());
     let mut config = Config::new(dir, TimeZone::get("Asia/Taipei").unwrap());
-    let sink = SinkKind::Rolling {
-        path: "pipeline".into(),
-        retention: Retention {
+    let sink = SinkKind::rolling(
+        "pipeline",
+        Retention {
             files: Some(0),
             ..Retention::default()
         },
-    };
+    );
     config.route("all", When::default(), sink, Format::text());
     let pipeline = Pipeline::build(&config, Surroundings::new(clock.clone())).unwrap();
     let begin = Instant::now();

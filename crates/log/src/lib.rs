@@ -17,7 +17,7 @@
 //!
 //! let dir = tempfile::tempdir()?;
 //! let mut config = Config::new(dir.path(), jiff::tz::TimeZone::UTC);
-//! let sink = SinkKind::Rolling { path: "app.log".into(), retention: Retention::default() };
+//! let sink = SinkKind::rolling("app.log", Retention::default());
 //! let when = When { levels: LevelSet::from(Level::Info), ..When::default() };
 //! config.route("all", when, sink, Format::text());
 //!

@@ -6,10 +6,12 @@ use jiff::tz::TimeZone;
 
 use crate::format::Format;
 use crate::level::LevelSet;
+use crate::naming::Naming;
 use crate::queue::{Delivery, QueueConfig};
 use crate::record::Stream;
 use crate::retention::Retention;
 use crate::route::When;
+use crate::seelog::Gate;
 
 /// What a [`Pipeline`](crate::Pipeline) is built from.
 ///
@@ -19,7 +21,9 @@ use crate::route::When;
 pub struct Config {
     /// The levels anything is done about; routes narrow it further. Can be changed while running.
     pub levels: LevelSet,
-    /// The zone of the time stamps.
+    /// Levels for single functions and source files of the process itself, asked after `levels`.
+    pub gate: Option<Gate>,
+    /// The zone of the time stamps, and of the days at whose end files are rolled.
     pub zone: TimeZone,
     /// Where relative paths of files lie.
     pub directory: PathBuf,
@@ -96,6 +100,10 @@ pub enum SinkKind {
         path: PathBuf,
         /// When it is rolled and what is kept.
         retention: Retention,
+        /// How the rolled files are called.
+        naming: Naming,
+        /// Other processes write and roll it too, see [`Rolls::shared`](crate::Rolls::shared).
+        shared: bool,
     },
     /// A sink of the program's own, handed in by this name when the pipeline is built.
     Custom {
@@ -105,6 +113,16 @@ pub enum SinkKind {
 }
 
 impl SinkKind {
+    /// A rolling file whose rolled files are numbered, written by this process alone.
+    pub fn rolling(path: impl Into<PathBuf>, retention: Retention) -> Self {
+        Self::Rolling {
+            path: path.into(),
+            retention,
+            naming: Naming::default(),
+            shared: false,
+        }
+    }
+
     /// The same through a queue of this kind, written by a thread of its own.
     pub fn queued(self, queue: QueueConfig) -> SinkConfig {
         SinkConfig {
@@ -149,6 +167,7 @@ impl Config {
     pub fn new(directory: impl Into<PathBuf>, zone: TimeZone) -> Self {
         Self {
             levels: LevelSet::ALL,
+            gate: None,
             zone,
             directory: directory.into(),
             retention: Retention::default(),

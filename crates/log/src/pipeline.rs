@@ -17,9 +17,10 @@ use crate::model::{Config, SinkConfig, SinkKind};
 use crate::outlet::{Held, Outlet, Report, TARGET, Voice, guarded, lock};
 use crate::record::{Record, Stream};
 use crate::retention::Retention;
-use crate::rolling::RollingFile;
+use crate::rolling::{RollingFile, Rolls};
 use crate::route::{self, When};
 use crate::scratch::{self, Scratch};
+use crate::seelog::Gate;
 use crate::sink::{Console, Sink};
 use crate::stamp::Stamp;
 
@@ -80,6 +81,8 @@ pub(crate) struct Core {
     last_resort: Mutex<Option<Box<dyn Write + Send>>>,
     /// Some format shows fractions of a second.
     precise: bool,
+    /// What single functions and source files let through.
+    gate: Option<Gate>,
 }
 
 struct Compiled {
@@ -152,7 +155,7 @@ impl Pipeline {
                 changes.kept.push(outlet.name().to_owned());
                 Arc::clone(outlet)
             } else {
-                let opened = open(&wanted.kind, &mut surroundings)?;
+                let opened = open(&wanted.kind, &config.zone, &mut surroundings)?;
                 let clock = Arc::clone(&surroundings.clock);
                 let outlet = Outlet::open(wanted, opened, voice.clone(), clock)?;
                 changes.opened.push(outlet.name().to_owned());
@@ -170,6 +173,7 @@ impl Pipeline {
         let core = Arc::new(Core {
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
             zone: config.zone.clone(),
+            gate: config.gate.clone(),
             precise: formats.iter().any(Format::needs_subseconds),
             formats,
             routes,
@@ -262,14 +266,30 @@ impl Pipeline {
     /// Whether the levels let a record through, before any route is asked.
     #[inline]
     fn admits(&self, level: Level, target: &str) -> bool {
-        if self.overridden.load(Ordering::Relaxed) {
-            return self.admits_overridden(level, target);
+        if self.overridden.load(Ordering::Relaxed)
+            && let Some(levels) = self.overridden_levels(target)
+        {
+            return levels.contains(level);
         }
         self.levels().contains(level)
     }
 
+    /// The same with what is said of the place it comes from.
+    #[inline]
+    fn admits_record(&self, record: &Record<'_>) -> bool {
+        let Some(gate) = &self.core.gate else {
+            return self.admits(record.level, record.target);
+        };
+        if self.overridden.load(Ordering::Relaxed)
+            && let Some(levels) = self.overridden_levels(record.target)
+        {
+            return levels.contains(record.level);
+        }
+        self.levels().contains(record.level) && (record.program.is_some() || gate.admits(record))
+    }
+
     #[cold]
-    fn admits_overridden(&self, level: Level, target: &str) -> bool {
+    fn overridden_levels(&self, target: &str) -> Option<LevelSet> {
         let all = self.overrides();
         if all.is_empty() {
             self.overridden.store(false, Ordering::Relaxed);
@@ -280,9 +300,12 @@ impl Pipeline {
         };
         let length = |o: &&Override| o.target.as_ref().map_or(0, String::len);
         let chosen = all.iter().filter(speaks).max_by_key(length);
-        chosen
-            .map_or_else(|| self.levels(), |o| o.levels)
-            .contains(level)
+        chosen.map(|o| o.levels)
+    }
+
+    /// The zone of its time stamps.
+    pub fn zone(&self) -> &TimeZone {
+        &self.core.zone
     }
 
     /// The clock of this pipeline.
@@ -358,7 +381,7 @@ impl Pipeline {
     /// carries that has others to serve, and what finds no room is lost and counted.
     #[inline]
     pub fn write(&self, record: &Record<'_>) {
-        if !self.admits(record.level, record.target) {
+        if !self.admits_record(record) {
             return;
         }
         let mut reports = Vec::new();
@@ -481,13 +504,28 @@ fn compile(config: &Config) -> Result<(Vec<Format>, Vec<Compiled>), Error> {
     Ok((formats, routes))
 }
 
-fn open(kind: &SinkKind, surroundings: &mut Surroundings) -> Result<Box<dyn Sink>, Error> {
+fn open(
+    kind: &SinkKind,
+    zone: &TimeZone,
+    surroundings: &mut Surroundings,
+) -> Result<Box<dyn Sink>, Error> {
     let clock = || Arc::clone(&surroundings.clock);
     Ok(match kind {
         SinkKind::Console { stream, .. } => Box::new(Console::standard(*stream)),
         SinkKind::File { path } => Box::new(RollingFile::open(path, Retention::NONE, clock())?),
-        SinkKind::Rolling { path, retention } => {
-            Box::new(RollingFile::open(path, *retention, clock())?)
+        SinkKind::Rolling {
+            path,
+            retention,
+            naming,
+            shared,
+        } => {
+            let rolls = Rolls {
+                retention: *retention,
+                naming: naming.clone(),
+                zone: zone.clone(),
+                shared: *shared,
+            };
+            Box::new(RollingFile::open_with(path, rolls, clock())?)
         }
         SinkKind::Custom { name } => {
             let known = |(known, _): &(String, _)| known == name;

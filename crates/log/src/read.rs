@@ -168,10 +168,9 @@ impl RouteReader {
             ("file", Some(path)) if !path.is_empty() => SinkKind::File {
                 path: self.path(path),
             },
-            ("rolling", Some(path)) if !path.is_empty() => SinkKind::Rolling {
-                path: self.path(path),
-                retention: self.config.retention,
-            },
+            ("rolling", Some(path)) if !path.is_empty() => {
+                SinkKind::rolling(self.path(path), self.config.retention)
+            }
             ("alert" | "syslog" | "journald" | "otlp" | "smtp" | "tcp" | "udp", _) => {
                 return Err(value
                     .error(format!("the sink `{kind}` does not work yet"))
@@ -361,10 +360,7 @@ mod tests {
             zone: TimeZone::UTC,
             colours: false,
             sinks: vec![(
-                SinkKind::Rolling {
-                    path: "mainstay.log".into(),
-                    retention: Retention::default(),
-                },
+                SinkKind::rolling("mainstay.log", Retention::default()),
                 Format::text(),
             )],
         }
@@ -418,14 +414,8 @@ mod tests {
                 SinkKind::File {
                     path: "/var/critical.log".into()
                 },
-                SinkKind::Rolling {
-                    path: "/logs/web.log".into(),
-                    retention
-                },
-                SinkKind::Rolling {
-                    path: "mainstay.log".into(),
-                    retention
-                },
+                SinkKind::rolling("/logs/web.log", retention),
+                SinkKind::rolling("mainstay.log", retention),
             ]
         );
         let [critical, web, default] = config.routes.as_slice() else {

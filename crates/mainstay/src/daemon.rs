@@ -626,10 +626,7 @@ fn own_log(config: &mut Config, terminal: Option<&Output>) -> Result<Logger, Fai
 
 /// The daemon's own rolling file, which `mainstay logs mainstay` shows.
 pub(crate) fn own_log_sink(retention: Retention) -> SinkKind {
-    SinkKind::Rolling {
-        path: "mainstay.log".into(),
-        retention,
-    }
+    SinkKind::rolling("mainstay.log", retention)
 }
 
 /// Serves HTTP at these sockets, for whoever answers.

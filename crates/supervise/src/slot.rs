@@ -6,8 +6,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use mainstay_base::Clock;
-use mainstay_log::{Capture, Logger, Retention, RollingFile, Stream};
+use mainstay_log::{Capture, Logger, Retention, RollingFile, Rolls, Stream};
 use mainstay_sys::{Child, ExitStatus};
 
 use crate::command::{Outcome, Status};
@@ -167,7 +168,12 @@ impl Slot {
             }
             let mut capture = match output {
                 Output::File { path, retain } => {
-                    RollingFile::open(path, *retain, Arc::clone(clock))
+                    let zone = logger.map(|logger| logger.pipeline().zone().clone());
+                    let rolls = Rolls {
+                        zone: zone.unwrap_or(TimeZone::UTC),
+                        ..(*retain).into()
+                    };
+                    RollingFile::open_with(path, rolls, Arc::clone(clock))
                         .map(|file| Capture::new(name, stream, file, logger.cloned()))
                         .map_err(|source| {
                             let process = name.clone();

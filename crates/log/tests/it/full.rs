@@ -89,10 +89,7 @@ fn a_sink_tells_in_place_what_it_could_not_take() {
     let Some(small) = Small::mount() else { return };
     let clock = clock();
     let mut config = Config::new(small.dir.path(), TimeZone::UTC);
-    let sink = SinkKind::Rolling {
-        path: "m.log".into(),
-        retention: Retention::default(),
-    };
+    let sink = SinkKind::rolling("m.log", Retention::default());
     config.route("all", When::default(), sink, Format::short());
     let pipeline = Pipeline::build(&config, Surroundings::new(clock.clone())).unwrap();
     let write = |n: u32| {

@@ -106,10 +106,7 @@ fn records_go_where_routes_say_once_and_in_the_first_format() {
     let dir = tempfile::tempdir().unwrap();
     let clock = clock();
     let mut config = Config::new(dir.path(), TimeZone::UTC);
-    let all = SinkKind::Rolling {
-        path: "all.log".into(),
-        retention: Retention::default(),
-    };
+    let all = SinkKind::rolling("all.log", Retention::default());
     let grave = SinkKind::File {
         path: "sub/grave.log".into(),
     };

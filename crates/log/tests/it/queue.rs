@@ -347,13 +347,13 @@ fn a_sink_that_is_closed_while_it_fails_says_what_is_lost() {
 /// A config of one rolling file; `variant` changes what does not change where records go.
 fn one_file(path: &Path, variant: u32) -> Config {
     let mut config = Config::new(path.parent().unwrap(), TimeZone::UTC);
-    let kind = SinkKind::Rolling {
-        path: path.to_owned(),
-        retention: Retention {
+    let kind = SinkKind::rolling(
+        path.to_owned(),
+        Retention {
             size: Some([1 << 20, 200_000][variant as usize % 2]),
             ..Retention::NONE
         },
-    };
+    );
     let delivery = match variant % 3 {
         0 => Delivery::Queued(QueueConfig::default()),
         1 => Delivery::Queued(QueueConfig {
@@ -451,13 +451,13 @@ fn a_storm_of_rolls_loses_doubles_and_turns_round_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.log");
     let mut config = Config::new(dir.path(), TimeZone::UTC);
-    let kind = SinkKind::Rolling {
-        path: path.clone(),
-        retention: Retention {
+    let kind = SinkKind::rolling(
+        path.clone(),
+        Retention {
             size: Some(20_000),
             ..Retention::NONE
         },
-    };
+    );
     config.route(
         "all",
         When::default(),
