@@ -151,7 +151,13 @@ impl Pipeline {
                 let mut there = before.core.outlets.iter();
                 there.find(|outlet| *outlet.config() == wanted)
             });
-            let outlet = if let Some(outlet) = there {
+            let twin = outlets
+                .iter()
+                .find(|outlet: &&Arc<Outlet>| *outlet.config() == wanted);
+            let outlet = if let Some(outlet) = twin {
+                // It is written twice, as asked, by one.
+                Arc::clone(outlet)
+            } else if let Some(outlet) = there {
                 changes.kept.push(outlet.name().to_owned());
                 Arc::clone(outlet)
             } else {

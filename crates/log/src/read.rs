@@ -1,7 +1,9 @@
 //! The `[log]` section of a config file as a [`Config`].
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use mainstay_base::config::{FromValue, Section, Value};
@@ -9,13 +11,16 @@ use mainstay_base::{Diagnostic, Place, Size, Spanned, nearest};
 
 use crate::format::{self, Format};
 use crate::level::{Level, LevelSet};
-use crate::model::{Config, Route, SinkKind};
+use crate::model::{Config, Route, SinkConfig, SinkKind};
+use crate::naming::Naming;
 use crate::pack::Compression;
 use crate::pattern::Pattern;
 use crate::period::Every;
+use crate::queue::{Delivery, Overflow, QueueConfig};
 use crate::record::Stream;
 use crate::retention::Retention;
 use crate::route::When;
+use crate::seelog::DateLayout;
 
 /// What holds where the section says nothing.
 #[derive(Debug, Clone)]
@@ -64,9 +69,13 @@ impl Config {
     /// when = { level = "warn", program = "web*", stream = "stderr" }
     /// to = ["console", "file:/var/log/web.err", "rolling:web-errors.log"]
     /// format = "json"
+    /// [log.sink.audit]
+    /// type = "rolling"               # console, file, rolling
+    /// path = "audit.log"
+    /// queue = { bytes = "1MB", overflow = "drop-below", keep = "warn" }
     /// ```
     ///
-    /// `when` may also hold `target` (a Rust path and all below it) and instead of `level`, the
+    /// A route names such a sink in `to` by its name. `when` may also hold `target` (a Rust path and all below it) and instead of `level`, the
     /// lowest, `levels`, a list. The routes of the file stand before the default one; a route named
     /// `default` replaces it.
     pub fn read(mut section: Section<'_>, defaults: &Defaults) -> Self {
@@ -84,7 +93,11 @@ impl Config {
             colours: defaults.colours,
             format: format.clone().unwrap_or_else(Format::text),
             written: HashMap::new(),
+            named: HashMap::new(),
         };
+        for (name, sink) in section.sections("sink") {
+            reader.named_sink(name, sink);
+        }
         let mut replaced = false;
         for (name, route) in section.sections("route") {
             replaced |= name.value == DEFAULT_ROUTE;
@@ -110,7 +123,9 @@ struct RouteReader {
     colours: bool,
     format: Format,
     /// Which sink writes to a path, and where the file says so.
-    written: HashMap<PathBuf, (SinkKind, Place)>,
+    written: HashMap<PathBuf, (SinkConfig, Place)>,
+    /// The sinks that have a section of their own.
+    named: HashMap<String, SinkConfig>,
 }
 
 impl RouteReader {
@@ -131,7 +146,7 @@ impl RouteReader {
                 Ok(items) => {
                     for item in items {
                         match self.sink(&item) {
-                            Ok(sink) => to.push(self.config.sink(sink.into())),
+                            Ok(sink) => to.push(self.config.sink(sink)),
                             Err(diagnostic) => section.report(diagnostic),
                         }
                     }
@@ -150,8 +165,87 @@ impl RouteReader {
         section.finish();
     }
 
-    fn sink(&mut self, value: &Value<'_>) -> Result<SinkKind, Diagnostic> {
+    /// Reads `[log.sink.NAME]`.
+    fn named_sink(&mut self, name: Spanned<String>, mut section: Section<'_>) {
+        if TYPES.contains(&name.value.as_str()) || name.value.contains(':') {
+            section.report(
+                Diagnostic::error(format!("a sink cannot be called `{}`", name.value))
+                    .at(&name.place)
+                    .help("routes could not tell it from a type of sink; choose another name"),
+            );
+        }
+        let kind = section.required::<SinkType>("type");
+        let kind = kind.and_then(|kind| self.kind(kind, &mut section));
+        let delivery = match section.section("queue") {
+            Some(queue) => Delivery::Queued(read_queue(queue)),
+            None => Delivery::Direct,
+        };
+        let Some(kind) = kind else {
+            section.finish();
+            return;
+        };
+        let sink = SinkConfig { kind, delivery };
+        if let Err(diagnostic) = self.claim(&sink, &name.place) {
+            section.report(diagnostic);
+        }
+        self.named.insert(name.value, sink);
+        section.finish();
+    }
+
+    fn kind(&self, kind: SinkType, section: &mut Section<'_>) -> Option<SinkKind> {
+        Some(match kind {
+            SinkType::Console => SinkKind::Console {
+                stream: section.get("stream").unwrap_or(Stream::Stderr),
+                colours: section.get("colours").unwrap_or(self.colours),
+            },
+            SinkType::File => SinkKind::File {
+                path: self
+                    .config
+                    .directory
+                    .join(section.required::<PathBuf>("path")?),
+            },
+            SinkType::Rolling => {
+                let path = section.required::<PathBuf>("path");
+                let retention = Retention::read(section, self.config.retention);
+                let shared = section.get("shared").unwrap_or(false);
+                let prefix = section.get::<bool>("prefix");
+                let date = section.get_spanned::<String>("date");
+                let naming = match (section.get::<Names>("names"), date) {
+                    (None | Some(Names::Shifted), None) => Naming::Shifted,
+                    (Some(Names::Growing), None) => Naming::Growing {
+                        prefix: prefix.unwrap_or(false),
+                    },
+                    (None | Some(Names::Date), date) => Naming::Dated {
+                        layout: Arc::new(DateLayout::compile(
+                            date.as_ref().map_or(DATE, |date| &date.value),
+                        )),
+                        prefix: prefix.unwrap_or(false),
+                        current: false,
+                    },
+                    (Some(_), Some(date)) => {
+                        section.report(
+                            Diagnostic::error("`date` without names by date does nothing")
+                                .at(&date.place)
+                                .help("add names = \"date\""),
+                        );
+                        return None;
+                    }
+                };
+                SinkKind::Rolling {
+                    path: self.config.directory.join(path?),
+                    retention,
+                    naming,
+                    shared,
+                }
+            }
+        })
+    }
+
+    fn sink(&mut self, value: &Value<'_>) -> Result<SinkConfig, Diagnostic> {
         let text = value.as_str()?;
+        if let Some(sink) = self.named.get(text) {
+            return Ok(sink.clone());
+        }
         let (kind, rest) = match text.split_once(':') {
             Some((kind, rest)) => (kind, Some(rest)),
             None => (text, None),
@@ -177,36 +271,173 @@ impl RouteReader {
                     .label("designed, not built"));
             }
             _ => {
-                let known = ["console", "file:PATH", "rolling:PATH"];
                 let diagnostic = value
                     .error(format!("`{text}` is no place records can go"))
-                    .help(format!("write one of {}", known.join(", ")));
-                return Err(match nearest(kind, ["console", "file", "rolling"]) {
+                    .help("write one of console, file:PATH, rolling:PATH, or the NAME of a [log.sink.NAME]");
+                let named = self.named.keys().map(String::as_str);
+                return Err(match nearest(kind, named.chain(TYPES)) {
                     Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
                     None => diagnostic,
                 });
             }
         };
-        if let SinkKind::File { path } | SinkKind::Rolling { path, .. } = &sink {
-            let (before, place) = self
+        let sink = SinkConfig::from(sink);
+        self.claim(&sink, value.place())?;
+        Ok(sink)
+    }
+
+    /// Sees that no file is written by two kinds of sink.
+    fn claim(&mut self, sink: &SinkConfig, place: &Place) -> Result<(), Diagnostic> {
+        if let SinkKind::File { path } | SinkKind::Rolling { path, .. } = &sink.kind {
+            let (before, there) = self
                 .written
                 .entry(path.clone())
-                .or_insert_with(|| (sink.clone(), value.place().clone()));
-            if *before != sink {
-                return Err(value
-                    .error("the same file is written as another kind of sink already")
-                    .help(format!(
-                        "choose one kind for {}; see {place}",
-                        path.display()
-                    )));
+                .or_insert_with(|| (sink.clone(), place.clone()));
+            if before != sink {
+                return Err(Diagnostic::error(
+                    "the same file is written as another kind of sink already",
+                )
+                .at(place)
+                .help(format!(
+                    "choose one kind for {}; see {there}",
+                    path.display()
+                )));
             }
         }
-        Ok(sink)
+        Ok(())
     }
 
     fn path(&self, path: &str) -> PathBuf {
         self.config.directory.join(Path::new(path))
     }
+}
+
+/// The types of sinks that have a section.
+const TYPES: [&str; 3] = ["console", "file", "rolling"];
+/// How dates in file names are written where nothing else is said.
+const DATE: &str = "2006-01-02";
+
+#[derive(Clone, Copy)]
+enum SinkType {
+    Console,
+    File,
+    Rolling,
+}
+
+impl FromValue for SinkType {
+    fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
+        let all = [Self::Console, Self::File, Self::Rolling];
+        one_of(value, "type of sink", &all, |kind| TYPES[kind as usize])
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Names {
+    Shifted,
+    Growing,
+    Date,
+}
+
+impl FromValue for Names {
+    fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
+        let all = [Self::Shifted, Self::Growing, Self::Date];
+        let name = |names| ["shifted", "growing", "date"][names as usize];
+        one_of(value, "way to name rolled files", &all, name)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Policy {
+    Block,
+    DropNew,
+    DropOld,
+    DropBelow,
+    Sample,
+}
+
+impl FromValue for Policy {
+    fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
+        let all = [
+            Self::Block,
+            Self::DropNew,
+            Self::DropOld,
+            Self::DropBelow,
+            Self::Sample,
+        ];
+        let names = ["block", "drop-new", "drop-old", "drop-below", "sample"];
+        one_of(value, "policy of a queue", &all, |policy| {
+            names[policy as usize]
+        })
+    }
+}
+
+/// Reads `queue` of a sink.
+fn read_queue(mut section: Section<'_>) -> QueueConfig {
+    let default = QueueConfig::default();
+    let policy = section.get::<Policy>("overflow").unwrap_or(Policy::Block);
+    let keep = section.get_spanned::<Level>("keep");
+    let one_in = section.get_spanned::<u32>("one_in");
+    let bytes = section.get_spanned::<Size>("bytes");
+    if let (Some(keep), false) = (&keep, matches!(policy, Policy::DropBelow)) {
+        section.report(
+            Diagnostic::error("`keep` says which level is never dropped, and nothing is by level")
+                .at(&keep.place)
+                .help("add overflow = \"drop-below\""),
+        );
+    }
+    let one_in = match (policy, &one_in) {
+        (Policy::Sample, one_in) => {
+            let count = one_in.as_ref().map_or(10, |one_in| one_in.value);
+            NonZeroU32::new(count).unwrap_or_else(|| {
+                if let Some(one_in) = one_in {
+                    section.report(
+                        Diagnostic::error("one in none cannot be kept")
+                            .at(&one_in.place)
+                            .help("write 1 or more"),
+                    );
+                }
+                NonZeroU32::MIN
+            })
+        }
+        (_, Some(one_in)) => {
+            section.report(
+                Diagnostic::error("`one_in` says how many are kept, and none are sampled")
+                    .at(&one_in.place)
+                    .help("add overflow = \"sample\""),
+            );
+            NonZeroU32::MIN
+        }
+        (_, None) => NonZeroU32::MIN,
+    };
+    let overflow = match policy {
+        Policy::Block => Overflow::Block,
+        Policy::DropNew => Overflow::DropNew,
+        Policy::DropOld => Overflow::DropOld,
+        Policy::DropBelow => Overflow::DropBelow(keep.map_or(Level::Warn, |keep| keep.value)),
+        Policy::Sample => Overflow::Sample(one_in),
+    };
+    let bytes = match bytes {
+        None => default.bytes,
+        Some(bytes) => match usize::try_from(bytes.value.0) {
+            Ok(size) if (4096..=1 << 30).contains(&size) => size,
+            _ => {
+                section.report(
+                    Diagnostic::error("a queue holds 4 KiB at least and 1 GiB at most")
+                        .at(&bytes.place)
+                        .help("1 MiB is usual"),
+                );
+                default.bytes
+            }
+        },
+    };
+    let config = QueueConfig {
+        overflow,
+        bytes,
+        linger: section.get("linger").unwrap_or(default.linger),
+        batch: default.batch.min(bytes),
+    };
+    section.finish();
+    config
 }
 
 fn read_when(mut section: Section<'_>) -> When {
@@ -456,6 +687,61 @@ mod tests {
     }
 
     #[test]
+    fn sinks_of_their_own() {
+        let (config, said) = read(
+            r#"
+            [log]
+            dir = "/logs"
+            [log.sink.audit]
+            type = "rolling"
+            path = "audit.log"
+            names = "date"
+            shared = true
+            retain = { size = 0, every = "day", compress = "gzip" }
+            queue = { bytes = "64KiB", overflow = "drop-below", keep = "error", linger = "1s" }
+            [log.sink.screen]
+            type = "console"
+            stream = "stdout"
+            colours = true
+            queue = { overflow = "sample", one_in = 3 }
+            [log.route.everything]
+            to = ["audit", "screen", "console"]
+            "#,
+        );
+        assert_eq!(said, "");
+        let sinks = &config.sinks[..3];
+        let SinkKind::Rolling {
+            path,
+            retention,
+            naming,
+            shared: true,
+        } = &sinks[0].kind
+        else {
+            panic!("{:?}", sinks[0]);
+        };
+        assert_eq!(path, Path::new("/logs/audit.log"));
+        assert_eq!(
+            (retention.size, retention.every, retention.compress),
+            (None, Some(Every::Day), Some(Compression::Gzip))
+        );
+        assert!(matches!(naming, Naming::Dated { layout, .. } if layout.text() == "2006-01-02"));
+        let Delivery::Queued(queue) = sinks[0].delivery else {
+            panic!("{:?}", sinks[0]);
+        };
+        assert_eq!(queue.overflow, Overflow::DropBelow(Level::Error));
+        assert_eq!(
+            (queue.bytes, queue.linger),
+            (65_536, Duration::from_secs(1))
+        );
+        let Delivery::Queued(queue) = sinks[1].delivery else {
+            panic!("{:?}", sinks[1]);
+        };
+        let three = NonZeroU32::new(3).unwrap();
+        assert_eq!(queue.overflow, Overflow::Sample(three));
+        assert_eq!(sinks[2].delivery, Delivery::Direct);
+    }
+
+    #[test]
     fn faults_are_told() {
         let table = [
             ("level = \"wran\"", "m.toml:2:9:", "did you mean `warn`?"),
@@ -465,6 +751,42 @@ mod tests {
                 "import = \"seelog.xml\"",
                 "m.toml:2:1:",
                 "does not work yet",
+            ),
+            (
+                "[log.sink.a]\ntype = \"rollin\"",
+                "m.toml:3:8:",
+                "did you mean `rolling`?",
+            ),
+            (
+                "[log.sink.file]\ntype = \"console\"",
+                "m.toml:2:",
+                "cannot be called",
+            ),
+            ("[log.sink.a]\ntype = \"file\"", "m.toml:2:", "path"),
+            (
+                "[log.sink.a]\ntype = \"console\"\nqueue = { overflow = \"drop\" }",
+                "m.toml:4:22:",
+                "drop-new",
+            ),
+            (
+                "[log.sink.a]\ntype = \"console\"\nqueue = { keep = \"warn\" }",
+                "m.toml:4:18:",
+                "drop-below",
+            ),
+            (
+                "[log.sink.a]\ntype = \"console\"\nqueue = { bytes = \"1\" }",
+                "m.toml:4:19:",
+                "4 KiB",
+            ),
+            (
+                "[log.sink.a]\ntype = \"file\"\npath = \"x\"\n[log.sink.b]\ntype = \"rolling\"\npath = \"x\"",
+                "m.toml:5:",
+                "the same file",
+            ),
+            (
+                "[log.sink.audit]\ntype = \"console\"\n[log.route.x]\nto = [\"audi\"]",
+                "m.toml:5:",
+                "did you mean `audit`?",
             ),
             (
                 "retain = { compress = \"zst\" }",

@@ -39,6 +39,7 @@ mod config;
 mod custom;
 mod explain;
 mod gate;
+mod import;
 pub(crate) mod layout;
 mod levels;
 mod outputs;

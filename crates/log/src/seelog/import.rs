@@ -1,0 +1,176 @@
+//! A config of seelog as a config of a pipeline.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use mainstay_base::{Diagnostic, Diagnostics, Place};
+
+use crate::level::LevelSet;
+use crate::model::{Config as Pipeline, Route, SinkConfig, SinkId, SinkKind};
+use crate::naming::Naming;
+use crate::pack::Compression;
+use crate::queue::{Delivery, QueueConfig};
+use crate::record::Stream;
+use crate::retention::Retention;
+use crate::route::When;
+use crate::seelog::{
+    Archive, Buffered, Config, Leaf, LoggerType, NameMode, Receiver, RollWhen, Rolling,
+};
+
+/// What "never" is for a buffer that is only written when it is full.
+const NEVER: Duration = Duration::from_hours(24 * 365);
+
+impl Config {
+    /// What a [`Pipeline`](crate::Pipeline) is built from. Relative paths are below `directory`, dates
+    /// in file names in `zone`.
+    ///
+    /// The second value says what is done in another way than by seelog. The error is what cannot be
+    /// done at all.
+    pub fn to_pipeline(
+        &self,
+        directory: impl Into<PathBuf>,
+        zone: TimeZone,
+    ) -> Result<(Pipeline, Diagnostics), Diagnostics> {
+        let mut config = Pipeline::new(directory, zone);
+        let gate = self.gate();
+        config.levels = gate.possible();
+        config.gate = gate.has_rules().then_some(gate);
+        let mut said = Diagnostics::default();
+        for leaf in self.leaves() {
+            let sink = match self.sink(&leaf, &mut said) {
+                Ok(sink) => sink,
+                Err(diagnostic) => {
+                    said.push(*diagnostic);
+                    continue;
+                }
+            };
+            // Two receivers with one file are two, and each gets the record.
+            config.sinks.push(sink);
+            config.routes.push(Route {
+                name: format!("<{}> at {}", leaf.receiver.element(), leaf.place),
+                when: When {
+                    levels: leaf.levels,
+                    ..When::default()
+                },
+                to: vec![SinkId(config.sinks.len() - 1)],
+                format: leaf.format.format.clone(),
+            });
+        }
+        if said.has_errors() {
+            return Err(said);
+        }
+        let any = config.routes.iter().map(|route| route.when.levels);
+        let any = any.fold(LevelSet::NONE, LevelSet::union);
+        config.levels = config.levels.intersect(any);
+        Ok((config, said))
+    }
+
+    fn sink(&self, leaf: &Leaf<'_>, said: &mut Diagnostics) -> Result<SinkConfig, Box<Diagnostic>> {
+        let delivery = match self.logger {
+            LoggerType::Sync => Delivery::Direct,
+            LoggerType::AsyncLoop => Delivery::Queued(QueueConfig::default()),
+            // One record in each interval would be 500 in a second for 2 ms (D11): all that came in
+            // it are written together instead.
+            LoggerType::AsyncTimer { interval } => lingering(interval),
+            LoggerType::Adaptive { min, max, .. } => lingering(min.max(max)),
+        };
+        let mut receiver = leaf.receiver;
+        let mut delivery = delivery;
+        while let Receiver::Buffered(Buffered {
+            size, flush, inner, ..
+        }) = receiver
+        {
+            let size = usize::try_from(*size)
+                .unwrap_or(usize::MAX)
+                .clamp(1, 256 << 20);
+            delivery = Delivery::Queued(QueueConfig {
+                bytes: size.saturating_mul(2).max(QueueConfig::default().bytes),
+                batch: size,
+                linger: flush.unwrap_or(NEVER),
+                ..QueueConfig::default()
+            });
+            receiver = inner;
+        }
+        let kind = match receiver {
+            Receiver::Console => SinkKind::Console {
+                stream: Stream::Stdout,
+                colours: false,
+            },
+            Receiver::File(file) => SinkKind::File {
+                path: file.path.clone(),
+            },
+            Receiver::Rolling(rolling) => rolling_file(rolling, leaf.place, said),
+            Receiver::Custom(custom) => SinkKind::Custom {
+                name: custom.name.clone(),
+            },
+            Receiver::Buffered(_) => {
+                // The loop above has taken these off.
+                return Err(Box::new(
+                    Diagnostic::error("a buffer without an end").at(leaf.place),
+                ));
+            }
+            Receiver::Conn(_) | Receiver::Smtp(_) => {
+                return Err(Box::new(
+                    Diagnostic::error(format!(
+                        "`<{}>` is read and not yet written to",
+                        receiver.element()
+                    ))
+                    .at(leaf.place)
+                    .help("leave it out for now; files and the console work"),
+                ));
+            }
+        };
+        Ok(SinkConfig { kind, delivery })
+    }
+}
+
+fn rolling_file(rolling: &Rolling, place: &Place, said: &mut Diagnostics) -> SinkKind {
+    let prefix = rolling.names == NameMode::Prefix;
+    let (size, naming) = match &rolling.when {
+        RollWhen::Size { max } => (*max, Naming::Growing { prefix }),
+        RollWhen::Date { pattern, full_name } => (
+            None,
+            Naming::Dated {
+                layout: pattern.clone(),
+                prefix,
+                current: *full_name,
+            },
+        ),
+    };
+    let files = rolling
+        .max_rolls
+        .map(|rolls| u32::try_from(rolls).unwrap_or(u32::MAX));
+    let mut retention = Retention {
+        size,
+        files,
+        ..Retention::NONE
+    };
+    if let Some(Archive { .. }) = rolling.archive {
+        // seelog deletes what it could not archive (D3); here nothing is deleted.
+        retention.files = None;
+        retention.compress = Some(Compression::Gzip);
+        said.push(
+            Diagnostic::warning(
+                "rolled files are each compressed beside the log, as NAME.gz, and all kept",
+            )
+            .at(place)
+            .help(
+                "seelog would collect those beyond maxrolls in one archive, written anew each time",
+            ),
+        );
+    }
+    SinkKind::Rolling {
+        path: rolling.path.clone(),
+        retention,
+        naming,
+        shared: false,
+    }
+}
+
+fn lingering(linger: Duration) -> Delivery {
+    Delivery::Queued(QueueConfig {
+        linger,
+        ..QueueConfig::default()
+    })
+}
