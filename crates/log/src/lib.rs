@@ -53,6 +53,7 @@
 mod batch;
 mod capture;
 mod error;
+mod explain;
 mod format;
 mod inspect;
 mod join;
@@ -87,6 +88,7 @@ mod target;
 pub use batch::{Batch, Entry, Mark, Unwritten};
 pub use capture::{Capture, Finish, Progress};
 pub use error::{Error, Kind, Notice, WriteError};
+pub use explain::{Answer, Question, RouteAnswer};
 pub use format::{Format, NAMES as FORMAT_NAMES};
 pub use inspect::{Inspect, Verdict};
 pub use join::{Joined, Joiner, Limits};

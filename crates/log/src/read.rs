@@ -20,7 +20,7 @@ use crate::queue::{Delivery, Overflow, QueueConfig};
 use crate::record::Stream;
 use crate::retention::Retention;
 use crate::route::When;
-use crate::seelog::DateLayout;
+use crate::seelog::{DateLayout, Gate, Options, Rule};
 
 /// What holds where the section says nothing.
 #[derive(Debug, Clone)]
@@ -87,6 +87,10 @@ impl Config {
         }
         let format = section.get::<Format>("format");
         config.retention = Retention::read(&mut section, Retention::default());
+        config.gate = read_exceptions(&mut section, config.levels);
+        if let Some(gate) = &config.gate {
+            config.levels = gate.possible();
+        }
         section.planned(&["import"]);
         let mut reader = RouteReader {
             config,
@@ -220,7 +224,7 @@ impl RouteReader {
                             date.as_ref().map_or(DATE, |date| &date.value),
                         )),
                         prefix: prefix.unwrap_or(false),
-                        current: false,
+                        current: section.get("current").unwrap_or(false),
                     },
                     (Some(_), Some(date)) => {
                         section.report(
@@ -371,6 +375,59 @@ impl FromValue for Policy {
     }
 }
 
+/// Reads `exceptions`: other levels for some functions and files of the process itself. The first
+/// that matches counts.
+fn read_exceptions(section: &mut Section<'_>, general: LevelSet) -> Option<Gate> {
+    let items = match section.value("exceptions")?.as_array() {
+        Ok(items) => items,
+        Err(diagnostic) => {
+            section.report(diagnostic.help(
+                "write a list of tables, exceptions = [{ func = \"app::db::*\", level = \"warn\" }]",
+            ));
+            return None;
+        }
+    };
+    let mut rules = Vec::new();
+    for item in items {
+        let mut one = match item.as_section() {
+            Ok(one) => one,
+            Err(diagnostic) => {
+                section.report(diagnostic);
+                continue;
+            }
+        };
+        let pattern = |text: Option<String>| Pattern::new(text.unwrap_or_else(|| "*".to_owned()));
+        let (function, file) = (pattern(one.get("func")), pattern(one.get("file")));
+        let levels = read_levels(&mut one);
+        rules.push(Rule {
+            function,
+            file,
+            levels,
+        });
+        one.finish();
+    }
+    Some(Gate::new(general, rules))
+}
+
+/// Reads `level`, the lowest let through, or `levels`, a list; every level where neither is there.
+fn read_levels(section: &mut Section<'_>) -> LevelSet {
+    let lowest = section.get_spanned::<Level>("level");
+    let levels = section.get_spanned::<Vec<Level>>("levels");
+    match (lowest, levels) {
+        (Some(_), Some(levels)) => {
+            section.report(
+                Diagnostic::error("`level` and `levels` exclude each other")
+                    .at(&levels.place)
+                    .help("`level` is the lowest level let through, `levels` the list of them"),
+            );
+            LevelSet::ALL
+        }
+        (Some(lowest), None) => LevelSet::from(lowest.value),
+        (None, Some(levels)) => levels.value.into_iter().collect(),
+        (None, None) => LevelSet::ALL,
+    }
+}
+
 /// Reads `queue` of a sink.
 fn read_queue(mut section: Section<'_>) -> QueueConfig {
     let default = QueueConfig::default();
@@ -441,21 +498,7 @@ fn read_queue(mut section: Section<'_>) -> QueueConfig {
 }
 
 fn read_when(mut section: Section<'_>) -> When {
-    let lowest = section.get_spanned::<Level>("level");
-    let levels = section.get_spanned::<Vec<Level>>("levels");
-    let levels = match (lowest, levels) {
-        (Some(_), Some(levels)) => {
-            section.report(
-                Diagnostic::error("`level` and `levels` exclude each other")
-                    .at(&levels.place)
-                    .help("`level` is the lowest level let through, `levels` the list of them"),
-            );
-            LevelSet::ALL
-        }
-        (Some(lowest), None) => LevelSet::from(lowest.value),
-        (None, Some(levels)) => levels.value.into_iter().collect(),
-        (None, None) => LevelSet::ALL,
-    };
+    let levels = read_levels(&mut section);
     let programs = match section.value("program") {
         Some(value) if value.is_str() => section
             .get::<String>("program")
@@ -549,7 +592,15 @@ fn one_of<T: Copy>(
 
 impl FromValue for Format {
     fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
-        let name = one_of(value, "log format", &format::NAMES, |name| name)?;
+        let text = value.as_str()?;
+        if text.contains('%') || text.starts_with("std:") {
+            return Format::seelog(text, &Options::new())
+                .map_err(|diagnostic| diagnostic.at(value.place()));
+        }
+        let name =
+            one_of(value, "log format", &format::NAMES, |name| name).map_err(|diagnostic| {
+                diagnostic.help("or write seelog's verbs: \"%Time %LEV %Msg%n\"")
+            })?;
         // Each name has its format.
         Ok(Format::named(name).unwrap_or_else(Format::text))
     }

@@ -36,6 +36,7 @@
 //! ```
 
 mod config;
+mod convert;
 mod custom;
 mod explain;
 mod gate;

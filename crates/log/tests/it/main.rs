@@ -14,6 +14,7 @@ mod rolling;
 mod rolls;
 mod seelog;
 mod seelog_any;
+mod seelog_runs;
 mod tail;
 mod target;
 
