@@ -18,9 +18,9 @@ use crate::stamp::Stamp;
 /// the verbs of seelog, see [`Format::seelog`](crate::Format::seelog).
 ///
 /// In the three with names one record is never taken for two in text: a line break inside a message
-/// is followed by four spaces, and every other control character but tab is written as an escape, so that what a program
-/// prints cannot move the cursor of whoever reads the log. In JSON a record is always one line.
-/// seelog's verbs write what they are given as it is, and a line ends where the format says so.
+/// is followed by four spaces, and every other control character but tab is written as an escape, so
+/// that what a program prints cannot move the cursor of whoever reads the log. In JSON a record is
+/// always one line. seelog's verbs write what they are given as it is, and a line ends where the format says so.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Format {
     ops: Arc<[Op]>,
@@ -45,6 +45,8 @@ pub(crate) enum Op {
     Nanoseconds,
     /// The time by a layout, in UTC or local.
     Date(Arc<DateLayout>, bool),
+    /// The spans alone, where there are any.
+    Context,
     /// The line in the source file.
     Line,
     /// Text from the record.
@@ -214,6 +216,11 @@ impl Format {
                     if record.program.is_some() {
                         source(record, out);
                         out.extend_from_slice(b": ");
+                    }
+                }
+                Op::Context => {
+                    if let Some(spans) = record.spans {
+                        out.extend_from_slice(spans.text.as_bytes());
                     }
                 }
                 Op::Spans => {

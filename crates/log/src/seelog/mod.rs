@@ -11,9 +11,10 @@
 //! [`Dialect::Extended`] takes the same grammar and more: sizes with units (`10MB`), durations with
 //! units (`30s`), `${NAME}` for a variable of the environment (`$${` for the two characters),
 //! `password_file`, mail without a login, any character in the patterns of exceptions, `\n` and `\t`
-//! in formats, and the verbs `%Target` and `%Fields`; it warns where seelog silently does something
-//! else than was meant; and its predefined JSON and XML formats escape what they are given. In both,
-//! `%%` is a percent sign, and a pattern is a true glob: `*aa` matches `aaa`.
+//! in formats, and the verbs `%Target`, `%Fields` and `%Ctx` (the spans around a record); it warns
+//! where seelog silently does something else than was meant; and its predefined JSON and XML formats
+//! escape what they are given. In both, `%%` is a percent sign, and a pattern is a true glob: `*aa`
+//! matches `aaa`.
 //!
 //! ```
 //! use mainstay_log::seelog::{Config, Options};

@@ -76,7 +76,7 @@ const PLAIN: [&str; 19] = [
 const PARAMETRISED: [&str; 3] = ["Date", "UTCDate", "EscM"];
 
 /// The verbs that only we have. In seelog each is an error, so that no format of its changes.
-const OURS: [&str; 2] = ["Target", "Fields"];
+const OURS: [&str; 3] = ["Target", "Fields", "Ctx"];
 
 /// Whether seelog has a verb of this name.
 pub(super) fn is_verb(name: &str) -> bool {
@@ -248,10 +248,10 @@ impl<'a> Compiler<'a> {
         if self.options.dialect == Dialect::Extended
             && let Some(verb) = longest(letters, |verb| OURS.into_iter().find(|ours| *ours == verb))
         {
-            self.push(if verb == "Target" {
-                Op::Source
-            } else {
-                Op::Fields
+            self.push(match verb {
+                "Target" => Op::Source,
+                "Fields" => Op::Fields,
+                _ => Op::Context,
             });
             return Ok(verb.len());
         }

@@ -8,7 +8,7 @@ use mainstay_base::{Diagnostic, Severity};
 use mainstay_log::seelog::{
     Config, DateLayout, Dialect, Formatters, LoggerType, Options, Password, Receiver, RollWhen,
 };
-use mainstay_log::{Format, Level, LevelSet, Location, Pattern, Record, Stamp, Value};
+use mainstay_log::{Format, Level, LevelSet, Location, Pattern, Record, Spans, Stamp, Value};
 
 const BOTH: [Dialect; 2] = [Dialect::Strict, Dialect::Extended];
 
@@ -371,6 +371,11 @@ fn formats() {
         let fields = [("free", Value::Unsigned(12))];
         let record = Record::new(TIME.parse().unwrap(), level, "shop::disk", message.as_str())
             .fields(&fields)
+            .spans(Some(Spans {
+                text: "request{id=7}",
+                json: "{\"name\":\"request\",\"id\":7}",
+                root: 1,
+            }))
             .location(Some(Location {
                 file: "/srv/app/src/disk.rs",
                 line: 42,
