@@ -63,6 +63,7 @@ mod logger;
 mod loss;
 mod macros;
 mod model;
+mod names;
 mod naming;
 mod outlet;
 mod pack;
@@ -98,6 +99,11 @@ pub use logger::{Logger, bridge};
 #[doc(hidden)]
 pub use macros::{__enabled, __write};
 pub use model::{Config, Route, SinkConfig, SinkId, SinkKind};
+pub use names::{
+    LoadError, Loading, current, disable_log, disabled, flush, logger_from_config_as_bytes,
+    logger_from_config_as_file, logger_from_config_as_string, logger_from_sink_with_min_level,
+    replace_logger, use_logger,
+};
 pub use naming::Naming;
 pub use pack::{Compression, open_packed};
 pub use pattern::Pattern;

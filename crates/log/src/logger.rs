@@ -96,6 +96,11 @@ impl Logger {
         }
     }
 
+    /// Whether both are handles to the same.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The receiver of this crate's own macros.
     pub fn global() -> Option<Self> {
         lock(&GLOBAL).clone()

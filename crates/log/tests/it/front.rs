@@ -7,8 +7,9 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use mainstay_base::SystemClock;
 use mainstay_log::{
-    Config, Format, Level, LevelSet, Logger, Pipeline, SinkKind, Surroundings, When, critical,
-    debug, error, info, log, trace, warn,
+    Config, Format, Level, LevelSet, Loading, Logger, Pipeline, SinkKind, Surroundings, When,
+    critical, current, debug, disable_log, error, info, log, logger_from_config_as_file,
+    logger_from_config_as_string, replace_logger, trace, use_logger, warn,
 };
 use serde_json::{Value, json};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -213,4 +214,42 @@ fn other_layers_see_what_they_ask_for() {
     });
     assert_eq!(seen.load(Ordering::Relaxed), 2);
     assert_eq!(text(dir.path().join("a.log")).lines().count(), 1);
+}
+
+#[test]
+fn the_names_that_a_user_of_seelog_knows() {
+    let _alone = ALONE.lock().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("seelog.xml");
+    let xml = r#"<seelog minlevel="info"><outputs formatid="m"><file path="a.log"/></outputs>
+        <formats><format id="m" format="%LEV %FuncShort %Msg%n"/></formats></seelog>"#;
+    std::fs::write(&path, xml).unwrap();
+    let loading = || Loading::new(dir.path(), TimeZone::UTC);
+    let logger = logger_from_config_as_file(&path, loading()).unwrap();
+    replace_logger(&logger);
+    info!("one");
+    debug!("no");
+    mainstay_log::flush();
+    assert!(current().unwrap().is(&logger));
+    disable_log();
+    critical!("nobody hears");
+    use_logger(&logger);
+    warn!("two");
+    mainstay_log::flush();
+    let expected = "INF the_names_that_a_user_of_seelog_knows one\nWRN the_names_that_a_user_of_seelog_knows two\n";
+    assert_eq!(text(dir.path().join("a.log")), expected);
+    // Closed: what comes later is lost there, and counted.
+    replace_logger(&mainstay_log::disabled());
+    logger.write(&mainstay_log::Record::new(
+        logger.pipeline().now(),
+        Level::Error,
+        "x",
+        "late",
+    ));
+    assert_eq!(text(dir.path().join("a.log")), expected);
+    assert_eq!(logger.pipeline().losses()[0].1[Level::Error.index()], 1);
+
+    let bad = logger_from_config_as_string("<seelog minlevel=\"inf\"/>", loading()).unwrap_err();
+    assert!(bad.to_string().starts_with("config:1:"), "{bad}");
+    assert!(bad.to_string().contains("did you mean `info`?"), "{bad}");
 }
