@@ -89,6 +89,8 @@ pub enum Verb {
     Signal,
     /// Close and open the log files again, after somebody moved them.
     ReopenLogs,
+    /// Change which levels of the daemon's log and of programs' lines are let through.
+    LogLevel,
     /// End the daemon and what it supervises.
     Shutdown,
     /// Replace the running binary in place.
@@ -97,7 +99,7 @@ pub enum Verb {
 
 impl Verb {
     /// Every verb, with its name and the least role that may ask it.
-    pub const TABLE: [(Verb, &'static str, Role); 12] = [
+    pub const TABLE: [(Verb, &'static str, Role); 13] = [
         (Verb::Connect, "connect", Role::Viewer),
         (Verb::Ping, "ping", Role::Viewer),
         (Verb::Version, "version", Role::Viewer),
@@ -108,6 +110,7 @@ impl Verb {
         (Verb::Restart, "restart", Role::Operator),
         (Verb::Signal, "signal", Role::Operator),
         (Verb::ReopenLogs, "reopen_logs", Role::Operator),
+        (Verb::LogLevel, "log_level", Role::Operator),
         (Verb::Shutdown, "shutdown", Role::Admin),
         (Verb::Upgrade, "upgrade", Role::Admin),
     ];
@@ -124,8 +127,9 @@ impl Verb {
             Verb::Restart => 7,
             Verb::Signal => 8,
             Verb::ReopenLogs => 9,
-            Verb::Shutdown => 10,
-            Verb::Upgrade => 11,
+            Verb::LogLevel => 10,
+            Verb::Shutdown => 11,
+            Verb::Upgrade => 12,
         };
         Self::TABLE[index]
     }

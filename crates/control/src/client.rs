@@ -21,8 +21,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::error::{Error, Kind};
 use crate::wire::{
-    ActionDocument, ActionRequest, DoneDocument, ErrorDocument, LogQuery, SCHEMA, SignalRequest,
-    StatusDocument, VersionDocument,
+    ActionDocument, ActionRequest, DoneDocument, ErrorDocument, LogLevelRequest, LogQuery, SCHEMA,
+    SignalRequest, StatusDocument, VersionDocument,
 };
 
 /// How long an answer may take, unless the request is one that waits.
@@ -130,6 +130,11 @@ impl Client {
     /// Has all log files closed and opened again.
     pub async fn reopen_logs(&self) -> Result<DoneDocument, Error> {
         self.post("/v1/log/reopen", &(), true).await
+    }
+
+    /// Has other levels let through, for a time or until the daemon ends.
+    pub async fn log_level(&self, request: &LogLevelRequest) -> Result<DoneDocument, Error> {
+        self.post("/v1/log/level", request, true).await
     }
 
     /// Ends the daemon. It answers before it has ended; [`Client::gone`] waits for that.

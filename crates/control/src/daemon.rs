@@ -10,8 +10,8 @@ use hyper::body::Bytes;
 use crate::auth::{Actor, Role, Verb};
 use crate::error::Error;
 use crate::wire::{
-    ActionDocument, ActionRequest, DoneDocument, LogQuery, SignalRequest, StatusDocument,
-    VersionDocument,
+    ActionDocument, ActionRequest, DoneDocument, LogLevelRequest, LogQuery, SignalRequest,
+    StatusDocument, VersionDocument,
 };
 
 /// A future answer. Boxed, so that [`Daemon`] can be used as `dyn Daemon`.
@@ -59,6 +59,9 @@ pub trait Daemon: Send + Sync + 'static {
 
     /// Closes and opens all log files again.
     fn reopen_logs(&self, caller: Caller) -> Answer<'_, DoneDocument>;
+
+    /// Lets other levels through.
+    fn log_level(&self, caller: Caller, request: LogLevelRequest) -> Answer<'_, DoneDocument>;
 
     /// Begins to end the daemon, and answers before it has ended.
     fn shutdown(&self, caller: Caller) -> Answer<'_, DoneDocument>;

@@ -21,8 +21,8 @@ use crate::auth::{Actor, Decision, Policy, Verb, decide};
 use crate::daemon::{AuditEntry, AuditOutcome, ByteStream, Caller, Daemon, Notice};
 use crate::error::{Error, Kind};
 use crate::wire::{
-    ActionDocument, ActionRequest, DoneDocument, ErrorDocument, LogParameters, LogQuery,
-    SignalRequest, check_names,
+    ActionDocument, ActionRequest, DoneDocument, ErrorDocument, LogLevelRequest, LogParameters,
+    LogQuery, SignalRequest, check_names,
 };
 
 /// Largest request body, in bytes.
@@ -71,6 +71,7 @@ type Shared = Arc<dyn Daemon>;
 /// | `POST /v1/programs/signal` | signal | [`SignalRequest`] | [`ActionDocument`] |
 /// | `GET /v1/programs/{name}/logs?stream=&lines=&follow=` | logs | | bytes as captured |
 /// | `POST /v1/log/reopen` | `reopen_logs` | | [`DoneDocument`] |
+/// | `POST /v1/log/level` | `log_level` | [`LogLevelRequest`] | [`DoneDocument`] |
 /// | `POST /v1/shutdown` | shutdown | | [`DoneDocument`] |
 /// | `POST /v1/upgrade` | upgrade | | [`DoneDocument`] |
 ///
@@ -90,6 +91,7 @@ pub fn router(daemon: Arc<dyn Daemon>) -> Router {
         .route("/v1/programs/signal", at(Verb::Signal, post(signal)))
         .route("/v1/programs/{name}/logs", at(Verb::Logs, get(logs)))
         .route("/v1/log/reopen", at(Verb::ReopenLogs, post(reopen_logs)))
+        .route("/v1/log/level", at(Verb::LogLevel, post(log_level)))
         .route("/v1/shutdown", at(Verb::Shutdown, post(shutdown)))
         .route("/v1/upgrade", at(Verb::Upgrade, post(upgrade)))
         .fallback(no_such_route)
@@ -379,6 +381,31 @@ async fn reopen_logs(
     answer(
         apart(async move {
             let result = daemon.reopen_logs(caller).await;
+            pending.close(&result);
+            result
+        })
+        .await,
+    )
+}
+
+async fn log_level(
+    State(daemon): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
+    let wanted: LogLevelRequest = match read_json(request).await {
+        Ok(wanted) => wanted,
+        Err(error) => return refuse(error),
+    };
+    if let Err(error) = wanted.check() {
+        return refuse(error);
+    }
+    let target = wanted.target.as_deref().unwrap_or("all");
+    let object = format!("{target}={}", wanted.level);
+    let pending = Pending::new(&daemon, caller, Verb::LogLevel, object);
+    answer(
+        apart(async move {
+            let result = daemon.log_level(caller, wanted).await;
             pending.close(&result);
             result
         })

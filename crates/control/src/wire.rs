@@ -410,6 +410,50 @@ impl SignalRequest {
     }
 }
 
+/// Asks to let other levels through, for a time or until the daemon ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogLevelRequest {
+    /// [`SCHEMA`]; may be left out.
+    #[serde(default = "schema")]
+    pub schema: u32,
+    /// A target and all below it, or a program; everything if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// The lowest level let through, or `off`; `default` as the config has it.
+    pub level: String,
+    /// For so many seconds; until the daemon ends if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+}
+
+impl LogLevelRequest {
+    /// Asks for this.
+    pub fn new(target: Option<String>, level: impl Into<String>, seconds: Option<u64>) -> Self {
+        Self {
+            schema: SCHEMA,
+            target,
+            level: level.into(),
+            seconds,
+        }
+    }
+
+    /// Says what is wrong with it, if anything. Whether there is such a level is for the daemon to
+    /// say.
+    pub fn check(&self) -> Result<(), Error> {
+        check_schema(self.schema)?;
+        let target = self.target.as_deref().unwrap_or("all");
+        if target.is_empty() || target.len() > LONGEST_NAME || self.level.len() > 16 {
+            return Err(Error::new(
+                Kind::Usage,
+                "a target of 1 to 255 bytes and a level are needed",
+            )
+            .help("for example `api::db` and `debug`"));
+        }
+        Ok(())
+    }
+}
+
 fn check_schema(schema: u32) -> Result<(), Error> {
     if schema == SCHEMA {
         return Ok(());

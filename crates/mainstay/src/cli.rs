@@ -121,6 +121,13 @@ pub(crate) enum Command {
         stream: StreamChoice,
     },
 
+    /// Configs of logs: check, explain, convert them; change levels of the running daemon
+    #[command(
+        subcommand,
+        after_help = "Example:\n  mainstay log check seelog.xml\n  mainstay log level web=debug for 10m"
+    )]
+    Log(Log),
+
     /// Check the config and show what it comes to
     #[command(after_help = "Example:\n  mainstay check -c mainstay.toml")]
     Check,
@@ -221,6 +228,72 @@ pub(crate) struct Names {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum StreamChoice {
     Both,
+    Stdout,
+    Stderr,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Log {
+    /// Say whether a config of seelog, or the [log] of a mainstay.toml, is good
+    #[command(after_help = "Example:\n  mainstay log check --strict seelog.xml")]
+    Check {
+        /// A seelog.xml or a mainstay.toml
+        file: PathBuf,
+        /// seelog's rules of loading to the letter
+        #[arg(long)]
+        strict: bool,
+    },
+
+    /// Say which sinks a record would reach, and why
+    #[command(
+        after_help = "Example:\n  mainstay log explain seelog.xml --level warn --file src/main.rs --func main.serve\n  mainstay log explain mainstay.toml --program web --stream stderr"
+    )]
+    Explain {
+        /// A seelog.xml or a mainstay.toml
+        file: PathBuf,
+        /// Its level
+        #[arg(long, default_value = "info")]
+        level: mainstay_log::Level,
+        /// The source file that it is written in
+        #[arg(long = "file", value_name = "PATH")]
+        source: Option<String>,
+        /// The full name of the function that it is written in
+        #[arg(long, value_name = "NAME")]
+        func: Option<String>,
+        /// Its target
+        #[arg(long)]
+        target: Option<String>,
+        /// It is output of this program
+        #[arg(long)]
+        program: Option<String>,
+        /// The stream of that program
+        #[arg(long, requires = "program", default_value = "stdout")]
+        stream: OneStream,
+    },
+
+    /// Write a config of seelog as a mainstay.toml to standard output
+    #[command(after_help = "Example:\n  mainstay log convert seelog.xml > mainstay.toml")]
+    Convert {
+        /// A seelog.xml
+        file: PathBuf,
+    },
+
+    /// Change which levels the running daemon lets through, for a time or until it ends
+    #[command(
+        after_help = "Example:\n  mainstay log level debug for 10m\n  mainstay log level web=warn\n  mainstay log level web=default"
+    )]
+    Level {
+        /// `LEVEL`, or `TARGET=LEVEL` for a target and all below it or for a program; `off` for
+        /// nothing, `default` for what the config says
+        setting: String,
+        /// `for` and a time
+        #[arg(value_name = "for TIME", num_args = 0..=2)]
+        time: Vec<String>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OneStream {
     Stdout,
     Stderr,
 }

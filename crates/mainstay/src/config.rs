@@ -14,9 +14,9 @@ use mainstay_log::{Format, Logger, Retention};
 use mainstay_supervise::ProgramSpec;
 
 use crate::command::logs::OWN;
-use crate::daemon::own_log_sink;
 use crate::exit::{Exit, Failure};
 use crate::http::Http;
+use crate::own_log::own_log_sink;
 
 /// The version of the config language.
 const SCHEMA: i64 = 1;

@@ -4,7 +4,6 @@
 //! in [`Facade`] (commands, with callbacks) and in one channel (events).
 
 use std::fs::Permissions;
-use std::io::IsTerminal;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -14,9 +13,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mainstay_base::SystemClock;
 use mainstay_control::{Limits, Listener, serve};
-use mainstay_log::{
-    Format, Logger, Pattern, Pipeline, Retention, SinkKind, Stream, Surroundings, When,
-};
+use mainstay_log::{Logger, Pipeline, Surroundings};
 use mainstay_supervise::{Command, Event, Reply, Supervisor};
 use mainstay_supervisord::rpc::{DaemonState, Host, Rpc, Supervision};
 use mainstay_supervisord::server::{self, Login};
@@ -34,6 +31,7 @@ use crate::facade::Facade;
 use crate::http::Native;
 use crate::jobs;
 use crate::output::Output;
+use crate::own_log::Terminal;
 use crate::supervisord::{Compat, Door, Face, Syslog, prefixed};
 use crate::upgrade::{Heritage, Invocation, Successor};
 
@@ -151,6 +149,8 @@ pub(crate) struct Daemon {
     doors: Vec<Door>,
     /// The (soft, hard) limit of open files that this process was started with.
     child_nofile: Option<(u64, u64)>,
+    /// What the terminal gets of the log.
+    terminal: Terminal,
     lock: LockFile,
 }
 
@@ -194,7 +194,7 @@ impl Daemon {
     }
 
     fn bring_up(
-        mut config: Config,
+        config: Config,
         terminal: Option<&Output>,
         group: Option<u32>,
         mut heritage: Heritage,
@@ -222,13 +222,17 @@ impl Daemon {
             None => mainstay_control::bind(path, mode, group)?,
         };
         let logger = match &compat {
-            None => own_log(&mut config, terminal)?,
+            None => Terminal::of(terminal).open(config.log.clone()).map_err(|error| {
+                Failure::new(Exit::Failed, error.to_string())
+                    .help("set `[log] dir = \"…\"` to a directory that the user who runs mainstay may write, and that has room")
+            })?,
             // Its log is supervisord's; there are no routes.
             Some(_) => Logger::new(
                 Pipeline::build(&config.log, Surroundings::new(Arc::new(SystemClock::new())))
                     .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?,
             ),
         };
+        let terminal = Terminal::of(terminal);
         let doors = match &mut compat {
             None => config.control.http.open(&config.resolver, &mut heritage)?,
             Some(compat) => std::mem::take(&mut compat.doors),
@@ -290,6 +294,7 @@ impl Daemon {
             compat,
             doors,
             child_nofile,
+            terminal,
             lock,
         })
     }
@@ -320,6 +325,7 @@ impl Daemon {
             doors: opened,
             lock,
             child_nofile,
+            terminal,
         } = self;
         let (stop, mut stopping) = watch::channel(End::No);
         let (upgrades, mut successors) = mpsc::channel(1);
@@ -394,6 +400,7 @@ impl Daemon {
                     Arc::clone(&supervisor),
                     Arc::clone(&facade),
                     stop.clone(),
+                    terminal,
                 ));
                 serve_doors(doors, asked, Arc::clone(&native), zone, &closed);
                 Either::Native(native)
@@ -584,49 +591,6 @@ fn group_id(name: &str) -> Result<u32, Failure> {
             format!("cannot look up the group `{name}`: {error}"),
         )),
     }
-}
-
-/// The daemon's own log: a rolling file, and in the foreground the terminal too.
-fn own_log(config: &mut Config, terminal: Option<&Output>) -> Result<Logger, Failure> {
-    let mut surroundings = Surroundings::new(Arc::new(SystemClock::new()));
-    if let Some(output) = terminal {
-        if output.quiet {
-            surroundings.last_resort = Some(Box::new(std::io::stderr()));
-        } else {
-            let console = SinkKind::Console {
-                stream: Stream::Stderr,
-                colours: output.color_err(),
-            };
-            config.log.route(
-                "terminal",
-                When::default(),
-                console.clone(),
-                Format::short(),
-            );
-            // Somebody sits in front of it: what the programs say is what they want to see.
-            if std::io::stderr().is_terminal() {
-                let programs = When {
-                    programs: vec![Pattern::new("*")],
-                    ..When::default()
-                };
-                config
-                    .log
-                    .route("terminal-programs", programs, console, Format::short());
-            }
-        }
-    }
-    let failed = |error: &dyn std::fmt::Display| {
-        Failure::new(Exit::Failed, error.to_string())
-            .help("set `[log] dir = \"…\"` to a directory that the user who runs mainstay may write, and that has room")
-    };
-    let logger = Logger::new(Pipeline::build(&config.log, surroundings).map_err(|e| failed(&e))?);
-    logger.install().map_err(|e| failed(&e))?;
-    Ok(logger)
-}
-
-/// The daemon's own rolling file, which `mainstay logs mainstay` shows.
-pub(crate) fn own_log_sink(retention: Retention) -> SinkKind {
-    SinkKind::rolling("mainstay.log", retention)
 }
 
 /// Serves HTTP at these sockets, for whoever answers.

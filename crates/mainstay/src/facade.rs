@@ -8,13 +8,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mainstay_control::wire::{
     self, ActionDocument, ActionRequest, ActionResult, DaemonStatus, Desired, DiskStatus,
-    DoneDocument, LogPaths, LogQuery, ProcessStatus, SignalRequest, StatusDocument,
-    VersionDocument,
+    DoneDocument, LogLevelRequest, LogPaths, LogQuery, ProcessStatus, SignalRequest,
+    StatusDocument, VersionDocument,
 };
 use mainstay_control::{
     Answer, AuditEntry, AuditOutcome, ByteStream, Bytes, Caller, Daemon, Error, Kind, Notice, Verb,
 };
-use mainstay_log::{Logger, Tail};
+use mainstay_log::{Level, LevelSet, Logger, Tail};
 use mainstay_supervise::{Command, Did, Event, Exit, Phase, Refusal, Reply, Status, Supervisor};
 use mainstay_supervisord::rpc::Supervision;
 use mainstay_sys::{Signal, gauge};
@@ -62,6 +62,11 @@ struct Told {
 }
 
 impl Facade {
+    /// The daemon's own log.
+    pub(crate) fn logger(&self) -> &Logger {
+        &self.logger
+    }
+
     pub(crate) fn new(
         config: Arc<Config>,
         supervisor: Arc<Supervisor>,
@@ -610,6 +615,32 @@ impl Daemon for Facade {
             self.reopen_own();
             self.ask(Command::ReopenLogs).await?;
             Ok(DoneDocument::with("all log files are opened anew"))
+        })
+    }
+
+    fn log_level(&self, _caller: Caller, request: LogLevelRequest) -> Answer<'_, DoneDocument> {
+        Box::pin(async move {
+            let levels = match request.level.as_str() {
+                "default" => None,
+                "off" => Some(LevelSet::NONE),
+                level => Some(LevelSet::from(level.parse::<Level>().map_err(|error| {
+                    Error::new(Kind::Usage, error.to_string())
+                        .help("`off` lets nothing through, `default` is what the config says")
+                })?)),
+            };
+            let time = request.seconds.map(Duration::from_secs);
+            let target = request.target.as_deref();
+            self.logger.set_levels_of(target, levels, time);
+            let of = target.unwrap_or("everything");
+            let until = match (levels, time) {
+                (None, _) => ", as in the config".to_owned(),
+                (Some(_), None) => ", until the daemon ends".to_owned(),
+                (Some(_), Some(time)) => format!(", for {time:?}"),
+            };
+            Ok(DoneDocument::with(format!(
+                "{of}: {}{until}",
+                request.level
+            )))
         })
     }
 

@@ -12,6 +12,7 @@ mod facade;
 mod http;
 mod jobs;
 mod output;
+mod own_log;
 mod progress;
 mod render;
 mod supervisorctl;
@@ -112,6 +113,7 @@ fn dispatch(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
             };
             command::logs::run(cli, output, &wanted)
         }
+        Command::Log(log) => command::log::run(cli, output, log),
         Command::Check => command::check::run(cli, output),
         Command::Backup(backup) => command::backup::run(cli, output, backup),
         Command::Shutdown => command::program::shutdown(cli, output),

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use mainstay_control::wire::{
-    ActionDocument, ActionRequest, ActionResult, DaemonStatus, Desired, DoneDocument, LogQuery,
-    Outcome, ProcessStatus, SCHEMA, SignalRequest, State, StatusDocument, VersionDocument,
+    ActionDocument, ActionRequest, ActionResult, DaemonStatus, Desired, DoneDocument,
+    LogLevelRequest, LogQuery, Outcome, ProcessStatus, SCHEMA, SignalRequest, State,
+    StatusDocument, VersionDocument,
 };
 use mainstay_control::{
     Answer, AuditEntry, ByteStream, Bytes, Caller, Client, Daemon, Error, Kind, Limits, Notice,
@@ -202,6 +203,10 @@ impl Daemon for Fake {
 
     fn reopen_logs(&self, _: Caller) -> Answer<'_, DoneDocument> {
         Box::pin(async { Ok(DoneDocument::with("3 files")) })
+    }
+
+    fn log_level(&self, _: Caller, request: LogLevelRequest) -> Answer<'_, DoneDocument> {
+        Box::pin(async move { Ok(DoneDocument::with(request.level)) })
     }
 
     fn shutdown(&self, _: Caller) -> Answer<'_, DoneDocument> {

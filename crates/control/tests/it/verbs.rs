@@ -2,7 +2,7 @@
 
 use futures_util::TryStreamExt;
 use mainstay_control::wire::{
-    ActionRequest, LogQuery, Outcome, SCHEMA, SignalRequest, State, Stream,
+    ActionRequest, LogLevelRequest, LogQuery, Outcome, SCHEMA, SignalRequest, State, Stream,
 };
 use mainstay_control::{BODY_LIMIT, Error, Kind, Notice, Role, Verb};
 
@@ -79,6 +79,11 @@ async fn acting_is_written_down() {
         client.reopen_logs().await.unwrap().detail.as_deref(),
         Some("3 files")
     );
+    let debug = LogLevelRequest::new(Some("api::db".into()), "debug", Some(600));
+    assert_eq!(
+        client.log_level(&debug).await.unwrap().detail.as_deref(),
+        Some("debug")
+    );
     client.shutdown().await.unwrap();
     assert_eq!(
         rig.daemon.audited(),
@@ -88,6 +93,7 @@ async fn acting_is_written_down() {
             "(admin): restart web nobody: partly: 1 done, 1 not",
             "(admin): signal HUP to web: done",
             "(admin): reopen_logs: done",
+            "(admin): log_level api::db=debug: done",
             "(admin): shutdown: done",
         ]
     );

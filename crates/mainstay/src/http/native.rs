@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::daemon::End;
 use crate::facade::Facade;
+use crate::own_log::Terminal;
 use crate::supervisord::{forget, take_in, uid};
 
 /// The log target of what the HTTP server has to say.
@@ -31,6 +32,7 @@ pub(crate) struct Native {
     supervisor: Arc<Supervisor>,
     facade: Arc<Facade>,
     stop: watch::Sender<End>,
+    terminal: Terminal,
     roster: Mutex<Roster>,
     /// Held while the config is applied: one after the other.
     applying: tokio::sync::Mutex<()>,
@@ -42,6 +44,8 @@ struct Roster {
     read: Groups,
     /// Those that are supervised, as they were configured when they were taken in.
     active: Groups,
+    /// What the config read last says of the log, until it is applied.
+    log: Option<mainstay_log::Config>,
 }
 
 impl Native {
@@ -50,6 +54,7 @@ impl Native {
         supervisor: Arc<Supervisor>,
         facade: Arc<Facade>,
         stop: watch::Sender<End>,
+        terminal: Terminal,
     ) -> Self {
         let groups = by_group(&config.programs);
         Self {
@@ -57,9 +62,11 @@ impl Native {
             supervisor,
             facade,
             stop,
+            terminal,
             roster: Mutex::new(Roster {
                 read: groups.clone(),
                 active: groups,
+                log: None,
             }),
             applying: tokio::sync::Mutex::default(),
         }
@@ -77,6 +84,7 @@ impl Native {
                 return;
             }
         };
+        self.apply_log().await;
         let Reread {
             added,
             changed,
@@ -109,6 +117,28 @@ impl Native {
             named("changed", &changed),
             named("removed", &removed)
         );
+    }
+
+    /// Puts the routes and sinks in place that the config read last asks for. One that cannot be opened
+    /// leaves all as they are.
+    async fn apply_log(&self) {
+        let Some(config) = self.roster().log.take() else {
+            return;
+        };
+        let (logger, terminal) = (self.facade.logger().clone(), self.terminal);
+        // Files are opened, and what waits is written: not on this thread.
+        let applied = tokio::task::spawn_blocking(move || terminal.reload(&logger, config)).await;
+        match applied {
+            Ok(Ok(changes)) if changes.opened.is_empty() && changes.closed.is_empty() => {}
+            Ok(Ok(changes)) => log::info!(
+                target: HTTP,
+                "the log has changed: opened {}; closed {}",
+                changes.opened.join(", "),
+                changes.closed.join(", ")
+            ),
+            Ok(Err(error)) => log::error!(target: HTTP, "the log stays as it was: {error}"),
+            Err(error) => log::error!(target: HTTP, "the log stays as it was: {error}"),
+        }
     }
 
     fn roster(&self) -> MutexGuard<'_, Roster> {
@@ -182,13 +212,14 @@ impl Host for Native {
         }
         log::info!(
             target: HTTP,
-            "the programs of {} are read anew; what else it says counts from the next start",
+            "the programs and the log of {} are read anew; what else it says counts from the next start",
             read.path.display()
         );
         let groups = by_group(&read.programs);
         let mut roster = self.roster();
         let found = difference(&roster.active, &groups);
         roster.read = groups;
+        roster.log = Some(read.log);
         Ok(found)
     }
 
