@@ -9,6 +9,7 @@ mod full;
 mod inspect;
 mod pipeline;
 mod rolling;
+mod search;
 mod tail;
 mod target;
 
