@@ -23,6 +23,7 @@ use crate::tail::Tail;
 
 /// How much one step reads.
 const STEP: u64 = 1 << 20;
+const PIECE: usize = 1 << 20;
 /// How much the first step from the end reads: mostly it is enough.
 const FIRST: u64 = 64 * 1024;
 /// A record is no longer than that, so that whoever begins so much earlier knows where each begins.
@@ -391,7 +392,7 @@ impl Search {
         emit: &mut dyn FnMut(Hit<'_>),
     ) -> io::Result<bool> {
         let past = &self.files[at];
-        self.buffer.resize(STEP as usize, 0);
+        self.buffer.resize(PIECE, 0);
         let read = read_at(&past.file, &mut self.buffer, offset, past.end)?;
         let buffer = std::mem::take(&mut self.buffer);
         self.sieve.push(&buffer[..read], Duration::ZERO, emit);
