@@ -12,6 +12,7 @@ mod foreign;
 mod http;
 mod idle;
 mod life;
+mod logs;
 mod shop;
 mod supervisord;
 mod upgrade;

@@ -67,7 +67,7 @@ impl Reader {
     }
 
     /// The next item; `None` until it has come whole.
-    pub fn next(&mut self) -> Result<Option<Item>, Malformed> {
+    pub fn item(&mut self) -> Result<Option<Item>, Malformed> {
         let Some(feed) = self.bytes.iter().take(HEAD).position(|byte| *byte == b'\n') else {
             return if self.bytes.len() >= HEAD {
                 Err(Malformed)
@@ -145,7 +145,7 @@ mod tests {
             let mut read = Vec::new();
             for chunk in bytes.chunks(size) {
                 reader.push(chunk);
-                while let Some(item) = reader.next().unwrap() {
+                while let Some(item) = reader.item().unwrap() {
                     read.push(item);
                 }
             }
@@ -169,7 +169,7 @@ mod tests {
         ] {
             let mut reader = Reader::default();
             reader.push(text.as_bytes());
-            assert_eq!(reader.next(), Err(Malformed), "{text:?}");
+            assert_eq!(reader.item(), Err(Malformed), "{text:?}");
         }
     }
 }

@@ -99,7 +99,7 @@ pub use record::{Field, Location, Message, Record, Stream, Value};
 pub use retention::Retention;
 pub use rolling::{RollingFile, Spliced};
 pub use route::When;
-pub use search::{Hit, Search, Wanted};
+pub use search::{Hit, Search, TextTest, Wanted};
 pub use sink::{Console, Sink, StandardStream};
 pub use splitter::{Piece, Splitter};
 pub use stamp::Stamp;

@@ -35,7 +35,8 @@ const DISORDER: u64 = 256 * 1024;
 /// A line longer than this is handed over in parts.
 const LONG_LINE: usize = 1 << 20;
 
-type Text = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+/// What is asked of the bytes of a record.
+pub type TextTest = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
 /// What is looked for. All that is given must hold.
 #[derive(Clone)]
@@ -49,7 +50,7 @@ pub struct Wanted {
     /// Not after this.
     pub until: Option<Timestamp>,
     /// What the bytes of a record must be like.
-    pub text: Option<Text>,
+    pub text: Option<TextTest>,
     /// The zone of times that name none.
     pub zone: TimeZone,
     /// Only so many, the last ones; `None`: all.

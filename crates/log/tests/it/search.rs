@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use mainstay_log::{Level, LevelSet, Search, Tail, Wanted};
+use mainstay_log::{Level, LevelSet, Search, Tail, TextTest, Wanted};
 use proptest::prelude::*;
 
 fn wanted() -> Wanted {
@@ -150,8 +150,7 @@ fn by_level_time_and_text_over_rolled_files() {
         },
         &["plain", "four"],
     );
-    let text: Arc<dyn Fn(&[u8]) -> bool + Send + Sync> =
-        Arc::new(|bytes: &[u8]| bytes.windows(2).any(|part| part == b"of"));
+    let text: TextTest = Arc::new(|bytes: &[u8]| bytes.windows(2).any(|part| part == b"of"));
     ends(
         Wanted {
             text: Some(text),
