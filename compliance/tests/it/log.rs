@@ -85,7 +85,10 @@ fn a_hangup_applies_the_log_and_levels_change_for_a_time() {
             "[log.route.talk]\nwhen = {{ program = \"talker\" }}\nto = [\"file:{sink}\"]\nformat = \"short\"\n"
         ))
     };
-    let (first, second) = (sandbox.path().join("first.log"), sandbox.path().join("second.log"));
+    let (first, second) = (
+        sandbox.path().join("first.log"),
+        sandbox.path().join("second.log"),
+    );
     sandbox.config(&route(first.to_str().unwrap()));
     let daemon = sandbox.start();
     let pid = sandbox.in_state("talker", "RUNNING")["pid"].clone();

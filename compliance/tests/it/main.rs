@@ -13,6 +13,7 @@ mod http;
 mod idle;
 mod life;
 mod log;
+mod logs;
 mod shop;
 mod supervisord;
 mod upgrade;

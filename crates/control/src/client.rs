@@ -117,6 +117,23 @@ impl Client {
         if query.follow {
             path.push_str("&follow=true");
         }
+        if let Some(records) = &query.records {
+            path.push_str("&records=true");
+            let parameters = [
+                ("level", records.level.clone()),
+                ("since", records.since.map(|time| time.to_string())),
+                ("until", records.until.map(|time| time.to_string())),
+                ("pattern", records.pattern.clone()),
+            ];
+            for (name, value) in parameters {
+                if let Some(value) = value {
+                    path.push('&');
+                    path.push_str(name);
+                    path.push('=');
+                    path.push_str(&percent(&value));
+                }
+            }
+        }
         let asking = self.ask(Method::GET, &path, None);
         let (response, line) = self.within(true, asking).await?;
         Ok(LogStream {

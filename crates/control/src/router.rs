@@ -22,7 +22,7 @@ use crate::daemon::{AuditEntry, AuditOutcome, ByteStream, Caller, Daemon, Notice
 use crate::error::{Error, Kind};
 use crate::wire::{
     ActionDocument, ActionRequest, DoneDocument, ErrorDocument, LogLevelRequest, LogParameters,
-    LogQuery, SignalRequest, check_names,
+    LogQuery, PATTERN_LIMIT, RecordQuery, SignalRequest, check_names,
 };
 
 /// Largest request body, in bytes.
@@ -501,15 +501,47 @@ fn log_query(
         stream,
         lines,
         follow,
+        records,
+        level,
+        since,
+        until,
+        pattern,
     }) = parameters.map_err(|why| {
         Error::new(Kind::Usage, format!("logs of {name}: {}", why.body_text()))
-            .help("the parameters are stream=stdout|stderr, lines=NUMBER and follow=true|false")
+            .help(
+                "the parameters are stream=stdout|stderr, lines=NUMBER, follow=true|false, \
+                 records=true|false, and with records level=NAME, since=TIME, until=TIME (RFC 3339) \
+                 and pattern=REGEX",
+            )
     })?;
+    let wanted = RecordQuery {
+        level,
+        since,
+        until,
+        pattern,
+    };
+    if !records && wanted != RecordQuery::default() {
+        return Err(Error::new(
+            Kind::Usage,
+            format!("logs of {name}: level, since, until and pattern are of records"),
+        )
+        .help("add records=true"));
+    }
+    if let Some(pattern) = &wanted.pattern
+        && pattern.len() > PATTERN_LIMIT
+    {
+        return Err(Error::new(
+            Kind::Usage,
+            format!("logs of {name}: the pattern has {} bytes", pattern.len()),
+        )
+        .help(format!("use at most {PATTERN_LIMIT}")));
+    }
     Ok(LogQuery {
         name,
         stream,
         lines,
         follow,
+        records: records.then_some(wanted),
     })
 }
 

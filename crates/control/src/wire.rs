@@ -653,7 +653,27 @@ pub struct LogQuery {
     /// Go on with what is written from now on, across rotation, until the client leaves or the daemon
     /// ends.
     pub follow: bool,
+    /// Records instead of lines, only some of them: then the answer is in the form of
+    /// [`records`](crate::records), `lines` counts records, and `None` is all that is in the rolled
+    /// files too.
+    pub records: Option<RecordQuery>,
 }
+
+/// Which records are wanted. All that is given must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RecordQuery {
+    /// The name of the lowest level.
+    pub level: Option<String>,
+    /// Not before this.
+    pub since: Option<Timestamp>,
+    /// Not after this.
+    pub until: Option<Timestamp>,
+    /// A regular expression that matches somewhere in the record; see [`PATTERN_LIMIT`].
+    pub pattern: Option<String>,
+}
+
+/// How many bytes a pattern may have.
+pub const PATTERN_LIMIT: usize = 1024;
 
 /// The part of a [`LogQuery`] that stands behind the `?`.
 #[derive(Debug, Deserialize)]
@@ -664,6 +684,12 @@ pub(crate) struct LogParameters {
     pub(crate) lines: Option<u64>,
     #[serde(default)]
     pub(crate) follow: bool,
+    #[serde(default)]
+    pub(crate) records: bool,
+    pub(crate) level: Option<String>,
+    pub(crate) since: Option<Timestamp>,
+    pub(crate) until: Option<Timestamp>,
+    pub(crate) pattern: Option<String>,
 }
 
 /// An error as it travels.

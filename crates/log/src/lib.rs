@@ -43,8 +43,10 @@
 //!   [`Inspect`] may look ahead and decide which bytes are kept, without giving any of that up.
 //! - **Failing sinks**: none blocks, breaks or feeds back into another; what was lost is counted by
 //!   level and declared in place.
-//! - **Reading back** ([`Tail`]): the last lines and each new one once, over rolls, moves and
-//!   truncation.
+//! - **Levels and records of any program** ([`recognise`], [`Joiner`]): how grave a line is, in the
+//!   ways that loggers say it, and which lines are one record.
+//! - **Reading back** ([`Tail`], [`Search`]): the last lines and each new one once, over rolls, moves
+//!   and truncation; records by level, time and text, in files of any size.
 //!
 //! What it keeps away from: it starts no thread, never sleeps, reads neither the environment nor the
 //! arguments, and asks a [`Clock`](mainstay_base::Clock) for the time. Formatting a record takes no
@@ -79,6 +81,7 @@ mod retention;
 mod rolling;
 mod route;
 mod scratch;
+mod search;
 pub mod seelog;
 mod sink;
 mod splitter;
@@ -116,6 +119,7 @@ pub use record::{Field, Location, Message, Record, Spans, Stream, Value};
 pub use retention::Retention;
 pub use rolling::{RollingFile, Rolls, Spliced};
 pub use route::When;
+pub use search::{Hit, Search, TextTest, Wanted};
 pub use sink::{Console, Sink, StandardStream};
 pub use splitter::{Piece, Splitter};
 pub use stamp::Stamp;

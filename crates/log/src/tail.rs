@@ -7,10 +7,12 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use jiff::Timestamp;
 use rustix::fs::OFlags;
 
 use crate::error::Error;
 use crate::naming::{Naming, rolled_files, rolled_path};
+use crate::search::Past;
 
 /// How much is read at once.
 const CHUNK: usize = 64 * 1024;
@@ -88,6 +90,42 @@ impl Tail {
     /// How often lines may have been missed because they were gone before they could be read.
     pub fn gaps(&self) -> u64 {
         self.gaps
+    }
+
+    /// What there is up to the place reading has come to, the oldest file first; without the unfinished
+    /// line at the end unless `partial`.
+    pub(crate) fn past(&self, partial: bool) -> io::Result<Vec<Past>> {
+        let Some(current) = &self.current else {
+            return Ok(Vec::new());
+        };
+        let unfinished = if partial {
+            0
+        } else {
+            self.partial.len() as u64
+        };
+        let mut files = self.files()?;
+        let older = files
+            .iter()
+            .position(|file| file.identity == current.identity)
+            .map_or(0, |at| at + 1);
+        files.drain(..older);
+        let past = |file: File, end: Option<u64>| {
+            let metadata = file.metadata()?;
+            Ok::<_, io::Error>(Past {
+                end: end.unwrap_or(metadata.len()),
+                modified: metadata.modified()?.try_into().unwrap_or(Timestamp::MAX),
+                file,
+            })
+        };
+        let mut all = Vec::with_capacity(files.len() + 1);
+        for open in files.into_iter().rev() {
+            all.push(past(open.file, None)?);
+        }
+        let end = current.offset.saturating_sub(unfinished);
+        all.push(past(current.file.try_clone()?, Some(end))?);
+        // Of files that were rolled too fast to be looked at in order only the present one is known.
+        all.retain(|past: &Past| past.end > 0);
+        Ok(all)
     }
 
     /// The unfinished line as far as it is there; it is not given again.

@@ -103,23 +103,11 @@ pub(crate) enum Command {
         names: Vec<String>,
     },
 
-    /// Show what programs wrote
+    /// Show what programs wrote: records by time, level and text, also from rolled files
     #[command(
-        after_help = "Example:\n  mainstay logs web -f\n  mainstay logs web --stream stderr -n 20"
+        after_help = "Example:\n  mainstay logs web -f\n  mainstay logs web worker --level warn --since 10m\n  mainstay logs --all --since yesterday --until today --grep timeout\n  mainstay logs web --stream stderr -n 20 --regex 'user=[0-9]+'"
     )]
-    Logs {
-        /// A program or process; `mainstay` for the daemon's own log
-        name: String,
-        /// Go on with what is written from now on
-        #[arg(short, long)]
-        follow: bool,
-        /// How many lines of the past
-        #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
-        lines: u32,
-        /// Which of its two outputs
-        #[arg(long, value_name = "STREAM", default_value = "both")]
-        stream: StreamChoice,
-    },
+    Logs(Box<Logs>),
 
     /// Configs of logs: check, explain, convert them; change levels of the running daemon
     #[command(
@@ -230,6 +218,44 @@ pub(crate) enum StreamChoice {
     Both,
     Stdout,
     Stderr,
+}
+
+/// What `mainstay logs` is asked.
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// Programs or processes; `mainstay` for the daemon's own log
+    #[arg(value_name = "PROGRAM", required_unless_present = "all")]
+    pub(crate) names: Vec<String>,
+    /// All programs
+    #[arg(long, conflicts_with = "names")]
+    pub(crate) all: bool,
+    /// Go on with what is written from now on
+    #[arg(short, long, conflicts_with = "until")]
+    pub(crate) follow: bool,
+    /// How many records of the past [default: 50, or all within --since and --until]
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) lines: Option<u32>,
+    /// Not before this: 10m, today, yesterday, 10:00, 2026-11-25T10:00
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Not after this
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// This level and graver ones: trace, debug, info, warn, error, critical
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) level: Option<mainstay_log::Level>,
+    /// Only records that have this text
+    #[arg(long, value_name = "TEXT", conflicts_with = "regex")]
+    pub(crate) grep: Option<String>,
+    /// Only records in which this regular expression matches
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) regex: Option<String>,
+    /// Upper and lower case are the same to --grep and --regex
+    #[arg(short, long)]
+    pub(crate) ignore_case: bool,
+    /// Which of the two outputs
+    #[arg(long, value_name = "STREAM", default_value = "both")]
+    pub(crate) stream: StreamChoice,
 }
 
 #[derive(Debug, Subcommand)]

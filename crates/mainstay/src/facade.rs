@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use crate::command::logs::OWN;
 use crate::config::Config;
 use crate::daemon::End;
+use crate::records;
 use crate::render;
 use crate::upgrade::{Invocation, Successor};
 
@@ -607,7 +608,16 @@ impl Daemon for Facade {
     }
 
     fn logs(&self, _caller: Caller, query: LogQuery) -> Answer<'_, ByteStream> {
-        Box::pin(async move { tail(&self.log_file(&query).await?, &query) })
+        Box::pin(async move {
+            let path = self.log_file(&query).await?;
+            match &query.records {
+                Some(wanted) => {
+                    let zone = self.config.host.zone.clone();
+                    records::stream(path, &query, wanted, zone).await
+                }
+                None => tail(&path, &query),
+            }
+        })
     }
 
     fn reopen_logs(&self, _caller: Caller) -> Answer<'_, DoneDocument> {

@@ -14,6 +14,7 @@ mod jobs;
 mod output;
 mod own_log;
 mod progress;
+mod records;
 mod render;
 mod supervisorctl;
 mod supervisord;
@@ -99,20 +100,7 @@ fn dispatch(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Stop(names) => command::program::act(cli, output, Verb::Stop, names),
         Command::Restart(names) => command::program::act(cli, output, Verb::Restart, names),
         Command::Signal { signal, names } => command::program::signal(cli, output, signal, names),
-        Command::Logs {
-            name,
-            follow,
-            lines,
-            stream,
-        } => {
-            let wanted = command::logs::Wanted {
-                name,
-                follow: *follow,
-                lines: *lines,
-                stream: *stream,
-            };
-            command::logs::run(cli, output, &wanted)
-        }
+        Command::Logs(logs) => command::logs::run(cli, output, logs),
         Command::Log(log) => command::log::run(cli, output, log),
         Command::Check => command::check::run(cli, output),
         Command::Backup(backup) => command::backup::run(cli, output, backup),

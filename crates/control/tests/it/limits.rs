@@ -18,6 +18,7 @@ fn follow() -> LogQuery {
         stream: Stream::Stdout,
         lines: None,
         follow: true,
+        records: None,
     }
 }
 

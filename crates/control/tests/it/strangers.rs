@@ -207,6 +207,7 @@ async fn the_last_places_are_for_admins() {
         stream: mainstay_control::wire::Stream::Stdout,
         lines: None,
         follow: true,
+        records: None,
     };
     let mut follower = rig.client().logs(&query).await.unwrap();
     assert!(follower.chunk().await.unwrap().is_ok());

@@ -14,6 +14,7 @@ fn query(name: &str) -> LogQuery {
         stream: Stream::Stdout,
         lines: None,
         follow: false,
+        records: None,
     }
 }
 

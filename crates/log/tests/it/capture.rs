@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use mainstay_base::ManualClock;
+use mainstay_base::{Clock as _, ManualClock};
 use mainstay_log::{
     Batch, Capture, Config, Finish, Format, Level, LevelSet, Logger, Message, Pattern, Pipeline,
     Progress, RollingFile, Sink, SinkKind, Stream, Surroundings, Unwritten, Value, When,
@@ -369,4 +369,75 @@ proptest! {
             .collect();
         prop_assert_eq!(records.lines(), expected);
     }
+}
+
+#[test]
+fn routes_get_records_with_the_level_that_they_show() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("web.log");
+    let clock = clock();
+    let (logger, records) = routed(Arc::clone(&clock), LevelSet::from(Level::Warn));
+    let rolling = RollingFile::open(&path, keep_all(1 << 20), clock.clone()).unwrap();
+    let mut capture = Capture::new("web", Stream::Stdout, rolling, Some(logger));
+    let (read, write) = pipe();
+    let said = "{\"level\":30,\"msg\":\"an error\"}\n{\"level\":50,\"msg\":\"no\"}\nplain\n\
+                2026-01-02 15:04:05,123 - app - ERROR - lost\nTraceback (most recent call last):\n  File \"x\"\n";
+    put(&write, said.as_bytes());
+    assert_eq!(capture.next_flush(), None);
+    while capture.on_readable(read.as_fd()) == Progress::More {}
+    let level = |at: usize| records.0.lock().unwrap()[at].2;
+    assert_eq!(records.lines(), [b"{\"level\":50,\"msg\":\"no\"}"]);
+    assert_eq!(level(0), Level::Error);
+    // The rest comes in time.
+    clock.advance(Duration::from_millis(200));
+    put(&write, b"ValueError: bad\n");
+    while capture.on_readable(read.as_fd()) == Progress::More {}
+    let wake = capture.next_flush().unwrap();
+    assert_eq!(wake, clock.monotonic() + Duration::from_millis(300));
+    capture.flush_due();
+    assert_eq!(records.lines().len(), 1, "it is not over yet");
+    clock.advance(Duration::from_millis(300));
+    capture.flush_due();
+    assert_eq!(capture.next_flush(), None, "an idle stream wakes nobody");
+    assert_eq!(
+        records.lines()[1],
+        b"2026-01-02 15:04:05,123 - app - ERROR - lost\nTraceback (most recent call last):\n  File \"x\"\nValueError: bad"
+    );
+    assert_eq!(level(1), Level::Error);
+    // What is open when the capture ends is handed on.
+    put(&write, b"WARN: one\n  two\npar");
+    while capture.on_readable(read.as_fd()) == Progress::More {}
+    capture.flush();
+    put(&write, b"ERROR: three\n");
+    while capture.on_readable(read.as_fd()) == Progress::More {}
+    drop(capture);
+    assert_eq!(
+        records.lines()[2..],
+        [b"WARN: one\n  two".as_slice(), b"ERROR: three"]
+    );
+    assert_eq!(
+        text(&path),
+        format!("{said}ValueError: bad\nWARN: one\n  two\nparERROR: three\n")
+    );
+}
+
+#[test]
+fn line_by_line_nothing_is_recognised() {
+    let dir = tempfile::tempdir().unwrap();
+    let (logger, records) = routed(clock(), LevelSet::ALL);
+    let file = file(&dir.path().join("web.log"), 1 << 20);
+    let mut capture = Capture::new("web", Stream::Stdout, file, Some(logger)).line_by_line();
+    let (read, write) = pipe();
+    put(&write, b"ERROR: one\n  two\n");
+    while capture.on_readable(read.as_fd()) == Progress::More {}
+    assert_eq!(records.lines(), [b"ERROR: one".as_slice(), b"  two"]);
+    assert!(
+        records
+            .0
+            .lock()
+            .unwrap()
+            .iter()
+            .all(|seen| seen.2 == Level::Info)
+    );
+    assert_eq!(capture.next_flush(), None);
 }

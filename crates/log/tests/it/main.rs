@@ -12,6 +12,7 @@ mod pipeline;
 mod queue;
 mod rolling;
 mod rolls;
+mod search;
 mod seelog;
 mod seelog_any;
 mod seelog_runs;
