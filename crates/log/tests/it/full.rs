@@ -4,13 +4,14 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
-use mainstay_base::Clock as _;
+use mainstay_base::{Clock as _, SystemClock};
 use mainstay_log::{
-    Capture, Config, Finish, Format, Level, LevelSet, Pipeline, Progress, Record, Retention,
-    RollingFile, SinkKind, Stream, Surroundings, When,
+    Capture, Config, Finish, Format, Level, LevelSet, Logger, Overflow, Pipeline, Progress,
+    QueueConfig, Record, Retention, RollingFile, SinkKind, Stream, Surroundings, When,
 };
 
 use crate::capture::routed;
@@ -208,4 +209,113 @@ fn check(path: &Path, count: u64, lost: u64) {
     assert_eq!(position, count * LINE);
     assert_eq!(declared, lost);
     assert!(gaps >= 2, "{gaps}");
+}
+
+/// A logger whose queue holds 64 KiB, writing to a file on the small disk.
+fn queued(small: &Small, overflow: Overflow) -> (Logger, PathBuf) {
+    let path = small.path("queued.log");
+    let mut config = Config::new("/", TimeZone::UTC);
+    let sink = SinkKind::File { path: path.clone() }.queued(QueueConfig {
+        overflow,
+        bytes: 64 * 1024,
+        ..QueueConfig::default()
+    });
+    config.route("all", When::default(), sink, Format::short());
+    let clock = Arc::new(SystemClock::new());
+    let logger = Logger::new(Pipeline::build(&config, Surroundings::new(clock)).unwrap());
+    (logger, path)
+}
+
+fn write_numbers(logger: &Logger, numbers: std::ops::Range<u64>) {
+    for n in numbers {
+        let level = if n % 10 == 0 {
+            Level::Error
+        } else {
+            Level::Debug
+        };
+        let text = format!("{:50} #{n}", "a record of some length");
+        logger.write(&Record::new(
+            logger.pipeline().now(),
+            level,
+            "x",
+            text.as_str(),
+        ));
+    }
+}
+
+fn numbers(path: &Path) -> Vec<u64> {
+    text(path)
+        .lines()
+        .filter_map(|line| line.rsplit_once('#')?.1.parse().ok())
+        .collect()
+}
+
+/// How many records the lines say were lost.
+fn said_to_be_lost(path: &Path) -> u64 {
+    text(path)
+        .lines()
+        .filter(|line| line.contains(" lost"))
+        .map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            words[2].parse::<u64>().unwrap()
+        })
+        .sum()
+}
+
+#[test]
+fn behind_a_queue_that_drops_nobody_waits_and_every_loss_is_said() {
+    for overflow in [
+        Overflow::DropNew,
+        Overflow::DropOld,
+        Overflow::DropBelow(Level::Error),
+    ] {
+        let Some(small) = Small::mount() else { return };
+        let (logger, path) = queued(&small, overflow);
+        write_numbers(&logger, 0..100);
+        logger.flush();
+        let ballast = small.fill(0);
+        // Far more than disk and queue hold, by a thread that would stop if anything waited. (What is
+        // of level error waits with the last policy: that is one in ten, and fits.)
+        write_numbers(&logger, 100..3000);
+        fs::remove_file(ballast).unwrap();
+        write_numbers(&logger, 3000..3100);
+        let end = Instant::now() + Duration::from_mins(1);
+        while !logger.pipeline().flush_within(Duration::from_millis(100)) {
+            assert!(Instant::now() < end, "{overflow:?}: it never writes again");
+        }
+        let lost: u64 = logger.pipeline().losses()[0].1.iter().sum();
+        drop(logger);
+        let written = numbers(&path);
+        assert!(written.is_sorted(), "{overflow:?}");
+        assert!(lost > 1000, "{overflow:?}: {lost}");
+        assert_eq!(written.len() as u64 + lost, 3100, "{overflow:?}");
+        assert_eq!(said_to_be_lost(&path), lost, "{overflow:?}");
+        if overflow == Overflow::DropBelow(Level::Error) {
+            let errors = written.iter().filter(|n| *n % 10 == 0).count();
+            assert_eq!(errors, 310, "no error is lost");
+        }
+    }
+}
+
+#[test]
+fn behind_a_queue_that_blocks_nothing_is_lost() {
+    let Some(small) = Small::mount() else { return };
+    let (logger, path) = queued(&small, Overflow::Block);
+    write_numbers(&logger, 0..100);
+    logger.flush();
+    let ballast = small.fill(0);
+    let writer = {
+        let logger = logger.clone();
+        std::thread::spawn(move || write_numbers(&logger, 100..3000))
+    };
+    let end = Instant::now() + Duration::from_mins(1);
+    while logger.pipeline().waiting()[0].1 < 60 * 1024 {
+        assert!(Instant::now() < end, "the queue never fills");
+        std::thread::yield_now();
+    }
+    assert!(!writer.is_finished());
+    fs::remove_file(ballast).unwrap();
+    writer.join().unwrap();
+    drop(logger);
+    assert_eq!(numbers(&path), (0..3000).collect::<Vec<_>>());
 }
