@@ -15,12 +15,13 @@ const NO_KEY_TAKES: &str = "1979-05-27";
 const UNKNOWN: &str = "qqqqqqqq";
 
 /// Tables whose keys are names that people choose.
-const NAMED: [&str; 6] = [
+const NAMED: [&str; 7] = [
     "secret",
     "program",
     "repository",
     "backup",
     "log.route",
+    "log.sink",
     "program.NAME.env",
 ];
 

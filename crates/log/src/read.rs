@@ -1,9 +1,9 @@
 //! The `[log]` section of a config file as a [`Config`].
 
+mod sink;
+
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use mainstay_base::config::{FromValue, Section, Value};
@@ -12,15 +12,13 @@ use mainstay_base::{Diagnostic, Place, Size, Spanned, nearest};
 use crate::format::{self, Format};
 use crate::level::{Level, LevelSet};
 use crate::model::{Config, Route, SinkConfig, SinkKind};
-use crate::naming::Naming;
 use crate::pack::Compression;
 use crate::pattern::Pattern;
 use crate::period::Every;
-use crate::queue::{Delivery, Overflow, QueueConfig};
 use crate::record::Stream;
 use crate::retention::Retention;
 use crate::route::When;
-use crate::seelog::{DateLayout, Gate, Options, Rule};
+use crate::seelog::{Gate, Options, Rule};
 
 /// What holds where the section says nothing.
 #[derive(Debug, Clone)]
@@ -122,6 +120,8 @@ impl Config {
     }
 }
 
+use sink::TYPES;
+
 struct RouteReader {
     config: Config,
     colours: bool,
@@ -167,82 +167,6 @@ impl RouteReader {
             format,
         });
         section.finish();
-    }
-
-    /// Reads `[log.sink.NAME]`.
-    fn named_sink(&mut self, name: Spanned<String>, mut section: Section<'_>) {
-        if TYPES.contains(&name.value.as_str()) || name.value.contains(':') {
-            section.report(
-                Diagnostic::error(format!("a sink cannot be called `{}`", name.value))
-                    .at(&name.place)
-                    .help("routes could not tell it from a type of sink; choose another name"),
-            );
-        }
-        let kind = section.required::<SinkType>("type");
-        let kind = kind.and_then(|kind| self.kind(kind, &mut section));
-        let delivery = match section.section("queue") {
-            Some(queue) => Delivery::Queued(read_queue(queue)),
-            None => Delivery::Direct,
-        };
-        let Some(kind) = kind else {
-            section.finish();
-            return;
-        };
-        let sink = SinkConfig { kind, delivery };
-        if let Err(diagnostic) = self.claim(&sink, &name.place) {
-            section.report(diagnostic);
-        }
-        self.named.insert(name.value, sink);
-        section.finish();
-    }
-
-    fn kind(&self, kind: SinkType, section: &mut Section<'_>) -> Option<SinkKind> {
-        Some(match kind {
-            SinkType::Console => SinkKind::Console {
-                stream: section.get("stream").unwrap_or(Stream::Stderr),
-                colours: section.get("colours").unwrap_or(self.colours),
-            },
-            SinkType::File => SinkKind::File {
-                path: self
-                    .config
-                    .directory
-                    .join(section.required::<PathBuf>("path")?),
-            },
-            SinkType::Rolling => {
-                let path = section.required::<PathBuf>("path");
-                let retention = Retention::read(section, self.config.retention);
-                let shared = section.get("shared").unwrap_or(false);
-                let prefix = section.get::<bool>("prefix");
-                let date = section.get_spanned::<String>("date");
-                let naming = match (section.get::<Names>("names"), date) {
-                    (None | Some(Names::Shifted), None) => Naming::Shifted,
-                    (Some(Names::Growing), None) => Naming::Growing {
-                        prefix: prefix.unwrap_or(false),
-                    },
-                    (None | Some(Names::Date), date) => Naming::Dated {
-                        layout: Arc::new(DateLayout::compile(
-                            date.as_ref().map_or(DATE, |date| &date.value),
-                        )),
-                        prefix: prefix.unwrap_or(false),
-                        current: section.get("current").unwrap_or(false),
-                    },
-                    (Some(_), Some(date)) => {
-                        section.report(
-                            Diagnostic::error("`date` without names by date does nothing")
-                                .at(&date.place)
-                                .help("add names = \"date\""),
-                        );
-                        return None;
-                    }
-                };
-                SinkKind::Rolling {
-                    path: self.config.directory.join(path?),
-                    retention,
-                    naming,
-                    shared,
-                }
-            }
-        })
     }
 
     fn sink(&mut self, value: &Value<'_>) -> Result<SinkConfig, Diagnostic> {
@@ -316,65 +240,6 @@ impl RouteReader {
     }
 }
 
-/// The types of sinks that have a section.
-const TYPES: [&str; 3] = ["console", "file", "rolling"];
-/// How dates in file names are written where nothing else is said.
-const DATE: &str = "2006-01-02";
-
-#[derive(Clone, Copy)]
-enum SinkType {
-    Console,
-    File,
-    Rolling,
-}
-
-impl FromValue for SinkType {
-    fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
-        let all = [Self::Console, Self::File, Self::Rolling];
-        one_of(value, "type of sink", &all, |kind| TYPES[kind as usize])
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Names {
-    Shifted,
-    Growing,
-    Date,
-}
-
-impl FromValue for Names {
-    fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
-        let all = [Self::Shifted, Self::Growing, Self::Date];
-        let name = |names| ["shifted", "growing", "date"][names as usize];
-        one_of(value, "way to name rolled files", &all, name)
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Policy {
-    Block,
-    DropNew,
-    DropOld,
-    DropBelow,
-    Sample,
-}
-
-impl FromValue for Policy {
-    fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
-        let all = [
-            Self::Block,
-            Self::DropNew,
-            Self::DropOld,
-            Self::DropBelow,
-            Self::Sample,
-        ];
-        let names = ["block", "drop-new", "drop-old", "drop-below", "sample"];
-        one_of(value, "policy of a queue", &all, |policy| {
-            names[policy as usize]
-        })
-    }
-}
-
 /// Reads `exceptions`: other levels for some functions and files of the process itself. The first
 /// that matches counts.
 fn read_exceptions(section: &mut Section<'_>, general: LevelSet) -> Option<Gate> {
@@ -426,75 +291,6 @@ fn read_levels(section: &mut Section<'_>) -> LevelSet {
         (None, Some(levels)) => levels.value.into_iter().collect(),
         (None, None) => LevelSet::ALL,
     }
-}
-
-/// Reads `queue` of a sink.
-fn read_queue(mut section: Section<'_>) -> QueueConfig {
-    let default = QueueConfig::default();
-    let policy = section.get::<Policy>("overflow").unwrap_or(Policy::Block);
-    let keep = section.get_spanned::<Level>("keep");
-    let one_in = section.get_spanned::<u32>("one_in");
-    let bytes = section.get_spanned::<Size>("bytes");
-    if let (Some(keep), false) = (&keep, matches!(policy, Policy::DropBelow)) {
-        section.report(
-            Diagnostic::error("`keep` says which level is never dropped, and nothing is by level")
-                .at(&keep.place)
-                .help("add overflow = \"drop-below\""),
-        );
-    }
-    let one_in = match (policy, &one_in) {
-        (Policy::Sample, one_in) => {
-            let count = one_in.as_ref().map_or(10, |one_in| one_in.value);
-            NonZeroU32::new(count).unwrap_or_else(|| {
-                if let Some(one_in) = one_in {
-                    section.report(
-                        Diagnostic::error("one in none cannot be kept")
-                            .at(&one_in.place)
-                            .help("write 1 or more"),
-                    );
-                }
-                NonZeroU32::MIN
-            })
-        }
-        (_, Some(one_in)) => {
-            section.report(
-                Diagnostic::error("`one_in` says how many are kept, and none are sampled")
-                    .at(&one_in.place)
-                    .help("add overflow = \"sample\""),
-            );
-            NonZeroU32::MIN
-        }
-        (_, None) => NonZeroU32::MIN,
-    };
-    let overflow = match policy {
-        Policy::Block => Overflow::Block,
-        Policy::DropNew => Overflow::DropNew,
-        Policy::DropOld => Overflow::DropOld,
-        Policy::DropBelow => Overflow::DropBelow(keep.map_or(Level::Warn, |keep| keep.value)),
-        Policy::Sample => Overflow::Sample(one_in),
-    };
-    let bytes = match bytes {
-        None => default.bytes,
-        Some(bytes) => match usize::try_from(bytes.value.0) {
-            Ok(size) if (4096..=1 << 30).contains(&size) => size,
-            _ => {
-                section.report(
-                    Diagnostic::error("a queue holds 4 KiB at least and 1 GiB at most")
-                        .at(&bytes.place)
-                        .help("1 MiB is usual"),
-                );
-                default.bytes
-            }
-        },
-    };
-    let config = QueueConfig {
-        overflow,
-        bytes,
-        linger: section.get("linger").unwrap_or(default.linger),
-        batch: default.batch.min(bytes),
-    };
-    section.finish();
-    config
 }
 
 fn read_when(mut section: Section<'_>) -> When {
@@ -630,11 +426,14 @@ impl FromValue for Stream {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
     use std::time::Duration;
 
     use mainstay_base::config::Document;
 
     use super::*;
+    use crate::naming::Naming;
+    use crate::queue::{Delivery, Overflow};
 
     fn defaults() -> Defaults {
         Defaults {
@@ -833,6 +632,16 @@ mod tests {
                 "[log.sink.a]\ntype = \"file\"\npath = \"x\"\n[log.sink.b]\ntype = \"rolling\"\npath = \"x\"",
                 "m.toml:5:",
                 "the same file",
+            ),
+            (
+                "[log.sink.a]\ntype = \"console\"\npath = \"x\"",
+                "m.toml:4:",
+                "does nothing for a sink of type console",
+            ),
+            (
+                "[log.sink.a]\ntype = \"rolling\"\npath = \"x\"\nnames = \"growing\"\ndate = \"2006\"",
+                "m.toml:6:",
+                "names = \"date\"",
             ),
             (
                 "[log.sink.audit]\ntype = \"console\"\n[log.route.x]\nto = [\"audi\"]",
