@@ -50,6 +50,7 @@
 //! arguments, and asks a [`Clock`](mainstay_base::Clock) for the time. Formatting a record takes no
 //! lock and, once the thread's buffers have grown, allocates nothing.
 
+mod admission;
 mod batch;
 mod capture;
 mod error;
@@ -74,11 +75,15 @@ mod route;
 mod scratch;
 pub mod seelog;
 mod sink;
+pub mod sinks;
 mod splitter;
 mod stamp;
 mod tail;
 mod target;
 
+pub use admission::{
+    Admission, AdmissionConfig, Decision, Dedup, Limit, Per, Sample, Summary,
+};
 pub use batch::{Batch, Entry, Mark, Unwritten};
 pub use capture::{Capture, Finish, Progress};
 pub use error::{Error, Kind, Notice, WriteError};
