@@ -598,8 +598,10 @@ mod tests {
         assert_eq!(admission.due(at(5002)), []);
         assert_eq!(
             texts(admission.due(at(5003))),
-            ["12 records (warn 3, info 9) held back by the limit of 100/s \
-              between 1970-01-01T00:00:00.003+00:00 and 1970-01-01T00:00:00.004+00:00"]
+            [
+                "12 records (warn 3, info 9) held back by the limit of 100/s \
+              between 1970-01-01T00:00:00.003+00:00 and 1970-01-01T00:00:00.004+00:00"
+            ]
         );
         assert_eq!(admission.next_due(), Some(at(30_000)));
         assert_eq!(
@@ -616,8 +618,10 @@ mod tests {
         admission.decide(at(0), Level::Info, 1, 1);
         assert_eq!(
             texts(admission.finish()),
-            ["1 record (info 1) left out between 1970-01-01T00:00:00.000+00:00 \
-              and 1970-01-01T00:00:00.000+00:00: one of 10 below warn is kept"]
+            [
+                "1 record (info 1) left out between 1970-01-01T00:00:00.000+00:00 \
+              and 1970-01-01T00:00:00.000+00:00: one of 10 below warn is kept"
+            ]
         );
     }
 

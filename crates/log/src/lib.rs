@@ -81,9 +81,7 @@ mod stamp;
 mod tail;
 mod target;
 
-pub use admission::{
-    Admission, AdmissionConfig, Decision, Dedup, Limit, Per, Sample, Summary,
-};
+pub use admission::{Admission, AdmissionConfig, Decision, Dedup, Limit, Per, Sample, Summary};
 pub use batch::{Batch, Entry, Mark, Unwritten};
 pub use capture::{Capture, Finish, Progress};
 pub use error::{Error, Kind, Notice, WriteError};

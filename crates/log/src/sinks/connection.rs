@@ -228,7 +228,12 @@ impl Connection {
 
     /// Hands on the bytes from `sent` on, and counts in it those that are gone: in the kernel, or in
     /// TLS, whose own rest goes with a later call if there is no time left.
-    pub(super) fn send(&mut self, bytes: &[u8], sent: &mut usize, until: Instant) -> io::Result<()> {
+    pub(super) fn send(
+        &mut self,
+        bytes: &[u8],
+        sent: &mut usize,
+        until: Instant,
+    ) -> io::Result<()> {
         self.socket.until = Some(until);
         match &mut self.tls {
             None => {
@@ -348,7 +353,9 @@ fn is_to_itself(stream: &TcpStream) -> bool {
 pub(super) fn unix(kind: SocketType, address: &str) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let fd = socket_with(AddressFamily::UNIX, kind, flags, None)?;
-    rustix::io::retry_on_intr(|| rustix::net::connect(&fd, &endpoint::unix(address).map_err(to_errno)?))?;
+    rustix::io::retry_on_intr(|| {
+        rustix::net::connect(&fd, &endpoint::unix(address).map_err(to_errno)?)
+    })?;
     Ok(fd)
 }
 

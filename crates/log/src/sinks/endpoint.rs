@@ -166,7 +166,11 @@ mod tests {
             assert_eq!(net.to_string(), name);
         }
         assert!(
-            "TCP".parse::<Net>().unwrap_err().to_string().contains("unixgram"),
+            "TCP"
+                .parse::<Net>()
+                .unwrap_err()
+                .to_string()
+                .contains("unixgram"),
             "the names are told"
         );
         for (address, expected) in [

@@ -179,14 +179,18 @@ impl Http {
             head.push_str("Content-Encoding: gzip\r\n");
         }
         for (name, value) in &config.headers {
-            let is_token = |byte: u8| {
-                byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-            };
+            let is_token =
+                |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
             if name.is_empty() || !name.bytes().all(is_token) {
-                return Err(invalid("the name of a header has letters, digits and - only"));
+                return Err(invalid(
+                    "the name of a header has letters, digits and - only",
+                ));
             }
             let value = value.expose();
-            if !value.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~')) {
+            if !value
+                .bytes()
+                .all(|byte| matches!(byte, b'\t' | b' '..=b'~'))
+            {
                 return Err(invalid("the value of a header is one line of ASCII"));
             }
             head.push_str(name);
@@ -276,7 +280,11 @@ impl Http {
             Some(kept) => kept,
             None => Connection::open(&self.target)?,
         };
-        let head = format!("{}Content-Length: {}\r\n\r\n", self.head.expose(), body.len());
+        let head = format!(
+            "{}Content-Length: {}\r\n\r\n",
+            self.head.expose(),
+            body.len()
+        );
         let head = Secret::new(head);
         let until = Instant::now() + self.config.timeouts.write;
         connection.send(head.expose().as_bytes(), &mut 0, until)?;
@@ -509,7 +517,10 @@ pub(super) fn post_batch(
                 .collect();
             let said = said.trim().to_owned();
             let colon = if said.is_empty() { "" } else { ": " };
-            format!("{} answered {}{colon}{said}", http.config.url, answer.status)
+            format!(
+                "{} answered {}{colon}{said}",
+                http.config.url, answer.status
+            )
         };
         match verdict {
             Verdict::Taken => {
@@ -590,14 +601,26 @@ mod tests {
     fn answers() {
         let huge = format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(MOST_HEAD + 9000));
         let table: [(&str, &str, Option<(u16, &str, bool)>); 12] = [
-            ("length", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", Some((200, "ok", true))),
-            ("none", "HTTP/1.1 204 No Content\r\n\r\n", Some((204, "", true))),
+            (
+                "length",
+                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+                Some((200, "ok", true)),
+            ),
+            (
+                "none",
+                "HTTP/1.1 204 No Content\r\n\r\n",
+                Some((204, "", true)),
+            ),
             (
                 "chunked",
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n1;x=y\r\n!\r\n0\r\n\r\n",
                 Some((200, "ok!", true)),
             ),
-            ("to the end", "HTTP/1.1 400 Bad\r\n\r\nwhy", Some((400, "why", false))),
+            (
+                "to the end",
+                "HTTP/1.1 400 Bad\r\n\r\nwhy",
+                Some((400, "why", false)),
+            ),
             (
                 "closes",
                 "HTTP/1.1 200 OK\r\nConnection: Close\r\ncontent-length: 0\r\n\r\n",
@@ -613,7 +636,11 @@ mod tests {
                 "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok",
                 Some((200, "ok", false)),
             ),
-            ("old", "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", Some((200, "", false))),
+            (
+                "old",
+                "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+                Some((200, "", false)),
+            ),
             ("nothing", "", None),
             ("half a head", "HTTP/1.1 200 OK\r\nA: b", None),
             ("no HTTP", "SSH-2.0-OpenSSH\r\n", None),
@@ -626,7 +653,8 @@ mod tests {
                     let body = String::from_utf8(answer.body).unwrap();
                     (answer.status, body, answer.reusable)
                 });
-                let expected = expected.map(|(status, body, reusable)| (status, body.to_owned(), reusable));
+                let expected =
+                    expected.map(|(status, body, reusable)| (status, body.to_owned(), reusable));
                 assert_eq!(found, expected, "{name} by {step}");
             }
         }
@@ -645,7 +673,11 @@ mod tests {
             ("soon", None),
             ("-1", None),
         ] {
-            assert_eq!(patience(text, now), expected.map(Duration::from_secs), "{text}");
+            assert_eq!(
+                patience(text, now),
+                expected.map(Duration::from_secs),
+                "{text}"
+            );
         }
     }
 

@@ -74,7 +74,11 @@ impl JournaldFormat {
     pub fn render(&self, record: &Record<'_>, stamp: &mut Stamp, out: &mut Vec<u8>) {
         // Writing to memory cannot fail, here and below.
         let _ = writeln!(Raw(out), "PRIORITY={}", severity(record.level));
-        line("SYSLOG_IDENTIFIER", record.program.unwrap_or(&self.identifier), out);
+        line(
+            "SYSLOG_IDENTIFIER",
+            record.program.unwrap_or(&self.identifier),
+            out,
+        );
         out.extend_from_slice(b"SYSLOG_TIMESTAMP=");
         stamp.full(record.time, out);
         out.push(b'\n');
@@ -178,7 +182,12 @@ fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Makes the datagram of the protocol: values with a line feed have their length before them.
 fn datagram(entry: &Entry<'_>, out: &mut Vec<u8>) {
     out.clear();
-    let lines = || entry.bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let lines = || {
+        entry
+            .bytes
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+    };
     let is_rendered = lines().all(|line| field(line).is_some())
         && lines().any(|line| line.starts_with(b"MESSAGE="));
     if !is_rendered {
@@ -278,7 +287,10 @@ impl JournaldSink {
                 return Err(io::Error::new(*kind, text.clone()));
             }
             let address = self.config.socket.to_str().ok_or_else(|| {
-                io::Error::new(io::ErrorKind::InvalidInput, "the path of the socket is no text")
+                io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "the path of the socket is no text",
+                )
             });
             match address.and_then(|address| connection::unix(SocketType::DGRAM, address)) {
                 Ok(socket) => {

@@ -29,7 +29,11 @@ impl Losses {
     /// A record is lost for good. Those lost for one reason until the next call of
     /// [`Losses::take_notices`] are said together.
     pub(super) fn lose(&mut self, level: Level, time: Timestamp, reason: &str) {
-        if self.open.as_ref().is_some_and(|open| *open.reason != *reason) {
+        if self
+            .open
+            .as_ref()
+            .is_some_and(|open| *open.reason != *reason)
+        {
             self.close();
         }
         self.lost[level.index()] += 1;

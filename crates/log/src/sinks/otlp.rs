@@ -67,7 +67,12 @@ pub fn render(record: &Record<'_>, out: &mut Vec<u8>) {
         attribute("log.iostream", Value::Text(stream.name()), &mut first, out);
     }
     if let Some(location) = record.location {
-        attribute("code.file.path", Value::Text(location.file), &mut first, out);
+        attribute(
+            "code.file.path",
+            Value::Text(location.file),
+            &mut first,
+            out,
+        );
         let line = Value::Unsigned(location.line.into());
         attribute("code.line.number", line, &mut first, out);
         if let Some(function) = location.function {
@@ -236,11 +241,17 @@ fn partial(answer: &Answer, entries: &[Entry<'_>], url: &str, losses: &mut Losse
         let mut levels: Vec<&Entry<'_>> = entries.iter().collect();
         levels.sort_by_key(|entry| entry.level);
         let reason = format!("{url} took the others and refused these: {message}");
-        for entry in levels.iter().take(usize::try_from(rejected).unwrap_or(usize::MAX)) {
+        for entry in levels
+            .iter()
+            .take(usize::try_from(rejected).unwrap_or(usize::MAX))
+        {
             losses.lose(entry.level, entry.time, &reason);
         }
     } else if !message.is_empty() {
-        losses.say(Level::Warn, format!("{url} took all records and says: {message}"));
+        losses.say(
+            Level::Warn,
+            format!("{url} took all records and says: {message}"),
+        );
     }
 }
 
@@ -332,8 +343,8 @@ mod tests {
             "traceId": "0af7651916cd43dd8448eb211c80319c",
         });
         assert_eq!(rendered(&record), expected);
-        let record =
-            Record::new(time(), Level::Info, "web", b"\xff".as_slice()).program("web:1", Stream::Stderr);
+        let record = Record::new(time(), Level::Info, "web", b"\xff".as_slice())
+            .program("web:1", Stream::Stderr);
         let found = rendered(&record);
         assert_eq!(found["body"]["stringValue"], "\u{fffd}");
         assert_eq!(found["attributes"][1]["value"]["stringValue"], "stderr");
@@ -352,12 +363,18 @@ mod tests {
             entry(b"\n"),
             entry(b"{\"timeUnixNano\":\"2\",\n"),
         ];
-        let body = envelope(b"{\"resourceLogs\":[{\"scopeLogs\":[{\"logRecords\":[", &entries);
+        let body = envelope(
+            b"{\"resourceLogs\":[{\"scopeLogs\":[{\"logRecords\":[",
+            &entries,
+        );
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         let records = &body["resourceLogs"][0]["scopeLogs"][0]["logRecords"];
         assert_eq!(records[0]["timeUnixNano"], "1");
         assert_eq!(records[1]["body"]["stringValue"], "plain \u{fffd} text");
-        assert_eq!(records[2]["body"]["stringValue"], "{\"timeUnixNano\":\"2\",");
+        assert_eq!(
+            records[2]["body"]["stringValue"],
+            "{\"timeUnixNano\":\"2\","
+        );
         assert_eq!(records[3], serde_json::Value::Null);
     }
 

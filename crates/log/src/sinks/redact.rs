@@ -200,9 +200,9 @@ impl Redact {
         let mut text = record.to_vec();
         for index in &self.set.matches(record) {
             let rule = &self.rules[index];
-            let replaced = rule
-                .regex
-                .replace_all(&text, |captures: &Captures<'_>| rule.replacement.of(captures));
+            let replaced = rule.regex.replace_all(&text, |captures: &Captures<'_>| {
+                rule.replacement.of(captures)
+            });
             text = replaced.into_owned();
         }
         out.extend_from_slice(&text);
@@ -261,7 +261,9 @@ impl Replacement {
 /// The number of a card at the beginning of this text: the longest that is one and that no digit
 /// follows.
 fn card(text: &[u8]) -> Option<Range<usize>> {
-    let places: Vec<usize> = (0..text.len()).filter(|at| text[*at].is_ascii_digit()).collect();
+    let places: Vec<usize> = (0..text.len())
+        .filter(|at| text[*at].is_ascii_digit())
+        .collect();
     let digits: Vec<u8> = places.iter().map(|at| text[*at] - b'0').collect();
     (13..=digits.len().min(19)).rev().find_map(|count| {
         let end = places[count - 1] + 1;
@@ -432,31 +434,73 @@ mod tests {
         let jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmN";
         let key = "-----BEGIN RSA PRIVATE KEY-----\nMIIEpQIB+/AA==\n-----END RSA PRIVATE KEY-----";
         let table: Vec<(String, &str)> = vec![
-            ("nothing here: 17 passwords".into(), "nothing here: 17 passwords"),
-            ("Authorization: Basic dXNlcjpwdw== x".into(), "Authorization: *** x"),
-            (r#"{"authorization":"Bearer abc","a":1}"#.into(), r#"{"authorization":"***","a":1}"#),
+            (
+                "nothing here: 17 passwords".into(),
+                "nothing here: 17 passwords",
+            ),
+            (
+                "Authorization: Basic dXNlcjpwdw== x".into(),
+                "Authorization: *** x",
+            ),
+            (
+                r#"{"authorization":"Bearer abc","a":1}"#.into(),
+                r#"{"authorization":"***","a":1}"#,
+            ),
             ("got Bearer abcdefgh.ij= yes".into(), "got Bearer *** yes"),
             ("the bearer of this".into(), "the bearer of this"),
             (format!("t={jwt};"), "t=***;"),
             ("password=hunter2&user=bob".into(), "password=***&user=bob"),
-            ("DB_PASSWORD: hunter2, next".into(), "DB_PASSWORD: ***, next"),
-            (r#"password="my \"old\" pw" next"#.into(), r#"password="***" next"#),
-            (r#"{"password": "p w","n":1}"#.into(), r#"{"password": "***","n":1}"#),
-            (r#"{"m":"{\"password\":\"p w\",\"n\":1}"}"#.into(), r#"{"m":"{\"password\":\"***\",\"n\":1}"}"#),
-            (r#"{"m":"Password:","n":"x"}"#.into(), r#"{"m":"Password:","n":"x"}"#),
-            (r#"{"m":"--password=","n":"x"}"#.into(), r#"{"m":"--password=","n":"x"}"#),
-            (r#"{"m":"password=a\"b c","n":"x"}"#.into(), r#"{"m":"password=*** c","n":"x"}"#),
+            (
+                "DB_PASSWORD: hunter2, next".into(),
+                "DB_PASSWORD: ***, next",
+            ),
+            (
+                r#"password="my \"old\" pw" next"#.into(),
+                r#"password="***" next"#,
+            ),
+            (
+                r#"{"password": "p w","n":1}"#.into(),
+                r#"{"password": "***","n":1}"#,
+            ),
+            (
+                r#"{"m":"{\"password\":\"p w\",\"n\":1}"}"#.into(),
+                r#"{"m":"{\"password\":\"***\",\"n\":1}"}"#,
+            ),
+            (
+                r#"{"m":"Password:","n":"x"}"#.into(),
+                r#"{"m":"Password:","n":"x"}"#,
+            ),
+            (
+                r#"{"m":"--password=","n":"x"}"#.into(),
+                r#"{"m":"--password=","n":"x"}"#,
+            ),
+            (
+                r#"{"m":"password=a\"b c","n":"x"}"#.into(),
+                r#"{"m":"password=*** c","n":"x"}"#,
+            ),
             ("secret='it s' x".into(), "secret='***' x"),
-            ("aws_secret_access_key = wJalrXUtn/K7MDENG".into(), "aws_secret_access_key = ***"),
+            (
+                "aws_secret_access_key = wJalrXUtn/K7MDENG".into(),
+                "aws_secret_access_key = ***",
+            ),
             ("id AKIAIOSFODNN7EXAMPLE.".into(), "id ***."),
             (format!("{key}\nafter"), "***\nafter"),
-            (format!("{{\"m\":\"{}\",\"n\":1}}", key.replace('\n', "\\n")), r#"{"m":"***","n":1}"#),
+            (
+                format!("{{\"m\":\"{}\",\"n\":1}}", key.replace('\n', "\\n")),
+                r#"{"m":"***","n":1}"#,
+            ),
             ("-----BEGIN PRIVATE KEY-----\nMIIEpQIB cut".into(), "***"),
             ("card 4111 1111 1111 1111 ok".into(), "card *** ok"),
-            ("card 4111-1111-1111-1112 no".into(), "card 4111-1111-1111-1112 no"),
+            (
+                "card 4111-1111-1111-1112 no".into(),
+                "card 4111-1111-1111-1112 no",
+            ),
             ("5555555555554444 12".into(), "*** 12"),
             ("378282246310005".into(), "***"),
-            (r#"{"timeUnixNano":"1795327200123456789"}"#.into(), r#"{"timeUnixNano":"1795327200123456789"}"#),
+            (
+                r#"{"timeUnixNano":"1795327200123456789"}"#.into(),
+                r#"{"timeUnixNano":"1795327200123456789"}"#,
+            ),
             ("bob@example.org".into(), "bob@example.org"),
         ];
         for (text, expected) in table {
@@ -485,7 +529,9 @@ mod tests {
                 replacement: String::new(),
             }],
         };
-        let error = Redact::new(Box::new(Picky::default()), &config).err().unwrap();
+        let error = Redact::new(Box::new(Picky::default()), &config)
+            .err()
+            .unwrap();
         assert!(error.to_string().contains("the pattern `a(`"), "{error}");
         for named in Named::ALL {
             assert_eq!(Named::named(named.name()), Some(named));

@@ -114,7 +114,9 @@ impl<'a> Iterator for Records<'a> {
 
     fn next(&mut self) -> Option<Stored<'a>> {
         let length = u32::from_le_bytes(number(self.rest)?);
-        let length = usize::try_from(length).ok().filter(|length| *length <= LARGEST)?;
+        let length = usize::try_from(length)
+            .ok()
+            .filter(|length| *length <= LARGEST)?;
         let sum = u32::from_le_bytes(number(self.rest.get(4..)?)?);
         let body = self.rest.get(8..HEAD + length)?;
         if crc32fast::hash(body) != sum {
@@ -517,7 +519,10 @@ impl Spool {
             marks.push(Mark::new(record.time, record.level, record.bytes.len()));
         }
         if marks.is_empty() {
-            let reason = format!("the spool segment {} is damaged", self.path(number).display());
+            let reason = format!(
+                "the spool segment {} is damaged",
+                self.path(number).display()
+            );
             self.drop_first(&reason);
             return Ok(());
         }
@@ -607,7 +612,10 @@ fn open_private(path: &Path, write: bool) -> io::Result<File> {
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
-        Err(io::Error::new(io::ErrorKind::InvalidData, "it is no plain file"))
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is no plain file",
+        ))
     }
 }
 

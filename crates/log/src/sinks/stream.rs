@@ -352,12 +352,7 @@ impl StreamSink {
         Ok(())
     }
 
-    fn send_datagram(
-        &mut self,
-        bytes: &[u8],
-        entry: &Entry<'_>,
-        until: Instant,
-    ) -> io::Result<()> {
+    fn send_datagram(&mut self, bytes: &[u8], entry: &Entry<'_>, until: Instant) -> io::Result<()> {
         let mut part = text::cut(bytes, self.config.largest);
         let mut again = true;
         loop {
@@ -422,7 +417,11 @@ fn load(config: &StreamConfig) -> Result<Option<Tls>, Error> {
 fn udp(net: Net, address: &str) -> io::Result<OwnedFd> {
     let mut failed = io::ErrorKind::AddrNotAvailable.into();
     for address in endpoint::resolve(net, address)? {
-        let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let any = if address.is_ipv4() {
+            "0.0.0.0:0"
+        } else {
+            "[::]:0"
+        };
         match UdpSocket::bind(any).and_then(|socket| {
             socket.set_nonblocking(true)?;
             socket.connect(address)?;

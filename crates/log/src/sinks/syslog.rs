@@ -214,7 +214,11 @@ impl SyslogFormat {
         let most = self.largest.max(LEAST);
         let mut left_out = 0;
         // Writing to memory cannot fail, here and below.
-        let _ = write!(Raw(out), "<{}>", self.facility.0 * 8 + severity(record.level));
+        let _ = write!(
+            Raw(out),
+            "<{}>",
+            self.facility.0 * 8 + severity(record.level)
+        );
         match self.dialect {
             Dialect::Rfc5424 => {
                 out.extend_from_slice(b"1 ");
@@ -370,7 +374,10 @@ fn old_time(record: &Record<'_>, stamp: &mut Stamp, out: &mut Vec<u8>) {
     stamp.full(record.time, out);
     // `2026-11-22T14:00:00.123+08:00`, or with a sign and more digits for years that are no years of
     // ours.
-    let digit = |at: usize| out.get(start + at).map_or(0, |byte| byte.wrapping_sub(b'0'));
+    let digit = |at: usize| {
+        out.get(start + at)
+            .map_or(0, |byte| byte.wrapping_sub(b'0'))
+    };
     let month = usize::from(digit(5)) * 10 + usize::from(digit(6));
     let month = MONTHS.get(month.wrapping_sub(1)).copied().unwrap_or("Jan");
     let day = [out[start + 8], out[start + 9]];
@@ -491,7 +498,12 @@ mod tests {
         let taipei = Record::new(time(), Level::Critical, "t", "\u{53f0}\u{5317}");
         let head = "<27>1 2026-11-02T14:00:00.123+08:00 web_1 mainstay 7 app::db";
         let table: [(&str, Dialect, Record<'_>, String); 8] = [
-            ("plain", Dialect::Rfc5424, record, format!("{head} - down#012\tnow#033")),
+            (
+                "plain",
+                Dialect::Rfc5424,
+                record,
+                format!("{head} - down#012\tnow#033"),
+            ),
             (
                 "fields",
                 Dialect::Rfc5424,
@@ -549,7 +561,10 @@ mod tests {
             bom: Bom::Never,
             ..format(Dialect::Rfc5424)
         };
-        assert_eq!(render(&multiline, &record), format!("{head} - down\n\tnow#033"));
+        assert_eq!(
+            render(&multiline, &record),
+            format!("{head} - down\n\tnow#033")
+        );
         assert!(render(&multiline, &taipei).ends_with(" - \u{53f0}\u{5317}"));
     }
 

@@ -11,6 +11,7 @@ mod inspect;
 mod pipeline;
 mod queue;
 mod rolling;
+mod sinks;
 mod tail;
 mod target;
 
