@@ -32,6 +32,8 @@ pub enum Kind {
     Thread,
     /// Having what waits written when the process ends.
     Drain,
+    /// Setting up a sink: reading its certificates, making its directory, compiling its patterns.
+    Setup,
 }
 
 impl Error {
@@ -83,6 +85,14 @@ impl Error {
         }
     }
 
+    pub(crate) fn setup(subject: impl Into<String>, source: io::Error) -> Self {
+        Self {
+            kind: Kind::Setup,
+            subject: subject.into(),
+            source: Some(source),
+        }
+    }
+
     pub(crate) fn drain(source: io::Error) -> Self {
         Self {
             kind: Kind::Drain,
@@ -118,6 +128,10 @@ impl Error {
             }
             (Kind::Config, _) => "name a sink that the config has",
             (Kind::Install, _) => "install one logger only, early in main",
+            (Kind::Setup, Some(io::ErrorKind::PermissionDenied)) => {
+                "give the user mainstay runs as the right to use it, or name another one"
+            }
+            (Kind::Setup, _) => "check what the config says about this sink",
             (Kind::Drain, _) => "flush the log before the process ends",
             (Kind::Thread, _) => {
                 "raise the limit of threads (ulimit -u, pids.max), or use no queue"
@@ -133,6 +147,7 @@ impl fmt::Display for Error {
             Kind::Read => write!(f, "cannot read the log file {}", self.subject)?,
             Kind::Clear => write!(f, "cannot clear the log file {}", self.subject)?,
             Kind::Config => write!(f, "the log config is inconsistent: {}", self.subject)?,
+            Kind::Setup => write!(f, "cannot set up a log sink: {}", self.subject)?,
             Kind::Thread => f.write_str("cannot start a thread for a log sink")?,
             Kind::Drain => {
                 f.write_str("cannot have what waits written when the process ends")?;

@@ -52,10 +52,12 @@
 //! arguments, and asks a [`Clock`](mainstay_base::Clock) for the time. Formatting a record takes no
 //! lock and, once the thread's buffers have grown, allocates nothing.
 
+mod admission;
 mod batch;
 mod capture;
 mod error;
 mod explain;
+mod flight;
 mod format;
 mod inspect;
 mod join;
@@ -84,15 +86,18 @@ mod scratch;
 mod search;
 pub mod seelog;
 mod sink;
+pub mod sinks;
 mod splitter;
 mod stamp;
 mod tail;
 mod target;
 
+pub use admission::{Admission, AdmissionConfig, Decision, Dedup, Limit, Per, Sample, Summary};
 pub use batch::{Batch, Entry, Mark, Unwritten};
 pub use capture::{Capture, Finish, Progress};
 pub use error::{Error, Kind, Notice, WriteError};
 pub use explain::{Answer, Question, RouteAnswer};
+pub use flight::FlightConfig;
 pub use format::{Format, NAMES as FORMAT_NAMES};
 pub use inspect::{Inspect, Verdict};
 pub use join::{Joined, Joiner, Limits};

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
+use crate::flight::FlightConfig;
 use crate::format::Format;
 use crate::level::LevelSet;
 use crate::naming::Naming;
@@ -23,6 +24,9 @@ pub struct Config {
     pub levels: LevelSet,
     /// Levels for single functions and source files of the process itself, asked after `levels`.
     pub gate: Option<Gate>,
+    /// What of the process's own records is kept in memory where it is not let through, and written
+    /// when something goes wrong.
+    pub flight: Option<FlightConfig>,
     /// The zone of the time stamps, and of the days at whose end files are rolled.
     pub zone: TimeZone,
     /// Where relative paths of files lie.
@@ -168,6 +172,7 @@ impl Config {
         Self {
             levels: LevelSet::ALL,
             gate: None,
+            flight: None,
             zone,
             directory: directory.into(),
             retention: Retention::default(),

@@ -10,12 +10,13 @@ use jiff::tz::TimeZone;
 use mainstay_base::Clock;
 
 use crate::error::{Error, Notice, Reason};
+use crate::flight::Flight;
 use crate::format::Format;
 use crate::level::{Level, LevelSet};
 use crate::loss::Counts;
 use crate::model::{Config, SinkConfig, SinkKind};
 use crate::outlet::{Held, Outlet, Report, TARGET, Voice, guarded, lock};
-use crate::record::{Record, Stream};
+use crate::record::{Record, Stream, Value};
 use crate::retention::Retention;
 use crate::rolling::{RollingFile, Rolls};
 use crate::route::{self, When};
@@ -83,6 +84,7 @@ pub(crate) struct Core {
     precise: bool,
     /// What single functions and source files let through.
     gate: Option<Gate>,
+    flight: Option<Flight>,
 }
 
 struct Compiled {
@@ -176,8 +178,10 @@ impl Pipeline {
                 .map(|outlet| outlet.name().to_owned())
                 .collect();
         }
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let core = Arc::new(Core {
-            number: NUMBER.fetch_add(1, Ordering::Relaxed),
+            number,
+            flight: config.flight.map(|flight| Flight::new(flight, number)),
             zone: config.zone.clone(),
             gate: config.gate.clone(),
             precise: formats.iter().any(Format::needs_subseconds),
@@ -329,8 +333,13 @@ impl Pipeline {
         }
     }
 
-    /// Whether a record of the process itself with this level and target would reach any sink.
+    /// Whether a record of the process itself with this level and target would reach any sink, or be
+    /// kept until something goes wrong.
     pub fn enabled(&self, level: Level, target: &str) -> bool {
+        let flight = self.core.flight.as_ref();
+        if flight.is_some_and(|flight| flight.config.levels.contains(level)) {
+            return true;
+        }
         self.admits(level, target)
             && self
                 .core
@@ -356,15 +365,19 @@ impl Pipeline {
         levels.fold(self.levels(), LevelSet::union)
     }
 
-    /// The levels that records of the process itself can reach a sink with.
+    /// The levels that records of the process itself can reach a sink with, or be kept.
     pub fn reachable(&self) -> LevelSet {
-        self.core
+        let flight = self.core.flight.as_ref();
+        let kept = flight.map_or(LevelSet::NONE, |flight| flight.config.levels);
+        let written = self
+            .core
             .routes
             .iter()
             .filter(|route| !route.to.is_empty() && route.when.programs.is_empty())
             .map(|route| route.when.levels)
             .fold(LevelSet::NONE, LevelSet::union)
-            .intersect(self.possible())
+            .intersect(self.possible());
+        kept.union(written)
     }
 
     /// The least grave of these.
@@ -388,7 +401,19 @@ impl Pipeline {
     #[inline]
     pub fn write(&self, record: &Record<'_>) {
         if !self.admits_record(record) {
+            if let Some(flight) = &self.core.flight
+                && record.program.is_none()
+                && flight.config.levels.contains(record.level)
+            {
+                flight.keep(record);
+            }
             return;
+        }
+        if let Some(flight) = &self.core.flight
+            && record.level >= flight.config.trigger
+            && record.program.is_none()
+        {
+            self.core.write_kept(flight, record);
         }
         let mut reports = Vec::new();
         let may_wait = record.program.is_none();
@@ -584,6 +609,37 @@ impl Core {
             }
         }
         taken
+    }
+
+    /// Writes what was kept and belongs to this record to the sinks that get the record.
+    #[cold]
+    fn write_kept(&self, flight: &Flight, trigger: &Record<'_>) {
+        let all = flight.take(trigger);
+        if all.is_empty() {
+            return;
+        }
+        let mut served = vec![false; self.outlets.len()];
+        let mut stamp = Stamp::new(self.zone.clone());
+        let (mut line, mut reports) = (Vec::new(), Vec::new());
+        for route in self
+            .routes
+            .iter()
+            .filter(|route| route.when.matches(trigger))
+        {
+            for (sink, format) in &route.to {
+                if std::mem::replace(&mut served[*sink], true) {
+                    continue;
+                }
+                for kept in &all {
+                    let fields = [("kept", Value::Bool(true))];
+                    let record = kept.record().fields(&fields);
+                    line.clear();
+                    self.formats[*format].render(&record, &mut stamp, &mut line);
+                    self.outlets[*sink].take(&line, &record, true, &mut reports);
+                }
+            }
+        }
+        self.tell(reports);
     }
 
     /// Says what happened to the sinks that it did not happen to, once and without waiting: what goes

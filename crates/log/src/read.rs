@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use mainstay_base::config::{FromValue, Section, Value};
 use mainstay_base::{Diagnostic, Place, Size, Spanned, nearest};
 
+use crate::flight::FlightConfig;
 use crate::format::{self, Format};
 use crate::level::{Level, LevelSet};
 use crate::model::{Config, Route, SinkConfig, SinkKind};
@@ -85,6 +86,7 @@ impl Config {
         }
         let format = section.get::<Format>("format");
         config.retention = Retention::read(&mut section, Retention::default());
+        config.flight = section.section("flight").map(read_flight);
         config.gate = read_exceptions(&mut section, config.levels);
         if let Some(gate) = &config.gate {
             config.levels = gate.possible();
@@ -238,6 +240,34 @@ impl RouteReader {
     fn path(&self, path: &str) -> PathBuf {
         self.config.directory.join(Path::new(path))
     }
+}
+
+/// Reads `flight`: what is kept in memory until something goes wrong.
+fn read_flight(mut section: Section<'_>) -> FlightConfig {
+    let default = FlightConfig::default();
+    let bytes = section.get_spanned::<Size>("bytes");
+    let bytes = match bytes {
+        None => default.bytes,
+        Some(bytes) => match usize::try_from(bytes.value.0) {
+            Ok(size) if (4096..=64 << 20).contains(&size) => size,
+            _ => {
+                section.report(
+                    Diagnostic::error("each thread keeps 4 KiB at least and 64 MiB at most")
+                        .at(&bytes.place)
+                        .help("64 KiB is usual"),
+                );
+                default.bytes
+            }
+        },
+    };
+    let level = section.get::<Level>("level").unwrap_or(Level::Trace);
+    let config = FlightConfig {
+        levels: LevelSet::from(level),
+        trigger: section.get("trigger").unwrap_or(default.trigger),
+        bytes,
+    };
+    section.finish();
+    config
 }
 
 /// Reads `exceptions`: other levels for some functions and files of the process itself. The first

@@ -41,6 +41,13 @@ pub trait Sink: Send {
         Vec::new()
     }
 
+    /// Takes how many records were lost for good since the last call, by level, trace first: refused
+    /// by the peer, pushed out of a spool. What [`Sink::write`] leaves over is not among them. They
+    /// are said in notices too.
+    fn take_lost(&mut self) -> [u64; 6] {
+        [0; 6]
+    }
+
     /// Where a dying process can still write what waits for this sink, as it is.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None

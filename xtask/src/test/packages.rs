@@ -15,6 +15,7 @@ const NEEDED: &[Needed] = &[
     ("gunicorn", "gunicorn"),
     ("supervisord", "supervisor"),
     ("rsync", "rsync"),
+    ("rsyslogd", "rsyslog"),
     ("strace", "strace"),
     ("sqlite3", "sqlite3"),
 ];
@@ -168,8 +169,8 @@ mod tests {
         let script = script(&missing(|_| false));
         assert!(!script.contains('\''), "{script}");
         assert!(!script.contains('\n'), "{script}");
-        assert!(
-            script.ends_with(" restic redis-server nginx gunicorn supervisor rsync strace sqlite3")
-        );
+        assert!(script.ends_with(
+            " restic redis-server nginx gunicorn supervisor rsync rsyslog strace sqlite3"
+        ));
     }
 }

@@ -253,3 +253,40 @@ fn the_names_that_a_user_of_seelog_knows() {
     assert!(bad.to_string().starts_with("config:1:"), "{bad}");
     assert!(bad.to_string().contains("did you mean `info`?"), "{bad}");
 }
+
+/// Debug records are written when an error comes, and only those of the same request.
+#[test]
+fn what_was_kept_is_written_when_something_goes_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path(), Format::short());
+    config.flight = Some(mainstay_log::FlightConfig::default());
+    let logger = Logger::new(Pipeline::build(&config, surroundings()).unwrap());
+    let registry = tracing_subscriber::registry().with(mainstay_log::layer(&logger));
+    tracing::subscriber::with_default(registry, || {
+        tracing::debug!("outside");
+        let bad = tracing::info_span!("request", id = 1);
+        let good = tracing::info_span!("request", id = 2);
+        good.in_scope(|| tracing::debug!("well"));
+        bad.in_scope(|| tracing::trace!(step = 1, "begun"));
+        bad.in_scope(|| tracing::debug_span!("query").in_scope(|| tracing::debug!("asked")));
+        good.in_scope(|| tracing::info!("done"));
+        assert_eq!(text(dir.path().join("a.log")).lines().count(), 1);
+        bad.in_scope(|| tracing::error!("broken"));
+        bad.in_scope(|| tracing::error!("again"));
+    });
+    let text = text(dir.path().join("a.log"));
+    let lines: Vec<&str> = text
+        .lines()
+        .map(|line| line.split_once(' ').unwrap().1)
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "INFO  request{id=2}: done",
+            "TRACE request{id=1}: begun step=1 kept=true",
+            "DEBUG request{id=1}:query: asked kept=true",
+            "ERROR request{id=1}: broken",
+            "ERROR request{id=1}: again",
+        ]
+    );
+}

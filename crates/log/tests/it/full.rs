@@ -17,13 +17,13 @@ use mainstay_log::{
 use crate::capture::routed;
 use crate::{clock, everything, keep_all, pipe, put, text};
 
-struct Small {
+pub(crate) struct Small {
     dir: tempfile::TempDir,
 }
 
 impl Small {
     /// A file system of one mebibyte, or the reason why there is none.
-    fn mount() -> Option<Self> {
+    pub(crate) fn mount() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             eprintln!("skipped: mounting a small tmpfs needs root");
             return None;
@@ -42,12 +42,12 @@ impl Small {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Fills all but `free` bytes.
-    fn fill(&self, free: usize) -> PathBuf {
+    pub(crate) fn fill(&self, free: usize) -> PathBuf {
         let path = self.path("ballast");
         let block = vec![b'x'; 4096];
         let mut file = fs::File::create(&path).unwrap();

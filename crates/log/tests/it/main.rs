@@ -16,6 +16,7 @@ mod search;
 mod seelog;
 mod seelog_any;
 mod seelog_runs;
+mod sinks;
 mod tail;
 mod target;
 

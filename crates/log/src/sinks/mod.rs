@@ -1,0 +1,43 @@
+//! Sinks that leave the machine, and sinks that wrap others.
+//!
+//! Each is a [`Sink`](crate::Sink) for a queue: it may wait, but never longer than its [`Timeouts`],
+//! and what it could not take it leaves to be given again. None logs, and none panics on what a peer
+//! sends.
+//!
+//! - [`StreamSink`]: bytes over TCP, TLS, UDP and unix sockets; [`syslog`] over these.
+//! - [`journald`]: the journal of systemd, by its native protocol.
+//! - [`otlp`], [`loki`]: HTTP with JSON.
+//! - [`Failover`], [`Spool`], [`Redact`]: around other sinks.
+//!
+//! What is refused for good by a peer, or cut off because it does not fit, is counted by level
+//! ([`Sink::take_lost`](crate::Sink::take_lost)) and said in a [`Notice`](crate::Notice).
+
+mod backoff;
+mod connection;
+mod endpoint;
+mod failover;
+mod http;
+pub mod journald;
+pub mod loki;
+mod losses;
+pub mod otlp;
+mod redact;
+pub mod spool;
+mod stream;
+pub mod syslog;
+mod text;
+mod tls;
+
+pub use backoff::Pause;
+pub use connection::Timeouts;
+pub use endpoint::{Net, UnknownNet};
+pub use failover::{Failover, FailoverConfig};
+pub use http::{HttpConfig, UrlError, check_url};
+pub use journald::{JournaldConfig, JournaldSink};
+pub use loki::{LokiConfig, LokiSink};
+pub use otlp::{OtlpConfig, OtlpSink};
+pub use redact::{Named, Pattern, Redact, RedactConfig};
+pub use spool::{Spool, SpoolConfig};
+pub use stream::{Framing, StreamConfig, StreamSink};
+pub use syslog::{SyslogConfig, SyslogFormat};
+pub use tls::{Identity, Roots, TlsConfig};

@@ -1,0 +1,265 @@
+//! TLS servers of the tests.
+
+use std::io;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mainstay_log::sinks::{Identity, Net, Roots, StreamConfig, StreamSink, TlsConfig};
+use mainstay_log::{Level, Sink as _};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+
+use super::{Records, give, read_lines};
+use crate::clock;
+
+/// A certificate for `localhost` that vouches for itself, in files.
+pub(crate) struct Certificate {
+    _dir: tempfile::TempDir,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+impl Certificate {
+    pub(crate) fn new() -> Self {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        Self {
+            _dir: dir,
+            certificate,
+            key,
+        }
+    }
+
+    fn chain(&self) -> Vec<CertificateDer<'static>> {
+        vec![CertificateDer::from_pem_file(&self.certificate).unwrap()]
+    }
+
+    /// Trusts this certificate alone.
+    pub(crate) fn trusted(&self) -> TlsConfig {
+        TlsConfig {
+            roots: Roots::File(self.certificate.clone()),
+            server_name: Some("localhost".to_owned()),
+            ..TlsConfig::default()
+        }
+    }
+
+    /// A server with this certificate, which asks clients for theirs if it is given one.
+    pub(crate) fn server(&self, client: Option<&Certificate>) -> Arc<ServerConfig> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let builder = match client {
+            None => builder.with_no_client_auth(),
+            Some(client) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(client.chain().remove(0)).unwrap();
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                        .build()
+                        .unwrap();
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let key = PrivateKeyDer::from_pem_file(&self.key).unwrap();
+        Arc::new(builder.with_single_cert(self.chain(), key).unwrap())
+    }
+}
+
+pub(crate) fn accept(
+    config: &Arc<ServerConfig>,
+    stream: TcpStream,
+) -> StreamOwned<ServerConnection, TcpStream> {
+    StreamOwned::new(ServerConnection::new(Arc::clone(config)).unwrap(), stream)
+}
+
+#[test]
+fn who_is_trusted() {
+    let ours = Certificate::new();
+    let other = Certificate::new();
+    let identity = |of: &Certificate| {
+        Some(Identity {
+            certificates: of.certificate.clone(),
+            key: of.key.clone(),
+        })
+    };
+    let trusted = ours.trusted();
+    type Case<'a> = (&'a str, TlsConfig, Option<&'a Certificate>, Option<&'a str>);
+    let table: [Case<'_>; 7] = [
+        ("trusted", trusted.clone(), None, None),
+        (
+            "another authority",
+            other.trusted(),
+            None,
+            Some("certificate"),
+        ),
+        (
+            "another name",
+            TlsConfig {
+                server_name: Some("example.org".to_owned()),
+                ..trusted.clone()
+            },
+            None,
+            Some("certificate"),
+        ),
+        (
+            "not looked at",
+            TlsConfig {
+                insecure_skip_verify: true,
+                server_name: Some("example.org".to_owned()),
+                ..other.trusted()
+            },
+            None,
+            None,
+        ),
+        (
+            "shows who it is",
+            TlsConfig {
+                identity: identity(&other),
+                ..trusted.clone()
+            },
+            Some(&other),
+            None,
+        ),
+        (
+            "shows somebody else",
+            TlsConfig {
+                identity: identity(&ours),
+                ..trusted.clone()
+            },
+            Some(&other),
+            Some("alert"),
+        ),
+        (
+            "the name of the address",
+            TlsConfig {
+                server_name: None,
+                ..trusted
+            },
+            None,
+            None,
+        ),
+    ];
+    for (name, tls, client, expected) in table {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = ours.server(client);
+        let port = listener.local_addr().unwrap().port();
+        let thread = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut stream = accept(&server, stream);
+            let mut line = Vec::new();
+            let mut read = [0; 100];
+            while let Ok(count @ 1..) = io::Read::read(&mut stream, &mut read) {
+                line.extend_from_slice(&read[..count]);
+            }
+            line
+        });
+        let config = StreamConfig {
+            tls: Some(tls),
+            ..StreamConfig::new(Net::Tcp4, format!("localhost:{port}"))
+        };
+        let mut sink = StreamSink::open(config, clock()).unwrap();
+        let mut records = Records::default();
+        records.add(Level::Info, "hello\n");
+        let result = give(&mut sink, &mut records);
+        drop(sink);
+        let heard = thread.join().unwrap();
+        match (expected, result) {
+            (None, Ok(())) => assert_eq!(heard, b"hello\n", "{name}"),
+            (Some(expected), Err(error)) => {
+                assert!(error.to_string().contains(expected), "{name}: {error}");
+                assert!(heard.is_empty() && !records.is_empty(), "{name}");
+            }
+            (_, other) => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn files_that_are_none_are_named() {
+    let ours = Certificate::new();
+    let missing = ours.certificate.with_file_name("missing.pem");
+    for (tls, part) in [
+        (
+            TlsConfig {
+                roots: Roots::File(missing.clone()),
+                ..TlsConfig::default()
+            },
+            "missing.pem",
+        ),
+        (
+            TlsConfig {
+                roots: Roots::File(ours.key.clone()),
+                ..TlsConfig::default()
+            },
+            "there are none in it",
+        ),
+        (
+            TlsConfig {
+                identity: Some(Identity {
+                    certificates: ours.certificate.clone(),
+                    key: missing,
+                }),
+                ..ours.trusted()
+            },
+            "private key",
+        ),
+        (
+            TlsConfig {
+                server_name: Some("not a name".to_owned()),
+                ..ours.trusted()
+            },
+            "not a name",
+        ),
+    ] {
+        let config = StreamConfig {
+            tls: Some(tls),
+            ..StreamConfig::new(Net::Tcp, "localhost:1")
+        };
+        let error = StreamSink::open(config, clock()).err().unwrap().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+    let udp = StreamConfig {
+        tls: Some(ours.trusted()),
+        ..StreamConfig::new(Net::Udp, "localhost:1")
+    };
+    assert!(StreamSink::open(udp, clock()).is_err());
+}
+
+/// After `reopen` a new certificate is trusted.
+#[test]
+fn certificates_are_read_again() {
+    let old = Certificate::new();
+    let new = Certificate::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = new.server(None);
+    let thread = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        // The one who does not trust us.
+        let _ = io::Read::read(&mut accept(&server, stream), &mut [0; 10]);
+        let (stream, _) = listener.accept().unwrap();
+        read_lines(&mut accept(&server, stream), 1)
+    });
+    let config = StreamConfig {
+        tls: Some(old.trusted()),
+        ..StreamConfig::new(Net::Tcp4, format!("localhost:{port}"))
+    };
+    let clock = clock();
+    let mut sink = StreamSink::open(config, clock.clone()).unwrap();
+    let mut records = Records::default();
+    records.add(Level::Info, "hello\n");
+    assert!(give(&mut sink, &mut records).is_err());
+    std::fs::copy(&new.certificate, &old.certificate).unwrap();
+    sink.reopen().unwrap();
+    clock.advance(super::PATIENCE);
+    give(&mut sink, &mut records).unwrap();
+    assert_eq!(thread.join().unwrap(), b"hello\n");
+}
