@@ -53,7 +53,7 @@ impl Backoff {
     /// The same with the chance, 0 to 255, handed in.
     fn failed_by(&mut self, now: Duration, chance: u32) {
         let cut = self.next / 4 * chance / 256;
-        self.until = now + (self.next - cut);
+        self.until = now + self.next.saturating_sub(cut);
         self.next = (self.next * 2).min(self.pause.longest);
     }
 
@@ -84,7 +84,9 @@ mod tests {
         assert!(backoff.is_over(now));
         for expected in [1, 2, 4, 5, 5] {
             backoff.failed_by(now, 0);
-            assert!(!backoff.is_over(now + second(expected) - Duration::from_nanos(1)));
+            assert!(
+                !backoff.is_over(now + second(expected).saturating_sub(Duration::from_nanos(1)))
+            );
             now += second(expected);
             assert!(backoff.is_over(now));
         }

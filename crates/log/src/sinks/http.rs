@@ -258,9 +258,8 @@ impl Http {
             Some(span) => self.backoff.hold(now, span.min(MOST_PATIENCE)),
             None => self.backoff.failed(now),
         }
-        let kind = io::ErrorKind::Other;
-        self.trouble = Some((kind, text.to_owned()));
-        io::Error::new(kind, text.to_owned())
+        self.trouble = Some((io::ErrorKind::Other, text.to_owned()));
+        io::Error::other(text.to_owned())
     }
 
     fn try_post(&mut self, body: &[u8]) -> io::Result<Answer> {
@@ -470,9 +469,9 @@ pub(super) enum Passing {
 fn judge(status: u16, passing: Passing) -> Verdict {
     match status {
         200..300 => Verdict::Taken,
-        408 | 429 | 502..=504 => Verdict::Later,
-        // A wrong address, password or proxy: that is mended, and then the records are worth having.
-        300..=399 | 401 | 403 | 404 | 405 | 407 => Verdict::Later,
+        // Busy; or a wrong address, password or proxy: that is mended, and then the records are worth
+        // having.
+        300..=399 | 401 | 403..=405 | 407 | 408 | 429 | 502..=504 => Verdict::Later,
         413 => Verdict::TooLarge,
         500..600 if passing == Passing::All => Verdict::Later,
         _ => Verdict::Refused,
@@ -597,10 +596,13 @@ mod tests {
         receive(&mut read, "2026-11-22T06:00:00Z".parse().unwrap())
     }
 
+    /// Status, body, and whether the connection is kept.
+    type Expected<'a> = Option<(u16, &'a str, bool)>;
+
     #[test]
     fn answers() {
         let huge = format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(MOST_HEAD + 9000));
-        let table: [(&str, &str, Option<(u16, &str, bool)>); 12] = [
+        let table: [(&str, &str, Expected<'_>); 12] = [
             (
                 "length",
                 "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",

@@ -260,7 +260,7 @@ impl JournaldSink {
         let mut again = true;
         loop {
             let socket = self.connected()?;
-            match send(&socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+            match send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => wait_for_room(socket, until)?,

@@ -36,7 +36,7 @@ pub use http::{HttpConfig, UrlError, check_url};
 pub use journald::{JournaldConfig, JournaldSink};
 pub use loki::{LokiConfig, LokiSink};
 pub use otlp::{OtlpConfig, OtlpSink};
-pub use redact::{Named, Pattern, Redact, RedactConfig};
+pub use redact::{Named, OwnPattern, Redact, RedactConfig};
 pub use spool::{Spool, SpoolConfig};
 pub use stream::{Framing, StreamConfig, StreamSink};
 pub use syslog::{SyslogConfig, SyslogFormat};

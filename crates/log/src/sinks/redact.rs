@@ -18,7 +18,7 @@ pub struct RedactConfig {
     /// Known kinds of secrets.
     pub named: Vec<Named>,
     /// Patterns of the user's own, after these.
-    pub patterns: Vec<Pattern>,
+    pub patterns: Vec<OwnPattern>,
 }
 
 impl Default for RedactConfig {
@@ -36,7 +36,7 @@ impl Default for RedactConfig {
 
 /// A pattern of the user's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pattern {
+pub struct OwnPattern {
     /// A regular expression in the syntax of the `regex` crate, over the bytes of one rendered record.
     /// In a JSON format one that takes quotes or a lone backslash away leaves no JSON.
     pub regex: String,
@@ -94,7 +94,7 @@ impl Named {
     }
 
     /// The kind of this name.
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|named| named.name() == name)
     }
 
@@ -122,7 +122,7 @@ impl Named {
                     // The same inside JSON, and with the other quotes.
                     format!(r#"(?i)({KEY}(?:\\+"|')?\s*[:=]\s*(?:\\+"|'))[^"'\\]+"#),
                     // password=…, password: …
-                    format!(r#"(?i)({KEY}\s*[:=]\s*){VALUE}"#),
+                    format!(r"(?i)({KEY}\s*[:=]\s*){VALUE}"),
                 ]
             }
             Self::Card => owned(&[r"\b[2-6](?:[ -]?[0-9]){12,18}"]),
@@ -509,7 +509,7 @@ mod tests {
         }
         let config = RedactConfig {
             named: vec![Named::Email],
-            patterns: vec![Pattern {
+            patterns: vec![OwnPattern {
                 regex: r"user=(\w)\w*".to_owned(),
                 replacement: "user=$1...".to_owned(),
             }],
@@ -524,7 +524,7 @@ mod tests {
     fn a_pattern_that_is_none_is_named() {
         let config = RedactConfig {
             named: Vec::new(),
-            patterns: vec![Pattern {
+            patterns: vec![OwnPattern {
                 regex: "a(".to_owned(),
                 replacement: String::new(),
             }],
@@ -534,7 +534,7 @@ mod tests {
             .unwrap();
         assert!(error.to_string().contains("the pattern `a(`"), "{error}");
         for named in Named::ALL {
-            assert_eq!(Named::named(named.name()), Some(named));
+            assert_eq!(Named::from_name(named.name()), Some(named));
         }
     }
 

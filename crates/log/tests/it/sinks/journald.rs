@@ -61,7 +61,8 @@ fn parse(mut bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
             (name, value) = (&line[..at], &line[at + 1..]);
             bytes = after;
         } else {
-            let length = u64::from_le_bytes(after[..8].try_into().unwrap()) as usize;
+            let length = u64::from_le_bytes(after[..8].try_into().unwrap());
+            let length = usize::try_from(length).unwrap();
             (name, value) = (line, &after[8..8 + length]);
             assert_eq!(after[8 + length], b'\n');
             bytes = &after[8 + length + 1..];

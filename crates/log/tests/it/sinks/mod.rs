@@ -18,7 +18,7 @@ use mainstay_base::ManualClock;
 use mainstay_log::{Batch, Level, Mark, Sink, Unwritten};
 
 /// How long something that has to happen may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Records on their way, as a queue has them.
 #[derive(Clone, Default)]
@@ -195,11 +195,10 @@ impl Sink for Fake {
 pub(crate) fn read_lines(from: &mut impl Read, lines: usize) -> Vec<u8> {
     let mut all = Vec::new();
     let mut byte = [0];
-    while all.iter().filter(|byte| **byte == b'\n').count() < lines {
-        if from.read(&mut byte).unwrap() == 0 {
-            break;
-        }
+    let mut left = lines;
+    while left > 0 && from.read(&mut byte).unwrap() > 0 {
         all.push(byte[0]);
+        left -= usize::from(byte == *b"\n");
     }
     all
 }

@@ -69,7 +69,7 @@ fn servers() -> [(&'static str, Server); 3] {
 /// Reads to the end, however that comes.
 fn read_all(stream: &mut dyn Stream) -> Vec<u8> {
     let mut all = Vec::new();
-    let mut chunk = [0; 65536];
+    let mut chunk = [0; 16384];
     while let Ok(count @ 1..) = stream.read(&mut chunk) {
         all.extend_from_slice(&chunk[..count]);
     }
@@ -284,7 +284,7 @@ fn what_a_peer_says_is_no_harm() {
 }
 
 fn received(socket: &UdpSocket) -> String {
-    let mut buffer = [0; 65536];
+    let mut buffer = [0; 16384];
     let count = socket.recv(&mut buffer).unwrap();
     String::from_utf8(buffer[..count].to_vec()).unwrap()
 }

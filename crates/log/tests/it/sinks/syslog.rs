@@ -50,7 +50,7 @@ fn rsyslogd(dir: &Path, tcp: u16, udp: u16) -> Option<Daemon> {
          %hostname% %app-name% %procid% %msgid% %structured-data% |%msg%|\\n\")\n\
          input(type=\"imtcp\" port=\"{tcp}\" address=\"127.0.0.1\")\n\
          input(type=\"imudp\" port=\"{udp}\" address=\"127.0.0.1\")\n\
-         input(type=\"imuxsock\" Socket=\"{shown}/log\" IgnoreTimestamp=\"off\" \
+         input(type=\"imuxsock\" Socket=\"{shown}/log\" IgnoreTimestamp=\"off\" UseSysTimeStamp=\"off\" \
          RateLimit.Interval=\"0\")\n\
          action(type=\"omfile\" file=\"{shown}/out\" template=\"t\")"
     )

@@ -19,7 +19,7 @@ use crate::clock;
 /// A certificate for `localhost` that vouches for itself, in files.
 pub(crate) struct Certificate {
     _dir: tempfile::TempDir,
-    pub(crate) certificate: PathBuf,
+    pub(crate) public: PathBuf,
     pub(crate) key: PathBuf,
 }
 
@@ -27,24 +27,24 @@ impl Certificate {
     pub(crate) fn new() -> Self {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        let (public, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+        std::fs::write(&public, made.cert.pem()).unwrap();
         std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
         Self {
             _dir: dir,
-            certificate,
+            public,
             key,
         }
     }
 
     fn chain(&self) -> Vec<CertificateDer<'static>> {
-        vec![CertificateDer::from_pem_file(&self.certificate).unwrap()]
+        vec![CertificateDer::from_pem_file(&self.public).unwrap()]
     }
 
     /// Trusts this certificate alone.
     pub(crate) fn trusted(&self) -> TlsConfig {
         TlsConfig {
-            roots: Roots::File(self.certificate.clone()),
+            roots: Roots::File(self.public.clone()),
             server_name: Some("localhost".to_owned()),
             ..TlsConfig::default()
         }
@@ -80,18 +80,20 @@ pub(crate) fn accept(
     StreamOwned::new(ServerConnection::new(Arc::clone(config)).unwrap(), stream)
 }
 
+/// Name, what we trust and show, whom the server asks for, what the error says.
+type Case<'a> = (&'a str, TlsConfig, Option<&'a Certificate>, Option<&'a str>);
+
 #[test]
 fn who_is_trusted() {
     let ours = Certificate::new();
     let other = Certificate::new();
     let identity = |of: &Certificate| {
         Some(Identity {
-            certificates: of.certificate.clone(),
+            certificates: of.public.clone(),
             key: of.key.clone(),
         })
     };
     let trusted = ours.trusted();
-    type Case<'a> = (&'a str, TlsConfig, Option<&'a Certificate>, Option<&'a str>);
     let table: [Case<'_>; 7] = [
         ("trusted", trusted.clone(), None, None),
         (
@@ -185,7 +187,7 @@ fn who_is_trusted() {
 #[test]
 fn files_that_are_none_are_named() {
     let ours = Certificate::new();
-    let missing = ours.certificate.with_file_name("missing.pem");
+    let missing = ours.public.with_file_name("missing.pem");
     for (tls, part) in [
         (
             TlsConfig {
@@ -204,7 +206,7 @@ fn files_that_are_none_are_named() {
         (
             TlsConfig {
                 identity: Some(Identity {
-                    certificates: ours.certificate.clone(),
+                    certificates: ours.public.clone(),
                     key: missing,
                 }),
                 ..ours.trusted()
@@ -257,7 +259,7 @@ fn certificates_are_read_again() {
     let mut records = Records::default();
     records.add(Level::Info, "hello\n");
     assert!(give(&mut sink, &mut records).is_err());
-    std::fs::copy(&new.certificate, &old.certificate).unwrap();
+    std::fs::copy(&new.public, &old.public).unwrap();
     sink.reopen().unwrap();
     clock.advance(super::PATIENCE);
     give(&mut sink, &mut records).unwrap();
