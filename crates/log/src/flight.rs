@@ -248,12 +248,12 @@ mod tests {
         Record::new(time, Level::Debug, "t", message).spans(spans)
     }
 
-    fn spans(root: u64) -> Option<Spans<'static>> {
-        Some(Spans {
+    fn spans(root: u64) -> Spans<'static> {
+        Spans {
             text: "request",
             json: "{}",
             root,
-        })
+        }
     }
 
     fn texts(kept: &[Kept]) -> Vec<&str> {
@@ -264,16 +264,19 @@ mod tests {
     fn what_belongs_together_is_taken_once_and_in_order() {
         let flight = Flight::new(FlightConfig::default(), u64::MAX);
         flight.keep(&record(1, "alone", None));
-        flight.keep(&record(2, "of request 1", spans(1)));
+        flight.keep(&record(2, "of request 1", Some(spans(1))));
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                flight.keep(&record(3, "of request 2", spans(2)));
-                flight.keep(&record(0, "of request 1, elsewhere", spans(1)));
-                let taken = flight.take(&record(9, "error", spans(1)));
+                flight.keep(&record(3, "of request 2", Some(spans(2))));
+                flight.keep(&record(0, "of request 1, elsewhere", Some(spans(1))));
+                let taken = flight.take(&record(9, "error", Some(spans(1))));
                 assert_eq!(texts(&taken), ["of request 1, elsewhere", "of request 1"]);
             });
         });
-        assert_eq!(texts(&flight.take(&record(9, "error", spans(1)))), [""; 0]);
+        assert_eq!(
+            texts(&flight.take(&record(9, "error", Some(spans(1))))),
+            [""; 0]
+        );
         let taken = flight.take(&record(9, "error", None));
         assert_eq!(texts(&taken), ["alone"]);
     }

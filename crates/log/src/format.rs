@@ -9,6 +9,9 @@ use std::sync::Arc;
 use crate::level::Level;
 use crate::record::{Location, Message, Record, Value};
 use crate::seelog::{Custom, DateLayout};
+use crate::sinks::SyslogFormat;
+use crate::sinks::journald::JournaldFormat;
+use crate::sinks::otlp;
 use crate::stamp::Stamp;
 
 /// How a record is written, compiled.
@@ -52,6 +55,12 @@ pub(crate) enum Op {
     /// Text from the record.
     Text(Piece, Escape),
     Custom(Custom),
+    /// A message for a syslog daemon.
+    Syslog(Arc<SyslogFormat>),
+    /// An entry for the journal of systemd.
+    Journald(Arc<JournaldFormat>),
+    /// A log record of OpenTelemetry as JSON.
+    Otlp,
 }
 
 /// The names a level has in seelog.
@@ -163,6 +172,21 @@ impl Format {
         Self::of([Op::Json, Op::Literal("\n".into())])
     }
 
+    /// What a syslog daemon takes, one message for each record.
+    pub fn syslog(format: SyslogFormat) -> Self {
+        Self::of([Op::Syslog(Arc::new(format))])
+    }
+
+    /// What the journal of systemd takes, one entry for each record.
+    pub fn journald(format: JournaldFormat) -> Self {
+        Self::of([Op::Journald(Arc::new(format))])
+    }
+
+    /// A record as a collector of OpenTelemetry takes it.
+    pub fn otlp() -> Self {
+        Self::of([Op::Otlp])
+    }
+
     /// The same with the level in colour, for a terminal. JSON stays as it is.
     #[must_use]
     pub fn coloured(self) -> Self {
@@ -183,7 +207,13 @@ impl Format {
     /// whole seconds would not do. What is not known, as of a custom formatter, counts as yes.
     pub fn needs_subseconds(&self) -> bool {
         self.ops.iter().any(|op| match op {
-            Op::Stamp | Op::Json | Op::Nanoseconds | Op::Custom(_) => true,
+            Op::Stamp
+            | Op::Json
+            | Op::Nanoseconds
+            | Op::Custom(_)
+            | Op::Syslog(_)
+            | Op::Journald(_)
+            | Op::Otlp => true,
             Op::Date(layout, _) => layout.shows_subseconds(),
             _ => false,
         })
@@ -192,7 +222,9 @@ impl Format {
     /// Whether it writes where in the code a record was made. What is not known counts as yes.
     pub fn needs_location(&self) -> bool {
         self.ops.iter().any(|op| match op {
-            Op::Json | Op::Line | Op::Custom(_) => true,
+            Op::Json | Op::Line | Op::Custom(_) | Op::Syslog(_) | Op::Journald(_) | Op::Otlp => {
+                true
+            }
             Op::Text(piece, _) => *piece != Piece::Message,
             _ => false,
         })
@@ -247,6 +279,9 @@ impl Format {
                 Op::Text(piece, Escape::Json) => text_piece(piece, record, &mut Json(out)),
                 Op::Text(piece, Escape::Xml) => text_piece(piece, record, &mut Xml(out)),
                 Op::Custom(custom) => custom.write(record, out),
+                Op::Syslog(format) => format.render(record, stamp, out),
+                Op::Journald(format) => format.render(record, stamp, out),
+                Op::Otlp => otlp::render(record, out),
             }
         }
     }

@@ -8,11 +8,16 @@ use crate::flight::FlightConfig;
 use crate::format::Format;
 use crate::level::LevelSet;
 use crate::naming::Naming;
-use crate::queue::{Delivery, QueueConfig};
+use crate::queue::{Delivery, Overflow, QueueConfig};
 use crate::record::Stream;
 use crate::retention::Retention;
 use crate::route::When;
 use crate::seelog::Gate;
+use crate::sinks::journald::JournaldFormat;
+use crate::sinks::{
+    JournaldConfig, LokiConfig, OtlpConfig, RedactConfig, SpoolConfig, StreamConfig, SyslogConfig,
+    SyslogFormat,
+};
 
 /// What a [`Pipeline`](crate::Pipeline) is built from.
 ///
@@ -62,8 +67,15 @@ pub struct Route {
 pub struct SinkConfig {
     /// Where.
     pub kind: SinkKind,
-    /// How.
+    /// How. What leaves the machine never does so in the thread that writes the record: without a
+    /// queue of its own it gets one that drops the oldest records.
     pub delivery: Delivery,
+    /// Secrets that are struck out of records on their way.
+    pub redact: Option<RedactConfig>,
+    /// Where records wait on disk while the sink takes none, also over restarts.
+    pub spool: Option<SpoolConfig>,
+    /// Where records go while it takes none, in this order.
+    pub failover: Vec<SinkKind>,
 }
 
 impl From<SinkKind> for SinkConfig {
@@ -72,7 +84,34 @@ impl From<SinkKind> for SinkConfig {
         Self {
             kind,
             delivery: Delivery::Direct,
+            redact: None,
+            spool: None,
+            failover: Vec::new(),
         }
+    }
+}
+
+impl SinkConfig {
+    /// The same with what holds for this kind, and paths made absolute.
+    pub(crate) fn resolved(&self, directory: &Path) -> Self {
+        let mut wanted = self.clone();
+        wanted.kind = self.kind.below(directory);
+        for kind in &mut wanted.failover {
+            *kind = kind.below(directory);
+        }
+        if let Some(spool) = &mut wanted.spool {
+            spool.directory = directory.join(&spool.directory);
+        }
+        let leaves = |kind: &SinkKind| kind.leaves_the_machine();
+        if wanted.delivery == Delivery::Direct
+            && (leaves(&wanted.kind) || wanted.failover.iter().any(leaves))
+        {
+            wanted.delivery = Delivery::Queued(QueueConfig {
+                overflow: Overflow::DropOld,
+                ..QueueConfig::default()
+            });
+        }
+        wanted
     }
 }
 
@@ -109,6 +148,16 @@ pub enum SinkKind {
         /// Other processes write and roll it too, see [`Rolls::shared`](crate::Rolls::shared).
         shared: bool,
     },
+    /// A network connection or a unix socket.
+    Stream(Box<StreamConfig>),
+    /// A syslog daemon, and how messages to it are laid out.
+    Syslog(Box<SyslogConfig>, SyslogFormat),
+    /// The journal of systemd.
+    Journald(JournaldConfig, JournaldFormat),
+    /// A collector of OpenTelemetry, by OTLP/HTTP with JSON.
+    Otlp(Box<OtlpConfig>),
+    /// Loki.
+    Loki(Box<LokiConfig>),
     /// A sink of the program's own, handed in by this name when the pipeline is built.
     Custom {
         /// Its name.
@@ -130,14 +179,35 @@ impl SinkKind {
     /// The same through a queue of this kind, written by a thread of its own.
     pub fn queued(self, queue: QueueConfig) -> SinkConfig {
         SinkConfig {
-            kind: self,
             delivery: Delivery::Queued(queue),
+            ..self.into()
+        }
+    }
+
+    /// Whether records go to another process or machine, which may not be there.
+    pub(crate) fn leaves_the_machine(&self) -> bool {
+        matches!(
+            self,
+            Self::Stream(_) | Self::Syslog(..) | Self::Journald(..) | Self::Otlp(_) | Self::Loki(_)
+        )
+    }
+
+    /// How records must be written for it, if there is no choice.
+    pub(crate) fn own_format(&self) -> Option<Format> {
+        match self {
+            Self::Syslog(_, format) => Some(Format::syslog(format.clone())),
+            Self::Journald(_, format) => Some(Format::journald(format.clone())),
+            Self::Otlp(_) => Some(Format::otlp()),
+            _ => None,
         }
     }
 
     /// Whether records land on this machine, where writing is a matter of moments.
     pub(crate) fn is_local(&self) -> bool {
-        !matches!(self, Self::Custom { .. })
+        matches!(
+            self,
+            Self::Console { .. } | Self::File { .. } | Self::Rolling { .. }
+        )
     }
 
     /// The same with its path made absolute.
@@ -161,6 +231,11 @@ impl std::fmt::Display for SinkKind {
             Self::Console { stream, .. } => write!(f, "console:{stream}"),
             Self::File { path } => write!(f, "file:{}", path.display()),
             Self::Rolling { path, .. } => write!(f, "rolling:{}", path.display()),
+            Self::Stream(config) => write!(f, "{}:{}", config.net.name(), config.address),
+            Self::Syslog(config, _) => write!(f, "syslog:{}", config.address),
+            Self::Journald(config, _) => write!(f, "journald:{}", config.socket.display()),
+            Self::Otlp(config) => write!(f, "otlp:{}", config.http.place()),
+            Self::Loki(config) => write!(f, "loki:{}", config.http.place()),
             Self::Custom { name } => write!(f, "custom:{name}"),
         }
     }

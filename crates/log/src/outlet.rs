@@ -690,10 +690,16 @@ impl Shared {
                     }
                 }
                 Work::Idle => {
-                    let flushed = {
+                    let (flushed, notices, lost) = {
                         let mut state = lock(&self.sink);
-                        guarded(|| state.sink.flush())
+                        let flushed = guarded(|| state.sink.flush());
+                        let notices = quiet(|| state.sink.take_notices());
+                        (flushed, notices, state.sink.take_lost())
                     };
+                    lock(&lane.waiting).queue.count_lost(lost);
+                    for notice in notices {
+                        self.tell(notice.level, notice.text);
+                    }
                     idle = match flushed {
                         Ok(()) => {
                             delay = RETRY_FIRST;
@@ -745,8 +751,12 @@ impl Shared {
                 let mut state = lock(&self.sink);
                 let result = catch_unwind(AssertUnwindSafe(|| state.sink.write(&store.batch())));
                 let notices = quiet(|| state.sink.take_notices());
+                let lost = state.sink.take_lost();
                 self.point(&state);
                 drop(state);
+                if lost != [0; 6] {
+                    lock(&lane.waiting).queue.count_lost(lost);
+                }
                 for notice in notices {
                     self.tell(notice.level, notice.text);
                 }

@@ -23,6 +23,9 @@ use crate::route::{self, When};
 use crate::scratch::{self, Scratch};
 use crate::seelog::Gate;
 use crate::sink::{Console, Sink};
+use crate::sinks::{
+    Failover, FailoverConfig, JournaldSink, LokiSink, OtlpSink, Redact, Spool, StreamSink,
+};
 use crate::stamp::Stamp;
 
 /// How long a flush waits for all sinks together.
@@ -141,10 +144,7 @@ impl Pipeline {
         let mut outlets = Vec::with_capacity(config.sinks.len());
         let mut joined = Vec::with_capacity(config.sinks.len());
         for (sink, voice) in config.sinks.iter().zip(voices) {
-            let wanted = SinkConfig {
-                kind: sink.kind.below(&config.directory),
-                delivery: sink.delivery,
-            };
+            let wanted = sink.resolved(&config.directory);
             let voice = voice.unwrap_or_else(|| Voice {
                 format: Format::text(),
                 zone: config.zone.clone(),
@@ -163,7 +163,7 @@ impl Pipeline {
                 changes.kept.push(outlet.name().to_owned());
                 Arc::clone(outlet)
             } else {
-                let opened = open(&wanted.kind, &config.zone, &mut surroundings)?;
+                let opened = open(&wanted, &config.zone, &mut surroundings)?;
                 let clock = Arc::clone(&surroundings.clock);
                 let outlet = Outlet::open(wanted, opened, voice.clone(), clock)?;
                 changes.opened.push(outlet.name().to_owned());
@@ -508,7 +508,7 @@ fn compile(config: &Config) -> Result<(Vec<Format>, Vec<Compiled>), Error> {
         for id in &route.to {
             let format = match config.sinks.get(id.0).map(|sink| &sink.kind) {
                 Some(SinkKind::Console { colours: true, .. }) => route.format.clone().coloured(),
-                Some(_) => route.format.clone(),
+                Some(kind) => kind.own_format().unwrap_or_else(|| route.format.clone()),
                 None => {
                     return Err(Error::config(format!(
                         "the route `{}` names the sink {} of {}",
@@ -535,7 +535,33 @@ fn compile(config: &Config) -> Result<(Vec<Format>, Vec<Compiled>), Error> {
     Ok((formats, routes))
 }
 
+/// A sink with all that is around it: records are redacted first, then go to the one that takes them,
+/// and wait on disk when none does.
 fn open(
+    config: &SinkConfig,
+    zone: &TimeZone,
+    surroundings: &mut Surroundings,
+) -> Result<Box<dyn Sink>, Error> {
+    let mut sink = open_kind(&config.kind, zone, surroundings)?;
+    if !config.failover.is_empty() {
+        let mut all = vec![(config.kind.to_string(), sink)];
+        for kind in &config.failover {
+            all.push((kind.to_string(), open_kind(kind, zone, surroundings)?));
+        }
+        let clock = Arc::clone(&surroundings.clock);
+        sink = Box::new(Failover::new(all, FailoverConfig::default(), clock)?);
+    }
+    if let Some(spool) = &config.spool {
+        let clock = Arc::clone(&surroundings.clock);
+        sink = Box::new(Spool::open(sink, spool.clone(), clock)?);
+    }
+    if let Some(redact) = &config.redact {
+        sink = Box::new(Redact::new(sink, redact)?);
+    }
+    Ok(sink)
+}
+
+fn open_kind(
     kind: &SinkKind,
     zone: &TimeZone,
     surroundings: &mut Surroundings,
@@ -558,6 +584,11 @@ fn open(
             };
             Box::new(RollingFile::open_with(path, rolls, clock())?)
         }
+        SinkKind::Stream(config) => Box::new(StreamSink::open((**config).clone(), clock())?),
+        SinkKind::Syslog(config, _) => Box::new(config.open(clock())?),
+        SinkKind::Journald(config, _) => Box::new(JournaldSink::new(config.clone(), clock())),
+        SinkKind::Otlp(config) => Box::new(OtlpSink::open((**config).clone(), clock())?),
+        SinkKind::Loki(config) => Box::new(LokiSink::open((**config).clone(), clock())?),
         SinkKind::Custom { name } => {
             let known = |(known, _): &(String, _)| known == name;
             let at = surroundings.custom.iter().position(known);

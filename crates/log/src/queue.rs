@@ -382,6 +382,13 @@ impl Queue {
         Loss::add(&mut self.after, mark.level(), mark.time(), reason);
     }
 
+    /// Counts what the sink itself has lost, and has said.
+    pub(crate) fn count_lost(&mut self, counts: Counts) {
+        for (lost, more) in self.lost.iter_mut().zip(counts) {
+            *lost += more;
+        }
+    }
+
     /// Counts records that were taken to be written and never will be.
     pub(crate) fn lose_taken(&mut self, marks: impl Iterator<Item = Mark>, reason: &str) {
         for mark in marks {

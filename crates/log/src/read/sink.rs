@@ -35,7 +35,10 @@ impl RouteReader {
             section.finish();
             return;
         };
-        let sink = SinkConfig { kind, delivery };
+        let sink = SinkConfig {
+            delivery,
+            ..kind.into()
+        };
         if let Err(diagnostic) = self.claim(&sink, &name.place) {
             section.report(diagnostic);
         }

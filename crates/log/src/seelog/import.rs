@@ -15,8 +15,9 @@ use crate::record::Stream;
 use crate::retention::Retention;
 use crate::route::When;
 use crate::seelog::{
-    Archive, Buffered, Config, Leaf, LoggerType, NameMode, Receiver, RollWhen, Rolling,
+    Archive, Buffered, Config, Conn, Leaf, LoggerType, NameMode, Receiver, RollWhen, Rolling,
 };
+use crate::sinks::{Framing, Net, StreamConfig, TlsConfig, UnknownNet};
 
 /// What "never" is for a buffer that is only written when it is full.
 const NEVER: Duration = Duration::from_hours(24 * 365);
@@ -110,7 +111,8 @@ impl Config {
                     Diagnostic::error("a buffer without an end").at(leaf.place),
                 ));
             }
-            Receiver::Conn(_) | Receiver::Smtp(_) => {
+            Receiver::Conn(conn) => stream(conn, leaf.place, said)?,
+            Receiver::Smtp(_) => {
                 return Err(Box::new(
                     Diagnostic::error(format!(
                         "`<{}>` is read and not yet written to",
@@ -121,7 +123,10 @@ impl Config {
                 ));
             }
         };
-        Ok(SinkConfig { kind, delivery })
+        Ok(SinkConfig {
+            delivery,
+            ..kind.into()
+        })
     }
 }
 
@@ -166,6 +171,31 @@ fn rolling_file(rolling: &Rolling, place: &Place, said: &mut Diagnostics) -> Sin
         naming,
         shared: false,
     }
+}
+
+fn stream(conn: &Conn, place: &Place, said: &mut Diagnostics) -> Result<SinkKind, Box<Diagnostic>> {
+    let unknown = |error: UnknownNet| {
+        let diagnostic = Diagnostic::error(error.to_string()).at(place);
+        Box::new(diagnostic.help("seelog finds out at the first record, and loses it"))
+    };
+    let net = conn.network.parse::<Net>().map_err(unknown)?;
+    let tls = conn.tls.map(|tls| TlsConfig {
+        insecure_skip_verify: !tls.verify,
+        ..TlsConfig::default()
+    });
+    if tls.as_ref().is_some_and(|tls| tls.insecure_skip_verify) {
+        said.push(
+            Diagnostic::warning("whoever sits in between reads and changes all records")
+                .at(place)
+                .help("leave out insecureskipverify"),
+        );
+    }
+    Ok(SinkKind::Stream(Box::new(StreamConfig {
+        tls,
+        reconnect_per_message: conn.reconnect,
+        framing: Framing::None,
+        ..StreamConfig::new(net, conn.address.clone())
+    })))
 }
 
 fn lingering(linger: Duration) -> Delivery {

@@ -38,6 +38,16 @@ pub struct HttpConfig {
 }
 
 impl HttpConfig {
+    /// The address without what may be a secret in it: no login, no query.
+    pub(crate) fn place(&self) -> &str {
+        let rest = self
+            .url
+            .split_once("//")
+            .map_or(&*self.url, |(_, rest)| rest);
+        let rest = rest.split(['?', '#']).next().unwrap_or(rest);
+        rest.rsplit_once('@').map_or(rest, |(_, place)| place)
+    }
+
     /// A place, and defaults: no headers, [`Timeouts::default`], gzip, one mebibyte,
     /// [`Pause::CONNECT`].
     pub fn new(url: impl Into<String>) -> Self {

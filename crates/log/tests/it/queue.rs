@@ -362,7 +362,10 @@ fn one_file(path: &Path, variant: u32) -> Config {
         }),
         _ => Delivery::Direct,
     };
-    let sink = SinkConfig { kind, delivery };
+    let sink = SinkConfig {
+        delivery,
+        ..kind.into()
+    };
     config.route("all", When::default(), sink, Format::short());
     if variant % 4 == 3 {
         let extra = SinkKind::File {
