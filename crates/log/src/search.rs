@@ -421,9 +421,24 @@ impl Search {
         let begin = end.saturating_sub(size);
         let warm = begin.saturating_sub(RECORD);
         let beyond = end.saturating_add(RECORD).min(past.end);
-        let length = usize::try_from(beyond - warm).unwrap_or(usize::MAX);
-        self.buffer.resize(length, 0);
-        let read = read_at(&past.file, &mut self.buffer, warm, beyond)?;
+        // A record may go on over a roll: the lines before and behind are looked at too.
+        let before = (warm == 0 && at > 0).then(|| &self.files[at - 1]);
+        let behind = (beyond == past.end)
+            .then(|| self.files.get(at + 1))
+            .flatten();
+        self.buffer.clear();
+        if let Some(before) = before {
+            let from = line_start(&before.file, before.end.saturating_sub(RECORD))?;
+            read_more(&before.file, &mut self.buffer, from, before.end)?;
+        }
+        let lead = self.buffer.len() as u64;
+        read_more(&past.file, &mut self.buffer, warm, beyond)?;
+        if let Some(behind) = behind {
+            read_more(&behind.file, &mut self.buffer, 0, behind.end.min(RECORD))?;
+        }
+        // From here on places are those in the buffer.
+        let place = |offset: u64| offset - warm + lead;
+        let (begin_place, end_place) = (place(begin), place(end));
         let mut marks = Vec::new();
         let mut latest = None;
         let (mut time, mut ignored) = (past.modified, 0);
@@ -439,7 +454,7 @@ impl Search {
                 return;
             }
             let wanted = judge.is_wanted(&joined).is_some();
-            if (begin..end).contains(&joined.mark) {
+            if (begin_place..end_place).contains(&joined.mark) {
                 if joined.time.is_some() {
                     latest = latest.max(Some(*judge.time));
                 }
@@ -448,13 +463,13 @@ impl Search {
                 }
             }
         };
-        let mut offset = warm;
-        let mut lines = self.buffer[..read].split_inclusive(|byte| *byte == b'\n');
+        let mut offset = 0;
+        let mut lines = self.buffer.split_inclusive(|byte| *byte == b'\n');
         if warm > 0 {
             offset += lines.next().map_or(0, <[u8]>::len) as u64;
         }
         for line in lines {
-            if offset >= end && joiner.wake_at().is_none() {
+            if offset >= end_place && joiner.wake_at().is_none() {
                 break;
             }
             let text = line.strip_suffix(b"\n").unwrap_or(line);
@@ -465,10 +480,13 @@ impl Search {
         let found = marks.len() as u64;
         if found >= left {
             let first = usize::try_from(found - left).unwrap_or(0);
-            let (offset, time) = marks[first];
+            let (mark, time) = marks[first];
             // It may have its time from a line before.
             self.sieve.time = time;
-            return Ok(Stage::Forward { at, offset });
+            return Ok(Stage::Forward {
+                at,
+                offset: mark - lead + warm,
+            });
         }
         let since = self.sieve.wanted.since;
         let early = |time: Timestamp| since.is_some_and(|since| time < since);
@@ -540,6 +558,16 @@ fn line_start(file: &File, offset: u64) -> io::Result<u64> {
         }
         at += read as u64;
     }
+}
+
+/// Appends what is between the two offsets.
+fn read_more(file: &File, buffer: &mut Vec<u8>, offset: u64, end: u64) -> io::Result<()> {
+    let start = buffer.len();
+    let length = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
+    buffer.resize(start.saturating_add(length), 0);
+    let read = read_at(file, &mut buffer[start..], offset, end)?;
+    buffer.truncate(start + read);
+    Ok(())
 }
 
 /// Reads as much as there is before `end`. Less where the file was truncated meanwhile.
