@@ -242,6 +242,70 @@ fn a_large_file_is_searched_from_its_end_and_by_halves() {
 }
 
 #[test]
+fn compressed_files_are_looked_into() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("web.log");
+    let records = |from: i64| -> String {
+        (from..from + 1000).fold(String::new(), |mut all, number| {
+            writeln!(all, "{} ERROR record {number}\n  of it", at(number)).unwrap();
+            all
+        })
+    };
+    let pack = |name: &str, text: &str| {
+        fs::write(dir.path().join("plain"), text).unwrap();
+        let (tool, suffix) = if name.ends_with("gz") {
+            ("gzip", "gz")
+        } else {
+            ("zstd", "zst")
+        };
+        let done = std::process::Command::new(tool)
+            .args(["-q", "-k"])
+            .arg(dir.path().join("plain"))
+            .status();
+        if !done.is_ok_and(|status| status.success()) {
+            println!("SKIPPED: there is no {tool}");
+            return false;
+        }
+        fs::rename(
+            dir.path().join(format!("plain.{suffix}")),
+            dir.path().join(name),
+        )
+        .unwrap();
+        true
+    };
+    if !pack("web.log.3.zst", &records(0)) || !pack("web.log.2.gz", &records(1000)) {
+        return;
+    }
+    fs::write(dir.path().join("web.log.1"), records(2000)).unwrap();
+    fs::write(&path, records(3000)).unwrap();
+    let numbers = |wanted: Wanted| -> Vec<i64> {
+        let number = |text: &str| text.split(['\n', ' ']).nth(3).unwrap().parse().unwrap();
+        found(&path, wanted)
+            .iter()
+            .map(|(_, text)| number(text))
+            .collect()
+    };
+    assert_eq!(numbers(wanted()), (0..4000).collect::<Vec<_>>());
+    for last in [1, 999, 1000, 1001, 2001, 2500, 3500, 4000, 5000] {
+        let expected: Vec<i64> = (0.max(4000 - last)..4000).collect();
+        let last = Some(u64::try_from(last).unwrap());
+        assert_eq!(numbers(Wanted { last, ..wanted() }), expected);
+    }
+    let until = Wanted {
+        until: Some(at(1500)),
+        last: Some(3),
+        ..wanted()
+    };
+    assert_eq!(numbers(until), [1498, 1499, 1500]);
+    let since = Wanted {
+        since: Some(at(998)),
+        until: Some(at(1001)),
+        ..wanted()
+    };
+    assert_eq!(numbers(since), [998, 999, 1000, 1001]);
+}
+
+#[test]
 fn what_is_added_is_looked_through_too() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("web.log");
