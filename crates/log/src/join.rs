@@ -50,6 +50,9 @@ pub struct Joined<'a> {
     pub mark: u64,
 }
 
+/// How many empty lines may stand between two parts of a record.
+const BLANKS: usize = 3;
+
 /// What may follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -93,6 +96,8 @@ struct Open {
     mark: u64,
     /// Empty lines behind the bytes that may belong to it.
     blanks: usize,
+    /// The marks of these.
+    blank_marks: [u64; BLANKS],
     wake: Duration,
 }
 
@@ -141,8 +146,9 @@ impl Joiner {
                     self.append(line, known, state, now, mark, &mut emit);
                     return;
                 }
-                Fit::Blank if open.blanks < 3 => {
+                Fit::Blank if open.blanks < BLANKS => {
                     if let Some(open) = &mut self.open {
+                        open.blank_marks[open.blanks] = mark;
                         open.blanks += 1;
                         open.wake = now + self.limits.wait;
                     }
@@ -180,6 +186,7 @@ impl Joiner {
             part: 0,
             mark,
             blanks: 0,
+            blank_marks: [0; BLANKS],
             wake: now + self.limits.wait,
         });
     }
@@ -232,7 +239,7 @@ impl Joiner {
     pub fn finish(&mut self, mut emit: impl FnMut(Joined<'_>)) {
         let Some(open) = self.open.take() else { return };
         emit(open.joined(&self.bytes, false));
-        for _ in 0..open.blanks {
+        for mark in &open.blank_marks[..open.blanks] {
             emit(Joined {
                 bytes: b"",
                 level: None,
@@ -240,7 +247,7 @@ impl Joiner {
                 lines: 1,
                 part: 0,
                 more: false,
-                mark: open.mark,
+                mark: *mark,
             });
         }
         if self.bytes.capacity() > 4096 {

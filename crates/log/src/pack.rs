@@ -43,6 +43,23 @@ impl Compression {
         }
     }
 
+    /// How a file of this name is compressed, if it is.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()? {
+            "gz" => Some(Self::Gzip),
+            "zst" => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+
+    /// A reader of what is in a compressed file.
+    pub(crate) fn unpack(self, file: File) -> io::Result<Box<dyn Read + Send>> {
+        Ok(match self {
+            Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(file))),
+            Self::Zstd => Box::new(zstd::Decoder::new(file)?),
+        })
+    }
+
     fn compress(self, from: &File, to: &File) -> io::Result<()> {
         let mut from = BufReader::with_capacity(256 * 1024, from);
         match self {
@@ -65,12 +82,10 @@ impl Compression {
 /// A reader of a log file that may be compressed, by its name.
 pub fn open_packed(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     let file = File::open(path)?;
-    let suffix = path.extension().and_then(|suffix| suffix.to_str());
-    Ok(match suffix {
-        Some("gz") => Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(file))),
-        Some("zst") => Box::new(zstd::Decoder::new(file)?),
-        _ => Box::new(file),
-    })
+    match Compression::of(path) {
+        Some(compression) => compression.unpack(file),
+        None => Ok(Box::new(file)),
+    }
 }
 
 /// What is said of compressing, until the file's owner asks.

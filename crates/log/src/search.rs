@@ -4,9 +4,10 @@
 //! Files are read from their ends or from about the right place, so that the last ten records of a
 //! gigabyte cost no more than those of a megabyte. Nothing is held but one piece of one file.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use jiff::tz::TimeZone;
 use crate::error::Error;
 use crate::join::{Joined, Joiner, Limits};
 use crate::level::{Level, LevelSet};
+use crate::pack::Compression;
 use crate::recognise::recognise;
 use crate::splitter::Splitter;
 use crate::tail::Tail;
@@ -210,6 +212,51 @@ pub(crate) struct Past {
     pub(crate) file: File,
     pub(crate) end: u64,
     pub(crate) modified: Timestamp,
+    /// How it is compressed; then `end` says nothing of what is in it.
+    pub(crate) packed: Option<Compression>,
+}
+
+/// A compressed file that is read from its start.
+struct Unpacking {
+    at: usize,
+    offset: u64,
+    reader: Box<dyn Read + Send>,
+}
+
+impl fmt::Debug for Unpacking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unpacking")
+            .field("at", &self.at)
+            .field("offset", &self.offset)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Unpacking {
+    fn begin(past: &Past, packed: Compression, at: usize) -> io::Result<Self> {
+        let mut file = past.file.try_clone()?;
+        file.seek(SeekFrom::Start(0))?;
+        Ok(Self {
+            at,
+            offset: 0,
+            reader: packed.unpack(file)?,
+        })
+    }
+
+    /// As much as there is, up to the size of the buffer.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut read = 0;
+        while read < buffer.len() {
+            match self.reader.read(&mut buffer[read..]) {
+                Ok(0) => break,
+                Ok(bytes) => read += bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.offset += read as u64;
+        Ok(read)
+    }
 }
 
 #[derive(Debug)]
@@ -231,7 +278,7 @@ enum Stage {
 
 /// A search through a log file and those rolled from it, in steps; then through what is added.
 ///
-/// Compressed rolled files are not looked into.
+/// Rolled files that are compressed are read from their starts, so that little of one costs as much as all.
 #[derive(Debug)]
 pub struct Search {
     /// The oldest first.
@@ -239,6 +286,7 @@ pub struct Search {
     sieve: Sieve,
     stage: Stage,
     buffer: Vec<u8>,
+    unpacking: Option<Unpacking>,
 }
 
 impl Search {
@@ -251,6 +299,7 @@ impl Search {
             sieve: Sieve::new(wanted, Timestamp::UNIX_EPOCH),
             stage: Stage::Done,
             buffer: Vec::new(),
+            unpacking: None,
             files,
         };
         search.stage = search.first_stage().map_err(failed)?;
@@ -307,6 +356,9 @@ impl Search {
     }
 
     fn begins_after(&self, past: &Past, until: Timestamp) -> io::Result<bool> {
+        if past.packed.is_some() {
+            return Ok(false);
+        }
         let first = self.time_near(past, 0)?;
         Ok(first.is_some_and(|time| time > until) && past.end > DISORDER)
     }
@@ -314,7 +366,7 @@ impl Search {
     /// Two offsets: before the first all is earlier than `time`, behind the second all is later, if
     /// times ascend. `None` if the file shows too few times, or is too small to be worth it.
     fn place_of(&self, past: &Past, time: Timestamp) -> io::Result<Option<(u64, u64)>> {
-        if past.end < LARGE {
+        if past.end < LARGE || past.packed.is_some() {
             return Ok(None);
         }
         let (mut low, mut high) = (0, past.end);
@@ -392,9 +444,28 @@ impl Search {
         offset: u64,
         emit: &mut dyn FnMut(Hit<'_>),
     ) -> io::Result<bool> {
-        let past = &self.files[at];
         self.buffer.resize(PIECE, 0);
-        let read = read_at(&past.file, &mut self.buffer, offset, past.end)?;
+        let past = &self.files[at];
+        let read = if let Some(packed) = past.packed {
+            let there = self.unpacking.take();
+            let mut unpacking = match there.filter(|there| there.at == at && there.offset <= offset)
+            {
+                Some(there) => there,
+                None => Unpacking::begin(past, packed, at)?,
+            };
+            while unpacking.offset < offset {
+                let missing = usize::try_from(offset - unpacking.offset).unwrap_or(PIECE);
+                if unpacking.read(&mut self.buffer[..missing.min(PIECE)])? == 0 {
+                    break;
+                }
+            }
+            let read = unpacking.read(&mut self.buffer)?;
+            self.unpacking = (read > 0).then_some(unpacking);
+            read
+        } else {
+            read_at(&past.file, &mut self.buffer, offset, past.end)?
+        };
+        let more = past.packed.is_some() || offset + (read as u64) < past.end;
         let buffer = std::mem::take(&mut self.buffer);
         self.sieve.push(&buffer[..read], Duration::ZERO, emit);
         self.buffer = buffer;
@@ -402,7 +473,7 @@ impl Search {
         let offset = offset + read as u64;
         self.stage = if over {
             Stage::Done
-        } else if read > 0 && offset < past.end {
+        } else if read > 0 && more {
             Stage::Forward { at, offset }
         } else if at + 1 < self.files.len() {
             Stage::Forward {
@@ -418,12 +489,32 @@ impl Search {
     /// Counts what is wanted in the piece that ends at `end`.
     fn step_back(&mut self, at: usize, end: u64, left: u64, size: u64) -> io::Result<Stage> {
         let past = &self.files[at];
+        if let Some(packed) = past.packed {
+            return self.step_back_packed(at, packed, left, size);
+        }
         let begin = end.saturating_sub(size);
         let warm = begin.saturating_sub(RECORD);
         let beyond = end.saturating_add(RECORD).min(past.end);
-        let length = usize::try_from(beyond - warm).unwrap_or(usize::MAX);
-        self.buffer.resize(length, 0);
-        let read = read_at(&past.file, &mut self.buffer, warm, beyond)?;
+        // A record may go on over a roll: the lines before and behind are looked at too.
+        let before = (warm == 0 && at > 0)
+            .then(|| &self.files[at - 1])
+            .filter(|past| past.packed.is_none());
+        let behind = (beyond == past.end)
+            .then(|| self.files.get(at + 1))
+            .flatten();
+        self.buffer.clear();
+        if let Some(before) = before {
+            let from = line_start(&before.file, before.end.saturating_sub(RECORD))?;
+            read_more(&before.file, &mut self.buffer, from, before.end)?;
+        }
+        let lead = self.buffer.len() as u64;
+        read_more(&past.file, &mut self.buffer, warm, beyond)?;
+        if let Some(behind) = behind {
+            read_more(&behind.file, &mut self.buffer, 0, behind.end.min(RECORD))?;
+        }
+        // From here on places are those in the buffer.
+        let place = |offset: u64| offset - warm + lead;
+        let (begin_place, end_place) = (place(begin), place(end));
         let mut marks = Vec::new();
         let mut latest = None;
         let (mut time, mut ignored) = (past.modified, 0);
@@ -439,7 +530,7 @@ impl Search {
                 return;
             }
             let wanted = judge.is_wanted(&joined).is_some();
-            if (begin..end).contains(&joined.mark) {
+            if (begin_place..end_place).contains(&joined.mark) {
                 if joined.time.is_some() {
                     latest = latest.max(Some(*judge.time));
                 }
@@ -448,13 +539,13 @@ impl Search {
                 }
             }
         };
-        let mut offset = warm;
-        let mut lines = self.buffer[..read].split_inclusive(|byte| *byte == b'\n');
+        let mut offset = 0;
+        let mut lines = self.buffer.split_inclusive(|byte| *byte == b'\n');
         if warm > 0 {
             offset += lines.next().map_or(0, <[u8]>::len) as u64;
         }
         for line in lines {
-            if offset >= end && joiner.wake_at().is_none() {
+            if offset >= end_place && joiner.wake_at().is_none() {
                 break;
             }
             let text = line.strip_suffix(b"\n").unwrap_or(line);
@@ -465,10 +556,13 @@ impl Search {
         let found = marks.len() as u64;
         if found >= left {
             let first = usize::try_from(found - left).unwrap_or(0);
-            let (offset, time) = marks[first];
+            let (mark, time) = marks[first];
             // It may have its time from a line before.
             self.sieve.time = time;
-            return Ok(Stage::Forward { at, offset });
+            return Ok(Stage::Forward {
+                at,
+                offset: mark - lead + warm,
+            });
         }
         let since = self.sieve.wanted.since;
         let early = |time: Timestamp| since.is_some_and(|since| time < since);
@@ -493,6 +587,70 @@ impl Search {
                 left: left - found,
                 size: (size * 4).min(STEP),
             },
+        })
+    }
+
+    /// The same for all of a compressed file.
+    fn step_back_packed(
+        &mut self,
+        at: usize,
+        packed: Compression,
+        left: u64,
+        size: u64,
+    ) -> io::Result<Stage> {
+        let past = &self.files[at];
+        let mut unpacking = Unpacking::begin(past, packed, at)?;
+        let keep = usize::try_from(left).unwrap_or(usize::MAX);
+        let mut marks: VecDeque<(u64, Timestamp)> = VecDeque::new();
+        let (mut time, mut ignored) = (past.modified, 0);
+        let mut judge = Judge {
+            wanted: &self.sieve.wanted,
+            time: &mut time,
+            near: past.modified,
+            beyond: &mut ignored,
+        };
+        let mut take = |joined: Joined<'_>| {
+            if joined.part == 0 && judge.is_wanted(&joined).is_some() {
+                if marks.len() >= keep {
+                    marks.pop_front();
+                }
+                marks.push_back((joined.mark, *judge.time));
+            }
+        };
+        let mut joiner = Joiner::new(Limits::default());
+        let mut splitter = Splitter::new(LONG_LINE);
+        let mut start = 0;
+        self.buffer.resize(PIECE, 0);
+        loop {
+            let read = unpacking.read(&mut self.buffer)?;
+            if read == 0 {
+                break;
+            }
+            splitter.push(&self.buffer[..read], |piece| {
+                joiner.line(piece.bytes, Duration::ZERO, start, &mut take);
+                start += piece.bytes.len() as u64 + u64::from(piece.last);
+            });
+        }
+        splitter.finish(|piece| joiner.line(piece.bytes, Duration::ZERO, start, &mut take));
+        joiner.finish(&mut take);
+        let found = marks.len() as u64;
+        if found >= left
+            && let Some((offset, time)) = marks.pop_front()
+        {
+            self.sieve.time = time;
+            return Ok(Stage::Forward { at, offset });
+        }
+        let since = self.sieve.wanted.since;
+        Ok(match at.checked_sub(1) {
+            Some(before) if since.is_none_or(|since| self.files[before].modified >= since) => {
+                Stage::Back {
+                    at: before,
+                    end: self.files[before].end,
+                    left: left - found,
+                    size,
+                }
+            }
+            _ => Stage::Forward { at, offset: 0 },
         })
     }
 
@@ -540,6 +698,16 @@ fn line_start(file: &File, offset: u64) -> io::Result<u64> {
         }
         at += read as u64;
     }
+}
+
+/// Appends what is between the two offsets.
+fn read_more(file: &File, buffer: &mut Vec<u8>, offset: u64, end: u64) -> io::Result<()> {
+    let start = buffer.len();
+    let length = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
+    buffer.resize(start.saturating_add(length), 0);
+    let read = read_at(file, &mut buffer[start..], offset, end)?;
+    buffer.truncate(start + read);
+    Ok(())
 }
 
 /// Reads as much as there is before `end`. Less where the file was truncated meanwhile.

@@ -12,6 +12,7 @@ use rustix::fs::OFlags;
 
 use crate::error::Error;
 use crate::naming::{Naming, rolled_files, rolled_path};
+use crate::pack::Compression;
 use crate::search::Past;
 
 /// How much is read at once.
@@ -109,20 +110,47 @@ impl Tail {
             .position(|file| file.identity == current.identity)
             .map_or(0, |at| at + 1);
         files.drain(..older);
-        let past = |file: File, end: Option<u64>| {
+        let past = |file: File, end: Option<u64>, packed: Option<Compression>| {
             let metadata = file.metadata()?;
             Ok::<_, io::Error>(Past {
                 end: end.unwrap_or(metadata.len()),
                 modified: metadata.modified()?.try_into().unwrap_or(Timestamp::MAX),
+                packed,
                 file,
             })
         };
-        let mut all = Vec::with_capacity(files.len() + 1);
+        // The compressed ones too, each before the first that has a lower number. Numbers change while
+        // one looks; what is held open stays what it is.
+        let mut packed = Vec::new();
+        for rolled in rolled_files(&self.path, &Naming::Shifted) {
+            let path = self.path.with_file_name(&rolled.name);
+            if let Some(compression) = Compression::of(&path)
+                && let Some(open) = Open::path(&path)?
+            {
+                packed.push((rolled.serial.unwrap_or(0), open.file, compression));
+            }
+        }
+        packed.sort_by_key(|(number, ..)| *number);
+        let mut all = Vec::with_capacity(files.len() + packed.len() + 1);
+        let mut number = 0;
         for open in files.into_iter().rev() {
-            all.push(past(open.file, None)?);
+            let named = (1..=99).find(|number| {
+                let there = fs::metadata(rolled_path(&self.path, *number));
+                there.is_ok_and(|there| identity(&there) == open.identity)
+            });
+            number = named.map_or(number, u64::from);
+            while packed.last().is_some_and(|(older, ..)| *older > number) {
+                if let Some((_, file, compression)) = packed.pop() {
+                    all.push(past(file, None, Some(compression))?);
+                }
+            }
+            all.push(past(open.file, None, None)?);
+        }
+        while let Some((_, file, compression)) = packed.pop() {
+            all.push(past(file, None, Some(compression))?);
         }
         let end = current.offset.saturating_sub(unfinished);
-        all.push(past(current.file.try_clone()?, Some(end))?);
+        all.push(past(current.file.try_clone()?, Some(end), None)?);
         // Of files that were rolled too fast to be looked at in order only the present one is known.
         all.retain(|past: &Past| past.end > 0);
         Ok(all)
