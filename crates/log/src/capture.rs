@@ -41,7 +41,8 @@ const SPEAK_EVERY: Duration = Duration::from_mins(1);
 /// Driven by the thread that polls the pipe; never waits. The pipe must not block. Bytes go to the
 /// file by splice(2), as they are; what a route wants is looked at with tee(2) before. Whoever kills
 /// this process at any moment loses nothing, since the bytes are either in the pipe or in the file;
-/// a route may then get a line a second time from the next process, never none.
+/// a route may then get a line a second time from the next process, or miss a record that was still
+/// waiting for further lines of its own.
 ///
 /// When the file cannot be written (disk full), output waits in the pipe. When the pipe is full,
 /// the older half of it is dropped, up to a line end, so that the program goes on. What was dropped

@@ -195,10 +195,17 @@ impl RouteReader {
             ("rolling", Some(path)) if !path.is_empty() => {
                 SinkKind::rolling(self.path(path), self.config.retention)
             }
-            ("alert" | "syslog" | "journald" | "otlp" | "smtp" | "tcp" | "udp", _) => {
+            ("alert" | "smtp", _) => {
                 return Err(value
                     .error(format!("the sink `{kind}` does not work yet"))
                     .label("designed, not built"));
+            }
+            ("tcp" | "udp" | "unix" | "unixgram" | "syslog" | "journald" | "otlp" | "loki", _) => {
+                return Err(value
+                    .error(format!("a sink of type {kind} needs a section of its own"))
+                    .help(format!(
+                        "write [log.sink.NAME] with type = \"{kind}\", and here the NAME"
+                    )));
             }
             _ => {
                 let diagnostic = value
@@ -622,6 +629,62 @@ mod tests {
     }
 
     #[test]
+    fn sinks_that_leave_the_machine() {
+        let (config, said) = read(
+            r#"
+            [log.sink.collector]
+            type = "tcp"
+            address = "logs.example.org:6514"
+            tls = { ca = "/etc/ca.pem", server_name = "logs" }
+            framing = "octet-counting"
+            redact = ["password", "jwt"]
+            spool = { dir = "/var/spool/log", bytes = "10MB", sync = true }
+            failover = ["file:/var/log/instead.log"]
+            [log.sink.system]
+            type = "syslog"
+            facility = "local3"
+            app = "shop"
+            [log.sink.journal]
+            type = "journald"
+            [log.sink.otel]
+            type = "otlp"
+            url = "http://localhost:4318"
+            app = "shop"
+            [log.sink.grafana]
+            type = "loki"
+            url = "http://localhost:3100"
+            labels = { env = "test" }
+            gzip = false
+            [log.route.out]
+            to = ["collector", "system", "journal", "otel", "grafana"]
+            "#,
+        );
+        assert_eq!(said, "");
+        let shown: Vec<String> = config.sinks.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            shown[..5],
+            [
+                "tcp:logs.example.org:6514",
+                "syslog:/dev/log",
+                "journald:/run/systemd/journal/socket",
+                "otlp:localhost:4318",
+                "loki:localhost:3100",
+            ]
+        );
+        let first = &config.sinks[0];
+        assert_eq!(first.redact.as_ref().unwrap().named.len(), 2);
+        assert_eq!(first.spool.as_ref().unwrap().bytes, 10_000_000);
+        assert_eq!(first.failover.len(), 1);
+        let SinkKind::Syslog(_, format) = &config.sinks[1].kind else {
+            panic!("{:?}", config.sinks[1]);
+        };
+        assert_eq!(
+            (format.facility.name(), &*format.app_name),
+            ("local3", "shop")
+        );
+    }
+
+    #[test]
     fn faults_are_told() {
         let table = [
             ("level = \"wran\"", "m.toml:2:9:", "did you mean `warn`?"),
@@ -672,6 +735,22 @@ mod tests {
                 "[log.sink.a]\ntype = \"rolling\"\npath = \"x\"\nnames = \"growing\"\ndate = \"2006\"",
                 "m.toml:6:",
                 "names = \"date\"",
+            ),
+            ("[log.sink.a]\ntype = \"tcp\"", "m.toml:2:", "address"),
+            (
+                "[log.sink.a]\ntype = \"loki\"\nurl = \"localhost\"",
+                "m.toml:4:7:",
+                "http://",
+            ),
+            (
+                "[log.sink.a]\ntype = \"syslog\"\nfacility = \"demon\"",
+                "m.toml:4:12:",
+                "no facility",
+            ),
+            (
+                "[log.route.x]\nto = [\"tcp:x:1\"]",
+                "m.toml:3:7:",
+                "type = \"tcp\"",
             ),
             (
                 "[log.sink.audit]\ntype = \"console\"\n[log.route.x]\nto = [\"audi\"]",

@@ -1,5 +1,6 @@
 //! `[log.sink.NAME]`: sinks that need more words than a route has room for.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,6 +16,12 @@ use crate::queue::{Delivery, Overflow, QueueConfig};
 use crate::record::Stream;
 use crate::retention::Retention;
 use crate::seelog::DateLayout;
+use crate::sinks::journald::JournaldFormat;
+use crate::sinks::syslog::{self, Facility, Transport};
+use crate::sinks::{
+    Framing, HttpConfig, JournaldConfig, LokiConfig, Named, Net, OtlpConfig, RedactConfig, Roots,
+    SpoolConfig, StreamConfig, SyslogConfig, TlsConfig, check_url,
+};
 
 impl RouteReader {
     /// Reads `[log.sink.NAME]`.
@@ -31,13 +38,37 @@ impl RouteReader {
             Some(queue) => Delivery::Queued(read_queue(queue)),
             None => Delivery::Direct,
         };
+        let redact = section
+            .get::<Vec<Kind>>("redact")
+            .map(|kinds| RedactConfig {
+                named: kinds.into_iter().map(|kind| kind.0).collect(),
+                patterns: Vec::new(),
+            });
+        let spool = section.section("spool").and_then(read_spool);
+        let mut failover = Vec::new();
+        if let Some(value) = section.value("failover") {
+            match value.as_array() {
+                Ok(items) => {
+                    for item in items {
+                        match self.sink(&item) {
+                            Ok(sink) => failover.push(sink.kind),
+                            Err(diagnostic) => section.report(diagnostic),
+                        }
+                    }
+                }
+                Err(diagnostic) => section.report(diagnostic),
+            }
+        }
         let Some(kind) = kind else {
             section.finish();
             return;
         };
         let sink = SinkConfig {
+            kind,
             delivery,
-            ..kind.into()
+            redact,
+            spool,
+            failover,
         };
         if let Err(diagnostic) = self.claim(&sink, &name.place) {
             section.report(diagnostic);
@@ -49,6 +80,9 @@ impl RouteReader {
     /// What `type` and the keys that belong to it say. All keys are read, so that what is wrong with
     /// one is told also where it has no place.
     fn kind(&self, section: &mut Section<'_>) -> Option<SinkKind> {
+        use SinkType::{
+            Console, File, Journald, Loki, Otlp, Rolling, Syslog, Tcp, Udp, Unix, UnixGram,
+        };
         let kind = section.required::<SinkType>("type");
         let stream = section.get_spanned::<Stream>("stream");
         let colours = section.get_spanned::<bool>("colours");
@@ -60,27 +94,44 @@ impl RouteReader {
         let date = section.get_spanned::<String>("date");
         let prefix = section.get_spanned::<bool>("prefix");
         let current = section.get_spanned::<bool>("current");
+        let address = section.get_spanned::<String>("address");
+        let framing = section.get_spanned::<Frames>("framing");
+        let transport = section.get_spanned::<Way>("transport");
+        let facility = section.get_spanned::<Speaker>("facility");
+        let app = section.get_spanned::<String>("app");
+        let url = section.get_spanned::<Url>("url");
+        let labels = section.get_spanned::<BTreeMap<String, String>>("labels");
+        let gzip = section.get_spanned::<bool>("gzip");
+        let tls_place = section.value("tls").map(|value| value.place().clone());
+        let tls = section.section("tls").map(read_tls);
         let kind = kind?;
-        let console = [
-            ("stream", place(stream.as_ref())),
-            ("colours", place(colours.as_ref())),
+        let http = &[Otlp, Loki][..];
+        let keys: [(&str, Option<&Place>, &[SinkType]); 18] = [
+            ("stream", place(stream.as_ref()), &[Console]),
+            ("colours", place(colours.as_ref()), &[Console]),
+            ("path", place(path.as_ref()), &[File, Rolling]),
+            ("retain", retain.as_ref(), &[Rolling]),
+            ("shared", place(shared.as_ref()), &[Rolling]),
+            ("names", place(names.as_ref()), &[Rolling]),
+            ("date", place(date.as_ref()), &[Rolling]),
+            ("prefix", place(prefix.as_ref()), &[Rolling]),
+            ("current", place(current.as_ref()), &[Rolling]),
+            (
+                "address",
+                place(address.as_ref()),
+                &[Tcp, Udp, Unix, UnixGram, Syslog, Journald],
+            ),
+            ("framing", place(framing.as_ref()), &[Tcp, Unix, Syslog]),
+            ("transport", place(transport.as_ref()), &[Syslog]),
+            ("facility", place(facility.as_ref()), &[Syslog]),
+            ("app", place(app.as_ref()), &[Syslog, Journald, Otlp, Loki]),
+            ("url", place(url.as_ref()), http),
+            ("labels", place(labels.as_ref()), &[Loki]),
+            ("gzip", place(gzip.as_ref()), http),
+            ("tls", tls_place.as_ref(), &[Tcp, Syslog, Otlp, Loki]),
         ];
-        let rolling = [
-            ("retain", retain.as_ref()),
-            ("shared", place(shared.as_ref())),
-            ("names", place(names.as_ref())),
-            ("date", place(date.as_ref())),
-            ("prefix", place(prefix.as_ref())),
-            ("current", place(current.as_ref())),
-        ];
-        let path_key = [("path", place(path.as_ref()))];
-        let (no_console, no_path, no_rolling) = match kind {
-            SinkType::Console => (&[][..], &path_key[..], &rolling[..]),
-            SinkType::File => (&console[..], &[][..], &rolling[..]),
-            SinkType::Rolling => (&console[..], &[][..], &[][..]),
-        };
-        for (key, place) in no_console.iter().chain(no_path).chain(no_rolling) {
-            if let Some(place) = place {
+        for (key, place, types) in keys {
+            if let Some(place) = place.filter(|_| !types.contains(&kind)) {
                 let what = TYPES[kind as usize];
                 section.report(
                     Diagnostic::error(format!("`{key}` does nothing for a sink of type {what}"))
@@ -89,30 +140,138 @@ impl RouteReader {
                 );
             }
         }
-        let path = match (kind, path) {
-            (SinkType::Console, _) => PathBuf::new(),
-            (_, Some(path)) => self.config.directory.join(path.value),
-            (_, None) => {
-                if section.value("path").is_none() {
-                    section.required::<PathBuf>("path");
-                }
-                return None;
-            }
+        let app = app.map(|app| app.value);
+        let framing = framing.map(|framing| framing.value.0);
+        let http = |url: Url, app: &str| HttpConfig {
+            tls: tls.clone().unwrap_or_default(),
+            gzip: gzip.as_ref().is_none_or(|gzip| gzip.value),
+            ..OtlpConfig::new(url.0, app).http
         };
         Some(match kind {
-            SinkType::Console => SinkKind::Console {
+            Console => SinkKind::Console {
                 stream: stream.map_or(Stream::Stderr, |stream| stream.value),
                 colours: colours.map_or(self.colours, |colours| colours.value),
             },
-            SinkType::File => SinkKind::File { path },
-            SinkType::Rolling => SinkKind::Rolling {
-                path,
+            File => SinkKind::File {
+                path: self.config.directory.join(needed(path, "path", section)?),
+            },
+            Rolling => SinkKind::Rolling {
+                path: self.config.directory.join(needed(path, "path", section)?),
                 retention,
                 naming: naming(section, names, date, prefix, current)?,
                 shared: shared.is_some_and(|shared| shared.value),
             },
+            Tcp | Udp | Unix | UnixGram => {
+                let net = match kind {
+                    Udp => Net::Udp,
+                    Unix => Net::Unix,
+                    UnixGram => Net::UnixDatagram,
+                    _ => Net::Tcp,
+                };
+                let address = needed(address, "address", section)?;
+                SinkKind::Stream(Box::new(StreamConfig {
+                    tls,
+                    framing: framing.unwrap_or_default(),
+                    ..StreamConfig::new(net, address)
+                }))
+            }
+            Syslog => {
+                let way = transport.map_or(Way::Local, |way| way.value);
+                let transport = match (way, tls) {
+                    (Way::Tcp, None) => Transport::Tcp(framing.unwrap_or_default()),
+                    (Way::Tcp, Some(tls)) => Transport::Tls(tls),
+                    (Way::Udp, _) => Transport::Udp,
+                    (Way::Local, _) => Transport::Local,
+                };
+                let address = match (way, address) {
+                    (_, Some(address)) => address.value,
+                    (Way::Local, None) => syslog::LOCAL.to_owned(),
+                    (_, None) => needed(None, "address", section)?,
+                };
+                let config = SyslogConfig {
+                    transport,
+                    address,
+                    ..SyslogConfig::default()
+                };
+                let mut format = config.format();
+                if let Some(facility) = facility {
+                    format.facility = facility.value.0;
+                }
+                if let Some(app) = app {
+                    format.app_name = app;
+                }
+                SinkKind::Syslog(Box::new(config), format)
+            }
+            Journald => {
+                let mut config = JournaldConfig::default();
+                if let Some(address) = address {
+                    config.socket = address.value.into();
+                }
+                let mut format = JournaldFormat::default();
+                if let Some(app) = app {
+                    format.identifier = app;
+                }
+                SinkKind::Journald(config, format)
+            }
+            Otlp => {
+                let url = needed(url, "url", section)?;
+                let app = app.as_deref().unwrap_or("mainstay");
+                SinkKind::Otlp(Box::new(OtlpConfig {
+                    http: http(url.clone(), app),
+                    ..OtlpConfig::new(url.0, app)
+                }))
+            }
+            Loki => {
+                let url = needed(url, "url", section)?;
+                let app = app.as_deref().unwrap_or("mainstay");
+                let mut config = LokiConfig {
+                    http: http(url.clone(), app),
+                    ..LokiConfig::new(url.0, app)
+                };
+                config
+                    .labels
+                    .extend(labels.map(|labels| labels.value).into_iter().flatten());
+                SinkKind::Loki(Box::new(config))
+            }
         })
     }
+}
+
+/// The value of a key that this type of sink cannot do without.
+fn needed<T>(value: Option<Spanned<T>>, key: &str, section: &mut Section<'_>) -> Option<T> {
+    if value.is_none() && section.value(key).is_none() {
+        section.required::<String>(key);
+    }
+    value.map(|value| value.value)
+}
+
+/// Reads `tls` of a sink.
+fn read_tls(mut section: Section<'_>) -> TlsConfig {
+    let config = TlsConfig {
+        roots: match section.get::<PathBuf>("ca") {
+            Some(file) => Roots::File(file),
+            None => Roots::System,
+        },
+        server_name: section.get("server_name"),
+        insecure_skip_verify: section.get("insecure_skip_verify").unwrap_or(false),
+        identity: None,
+    };
+    section.finish();
+    config
+}
+
+/// Reads `spool` of a sink.
+fn read_spool(mut section: Section<'_>) -> Option<SpoolConfig> {
+    let directory = section.required::<PathBuf>("dir");
+    let bytes = section.get::<Size>("bytes");
+    let sync = section.get("sync");
+    section.finish();
+    let default = SpoolConfig::new(directory?);
+    Some(SpoolConfig {
+        bytes: bytes.map_or(default.bytes, |Size(bytes)| bytes),
+        sync: sync.unwrap_or(false),
+        ..default
+    })
 }
 
 fn place<T>(value: Option<&Spanned<T>>) -> Option<&Place> {
@@ -165,21 +324,100 @@ fn naming(
 }
 
 /// The types of sinks that have a section.
-pub(super) const TYPES: [&str; 3] = ["console", "file", "rolling"];
+pub(super) const TYPES: [&str; 11] = [
+    "console", "file", "rolling", "tcp", "udp", "unix", "unixgram", "syslog", "journald", "otlp",
+    "loki",
+];
 /// How dates in file names are written where nothing else is said.
 const DATE: &str = "2006-01-02";
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum SinkType {
     Console,
     File,
     Rolling,
+    Tcp,
+    Udp,
+    Unix,
+    UnixGram,
+    Syslog,
+    Journald,
+    Otlp,
+    Loki,
 }
 
 impl FromValue for SinkType {
     fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
-        let all = [Self::Console, Self::File, Self::Rolling];
+        use SinkType::{
+            Console, File, Journald, Loki, Otlp, Rolling, Syslog, Tcp, Udp, Unix, UnixGram,
+        };
+        let all = [
+            Console, File, Rolling, Tcp, Udp, Unix, UnixGram, Syslog, Journald, Otlp, Loki,
+        ];
         one_of(value, "type of sink", &all, |kind| TYPES[kind as usize])
+    }
+}
+
+/// How borders of records are told.
+struct Frames(Framing);
+
+impl FromValue for Frames {
+    fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
+        let all = [Framing::Newline, Framing::OctetCounting, Framing::None];
+        let framing = one_of(value, "framing", &all, |framing| match framing {
+            Framing::Newline => "newline",
+            Framing::OctetCounting => "octet-counting",
+            Framing::None => "none",
+        })?;
+        Ok(Self(framing))
+    }
+}
+
+/// How syslog messages travel; with `tls`, TCP is encrypted.
+#[derive(Clone, Copy)]
+enum Way {
+    Local,
+    Udp,
+    Tcp,
+}
+
+impl FromValue for Way {
+    fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
+        let all = [Self::Local, Self::Udp, Self::Tcp];
+        one_of(value, "transport", &all, |way| {
+            ["local", "udp", "tcp"][way as usize]
+        })
+    }
+}
+
+struct Speaker(Facility);
+
+impl FromValue for Speaker {
+    fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
+        let facility = value.as_str()?.parse::<Facility>();
+        facility.map(Self).map_err(|error| value.error(error))
+    }
+}
+
+#[derive(Clone)]
+struct Url(String);
+
+impl FromValue for Url {
+    fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
+        let url = value.as_str()?;
+        match check_url(url) {
+            Ok(()) => Ok(Self(url.to_owned())),
+            Err(error) => Err(value.error(error)),
+        }
+    }
+}
+
+/// A known kind of secret.
+struct Kind(Named);
+
+impl FromValue for Kind {
+    fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
+        one_of(value, "kind of secret", &Named::ALL, Named::name).map(Self)
     }
 }
 
