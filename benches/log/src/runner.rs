@@ -21,7 +21,7 @@ use crate::report::{self, Report, Row};
 use crate::{Failed, child};
 
 /// A child that takes longer has failed: the slowest is done in a tenth of it.
-const DEADLINE: Duration = Duration::from_secs(600);
+const DEADLINE: Duration = Duration::from_mins(10);
 /// How often it is looked whether a child has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The binary whose allocator counts, beside this one.
@@ -172,13 +172,17 @@ fn stop_flag() -> io::Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
+/// What tells a row from all others: contestant, measurement, threads, sinks, size of the message, and
+/// whether it is part of the tables of growth.
+type Series = (String, Measure, u64, usize, Option<usize>, bool);
+
 struct Runner<'a> {
     arguments: &'a Arguments,
     place: TempDir,
     stopped: Arc<AtomicBool>,
     rows: Vec<Row>,
     /// Where the row of a series stands.
-    places: HashMap<(String, Measure, u64, usize, Option<usize>, bool), usize>,
+    places: HashMap<Series, usize>,
     failures: Vec<String>,
 }
 
