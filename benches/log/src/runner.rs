@@ -65,7 +65,7 @@ struct Arguments {
     /// directory for temporary files]
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// What the ratios are to [default: the last of ours that is measured]
+    /// What the ratios are to [default: the first of ours that is measured]
     #[arg(long, value_name = "NAME")]
     reference: Option<String>,
     /// Writes all figures, those of each round too, to this file
@@ -134,7 +134,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
         runner.growth(&entries);
     }
     let reference = arguments.reference.clone().or_else(|| {
-        let ours = entries.iter().rfind(|entry| entry.is_ours());
+        let ours = entries.iter().find(|entry| entry.is_ours());
         ours.map(|entry| entry.name.to_owned())
     });
     let report = Report {
