@@ -220,11 +220,14 @@ mod tests {
         [found.lost, found.doubled, found.disordered, found.foreign]
     }
 
+    /// A name, the numbers in each file, what is found.
+    type Case<'a> = (&'a str, &'a [&'a [u64]], [u64; 4]);
+
     #[test]
     fn losses_doubles_and_disorder_are_seen() {
         const A: u64 = STRIDE;
         const B: u64 = 2 * STRIDE;
-        let cases: [(&str, &[&[u64]], [u64; 4]); 9] = [
+        let cases: [Case; 9] = [
             ("whole", &[&[A, B, A + 1, A + 2, B + 1, B + 2]], [0; 4]),
             (
                 "newest first",

@@ -433,6 +433,7 @@ fn digits(value: f64) -> String {
         _ if size >= 9.995 => format!("{value:.1}"),
         _ if size >= 0.0995 => format!("{value:.2}"),
         _ if value == 0.0 => "0".to_owned(),
+        _ if size < 0.000_05 => "≈ 0".to_owned(),
         _ => format!("{value:.4}"),
     }
 }
@@ -515,6 +516,7 @@ mod tests {
         let cases = [
             (0.0, "0"),
             (0.00123, "0.0012"),
+            (0.000_01, "≈ 0"),
             (0.5, "0.50"),
             (9.994, "9.99"),
             (9.996, "10.0"),

@@ -21,7 +21,7 @@ use crate::report::{self, Report, Row};
 use crate::{Failed, child};
 
 /// A child that takes longer has failed: the slowest is done in a tenth of it.
-const DEADLINE: Duration = Duration::from_secs(600);
+const DEADLINE: Duration = Duration::from_mins(10);
 /// How often it is looked whether a child has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The binary whose allocator counts, beside this one.
@@ -65,7 +65,7 @@ struct Arguments {
     /// directory for temporary files]
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// What the ratios are to [default: the last of ours that is measured]
+    /// What the ratios are to [default: the first of ours that is measured]
     #[arg(long, value_name = "NAME")]
     reference: Option<String>,
     /// Writes all figures, those of each round too, to this file
@@ -134,7 +134,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
         runner.growth(&entries);
     }
     let reference = arguments.reference.clone().or_else(|| {
-        let ours = entries.iter().rfind(|entry| entry.is_ours());
+        let ours = entries.iter().find(|entry| entry.is_ours());
         ours.map(|entry| entry.name.to_owned())
     });
     let report = Report {
@@ -172,13 +172,17 @@ fn stop_flag() -> io::Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
+/// What tells a row from all others: contestant, measurement, threads, sinks, size of the message, and
+/// whether it is part of the tables of growth.
+type Series = (String, Measure, u64, usize, Option<usize>, bool);
+
 struct Runner<'a> {
     arguments: &'a Arguments,
     place: TempDir,
     stopped: Arc<AtomicBool>,
     rows: Vec<Row>,
     /// Where the row of a series stands.
-    places: HashMap<(String, Measure, u64, usize, Option<usize>, bool), usize>,
+    places: HashMap<Series, usize>,
     failures: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! fast_log with its own format (`time [INFO] message`) and its split file.
+//! `fast_log` with its own format (`time [INFO] message`) and its split file.
 
 use ::fast_log::Config;
 use ::fast_log::consts::LogSize;

@@ -1,4 +1,4 @@
-//! flexi_logger: its three ways of writing to a file that is rolled by size.
+//! `flexi_logger`: its three ways of writing to a file that is rolled by size.
 
 use std::io::Write;
 

@@ -48,7 +48,7 @@ fn is_on(level: u8) -> bool {
 /// Local time, made into text once a second.
 struct Second {
     zone: TimeZone,
-    second: i64,
+    held: i64,
     text: String,
 }
 
@@ -56,20 +56,20 @@ impl Second {
     fn new() -> Self {
         Self {
             zone: TimeZone::system(),
-            second: i64::MIN,
+            held: i64::MIN,
             text: String::new(),
         }
     }
 
     fn now(&mut self) -> &[u8] {
         let second = clock_gettime(ClockId::RealtimeCoarse).tv_sec;
-        if second != self.second {
+        if second != self.held {
             let time = Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH);
             self.text = time
                 .to_zoned(self.zone.clone())
                 .strftime("%Y-%m-%d %H:%M:%S")
                 .to_string();
-            self.second = second;
+            self.held = second;
         }
         self.text.as_bytes()
     }

@@ -8,6 +8,7 @@ use ::log4rs::append::rolling_file::policy::compound::CompoundPolicy;
 use ::log4rs::append::rolling_file::policy::compound::roll::fixed_window::FixedWindowRoller;
 use ::log4rs::append::rolling_file::policy::compound::trigger::size::SizeTrigger;
 use ::log4rs::config::{Appender, Config, Root};
+use ::log4rs::encode::Encode;
 use ::log4rs::encode::pattern::PatternEncoder;
 use log::LevelFilter;
 
@@ -41,7 +42,7 @@ pub(super) fn entries() -> Vec<Entry> {
     ]
 }
 
-fn encoder() -> Box<PatternEncoder> {
+fn encoder() -> Box<dyn Encode> {
     Box::new(PatternEncoder::new("{d(%Y-%m-%d %H:%M:%S)} {l} {m}{n}"))
 }
 

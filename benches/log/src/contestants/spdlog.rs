@@ -11,6 +11,8 @@ use crate::Failed;
 use crate::job::Job;
 
 const PACKAGE: Option<&str> = Some("spdlog-rs");
+/// So many files that none is deleted.
+const FILES: usize = 100;
 
 pub(super) fn entries() -> Vec<Entry> {
     vec![
@@ -37,6 +39,8 @@ fn file(job: &Job) -> Result<Arc<RotatingFileSink>, Failed> {
     Ok(RotatingFileSink::builder()
         .base_path(job.sink_directory(0).join("app.log"))
         .rotation_policy(RotationPolicy::FileSize(job.roll))
+        // With the default, which is documented as no limit, 0.5.3 empties its one file at each roll.
+        .max_files(FILES)
         .formatter(format)
         .build_arc()?)
 }
