@@ -57,7 +57,6 @@ mod inspect;
 mod level;
 mod logger;
 mod model;
-mod pattern;
 mod pipeline;
 mod plumbing;
 mod read;
@@ -72,6 +71,8 @@ mod stamp;
 mod tail;
 mod target;
 
+pub use mainstay_base::Pattern;
+
 pub use capture::{Capture, Finish, Progress};
 pub use error::{Error, Kind, Notice, WriteError};
 pub use format::{Format, NAMES as FORMAT_NAMES};
@@ -79,7 +80,6 @@ pub use inspect::{Inspect, Verdict};
 pub use level::{Level, LevelSet, UnknownLevel};
 pub use logger::{Logger, bridge};
 pub use model::{Config, Route, SinkConfig, SinkId};
-pub use pattern::Pattern;
 pub use pipeline::{Pipeline, Surroundings};
 pub use read::Defaults;
 pub use record::{Field, Location, Message, Record, Stream, Value};

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 use mainstay_base::config::{FromValue, Section, Value};
-use mainstay_base::{Diagnostic, Place, Size, Spanned, nearest};
+use mainstay_base::{Diagnostic, Pattern, Place, Size, Spanned, nearest};
 
 use crate::format::{self, Format};
 use crate::level::{Level, LevelSet};
 use crate::model::{Config, Route, SinkConfig};
-use crate::pattern::Pattern;
 use crate::record::Stream;
 use crate::retention::Retention;
 use crate::route::When;
