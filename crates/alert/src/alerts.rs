@@ -15,7 +15,7 @@ use crate::alert::{Alert, Key};
 use crate::channel::{Channel, Failure};
 use crate::config::{ChannelConfig, Config, Target};
 use crate::error::{Error, ErrorKind};
-use crate::fingerprint::fingerprint;
+use crate::fingerprint::{fingerprint, hex};
 use crate::inbox::Inbox;
 use crate::machine::{Counts, Listed, Machine, Silence};
 use crate::mail::MailChannel;
@@ -438,9 +438,5 @@ fn salt(host: &str, now: Timestamp) -> String {
         .chain_update(now.as_nanosecond().to_be_bytes())
         .chain_update(std::process::id().to_be_bytes())
         .finalize();
-    digest
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&digest[..8])
 }

@@ -13,8 +13,12 @@ use sha2::{Digest, Sha256};
 /// assert_ne!(fingerprint("user 17 failed"), fingerprint("disk 17 failed"));
 /// ```
 pub fn fingerprint(text: &str) -> String {
-    let digest = Sha256::digest(shape(text).as_bytes());
-    digest.iter().take(6).fold(String::new(), |mut hex, byte| {
+    hex(&Sha256::digest(shape(text).as_bytes())[..6])
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex
     })

@@ -122,6 +122,22 @@ struct Kind {
 }
 
 impl Kind {
+    fn new(alert: &Alert, at: Timestamp) -> Self {
+        Self {
+            severity: alert.severity,
+            since: alert.since.unwrap_or(at),
+            last: at,
+            total: 0,
+            fresh: 0,
+            muted: 0,
+            resolved: None,
+            told: None,
+            owed: false,
+            flushed: None,
+            alert: alert.clone(),
+        }
+    }
+
     fn firing(&self) -> bool {
         self.alert.lasting && self.resolved.is_none()
     }
@@ -423,26 +439,11 @@ impl Machine {
                 usual
             };
             let group = self.groups.entry(name.clone()).or_default();
-            let index = match group.kinds.iter().position(|k| k.alert.key == alert.key) {
-                Some(index) => index,
-                None => {
-                    let since = alert.since.unwrap_or(at);
-                    group.kinds.push(Kind {
-                        severity: alert.severity,
-                        since,
-                        last: at,
-                        total: 0,
-                        fresh: 0,
-                        muted: 0,
-                        resolved: None,
-                        told: None,
-                        owed: false,
-                        flushed: None,
-                        alert: alert.clone(),
-                    });
-                    group.kinds.len() - 1
-                }
-            };
+            let known = group.kinds.iter().position(|k| k.alert.key == alert.key);
+            let index = known.unwrap_or(group.kinds.len());
+            if known.is_none() {
+                group.kinds.push(Kind::new(&alert, at));
+            }
             (name, index)
         };
         let policy = &self.policy;

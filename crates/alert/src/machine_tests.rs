@@ -185,13 +185,13 @@ fn lives_of_alerts() {
         let mut out = Vec::new();
         let mut now = 0;
         for step in steps {
-            let (seconds, act): (i64, Box<dyn FnOnce(&mut Machine)>) = match step {
-                Raise(s, alert) => (s, Box::new(move |m| m.raise(alert, at(s)))),
-                Resolve(s, alert) => (s, Box::new(move |m| m.resolve(&alert.key, at(s)))),
-            };
-            out.extend(run(&mut machine, now, seconds));
-            act(&mut machine);
-            now = seconds;
+            let (Raise(seconds, _) | Resolve(seconds, _)) = &step;
+            out.extend(run(&mut machine, now, *seconds));
+            now = *seconds;
+            match step {
+                Raise(_, alert) => machine.raise(alert, at(now)),
+                Resolve(_, alert) => machine.resolve(&alert.key, at(now)),
+            }
         }
         out.extend(run(&mut machine, now, end));
         assert_eq!(out, expected, "{name}");

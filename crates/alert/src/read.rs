@@ -182,20 +182,15 @@ fn read_keep(section: &mut Section<'_>) -> Keep {
 }
 
 fn read_channel(name: String, mut section: Section<'_>) -> Option<ChannelConfig> {
-    let when = match section.section("when") {
-        Some(when) => read_when(when),
-        None => {
-            if let Some(value) = section.value("when")
-                && value.is_str()
-            {
-                section.report(
-                    value
-                        .error("a condition is a table")
-                        .help("write when = { severity = \"critical\" }"),
-                );
-            }
-            When::default()
-        }
+    let text = section.value("when").filter(Value::is_str);
+    let when = if let Some(text) = text {
+        section.report(
+            text.error("a condition is a table")
+                .help("write when = { severity = \"critical\" }"),
+        );
+        When::default()
+    } else {
+        section.section("when").map(read_when).unwrap_or_default()
     };
     section.planned(&["feishu", "dingtalk", "wecom", "pagerduty", "exec"]);
     let mail = section.section("mail");

@@ -1,7 +1,5 @@
 //! Webhooks: one POST for each message, over HTTP or HTTPS.
 
-use std::fmt::Write as _;
-
 use jiff::tz::TimeZone;
 use mainstay_base::{Resolver, Secret};
 use sha2::{Digest, Sha256};
@@ -11,6 +9,7 @@ use ureq::{Agent, Proxy};
 use crate::channel::{Channel, Failure};
 use crate::config::WebhookConfig;
 use crate::dialect;
+use crate::fingerprint::hex;
 use crate::message::Message;
 use crate::trust;
 
@@ -99,10 +98,7 @@ impl WebhookChannel {
         if let Some(secret) = &self.config.secret {
             let secret = secret.read("the secret of the webhook's signature", &self.resolver)?;
             let signature = hmac_sha256(secret.expose().as_bytes(), body.as_bytes());
-            let hex = signature.iter().fold(String::new(), |mut hex, byte| {
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            });
+            let hex = hex(&signature);
             request = request.header("X-Mainstay-Signature-256", format!("sha256={hex}"));
         }
         let mut response = request
@@ -240,12 +236,6 @@ mod tests {
     /// Test cases 1, 2 and 6 of RFC 4231.
     #[test]
     fn hmac() {
-        let hex = |bytes: [u8; 32]| {
-            bytes.iter().fold(String::new(), |mut hex, byte| {
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            })
-        };
         for (key, text, expected) in [
             (
                 vec![0x0b; 20],
@@ -263,7 +253,7 @@ mod tests {
                 "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54",
             ),
         ] {
-            assert_eq!(hex(hmac_sha256(&key, text.as_bytes())), expected);
+            assert_eq!(hex(&hmac_sha256(&key, text.as_bytes())), expected);
         }
     }
 

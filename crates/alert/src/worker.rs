@@ -2,6 +2,7 @@
 //! thread of its own, so that a server that does not answer holds up nobody else.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -383,7 +384,7 @@ impl Worker {
     ) {
         let mut body = format!("The message was: {subject}\n");
         for (recipient, failure) in refused {
-            body.push_str(&format!("{recipient}: {failure}\n{}\n", failure.help));
+            let _ = writeln!(body, "{recipient}: {failure}\n{}", failure.help);
         }
         let mut alert = Alert::new(
             "mainstay",
