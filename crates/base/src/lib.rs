@@ -29,12 +29,14 @@ mod clock;
 pub mod config;
 mod diagnostic;
 pub mod fs;
+mod pattern;
 mod schedule;
 pub mod secret;
 mod unit;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, SourceText, Spanned, nearest};
+pub use pattern::Pattern;
 pub use schedule::{Schedule, ScheduleError};
 pub use secret::{Resolver, Secret, SecretError, SecretRef, Secrets, Template};
 pub use unit::{Size, UnitError, format_duration, parse_duration};

@@ -158,7 +158,8 @@ impl Resolver {
         self.read(name, reference)
     }
 
-    fn read(&self, name: &str, reference: &SecretRef) -> Result<Secret, SecretError> {
+    /// Reads what a reference leads to; `name` is what an error calls it.
+    pub fn read(&self, name: &str, reference: &SecretRef) -> Result<Secret, SecretError> {
         let error = |why: String, help: String| SecretError {
             name: name.to_owned(),
             why,

@@ -177,8 +177,8 @@ mod tests {
     use super::*;
     use crate::format::Format;
     use crate::model::SinkKind;
-    use crate::pattern::Pattern;
     use crate::seelog::{Gate, Rule};
+    use mainstay_base::Pattern;
 
     #[test]
     fn what_becomes_of_records() {

@@ -71,7 +71,6 @@ mod names;
 mod naming;
 mod outlet;
 mod pack;
-mod pattern;
 mod period;
 mod pipeline;
 mod plumbing;
@@ -91,6 +90,8 @@ mod splitter;
 mod stamp;
 mod tail;
 mod target;
+
+pub use mainstay_base::Pattern;
 
 pub use admission::{Admission, AdmissionConfig, Decision, Dedup, Limit, Per, Sample, Summary};
 pub use batch::{Batch, Entry, Mark, Unwritten};
@@ -114,7 +115,6 @@ pub use names::{
 };
 pub use naming::Naming;
 pub use pack::{Compression, open_packed};
-pub use pattern::Pattern;
 pub use period::Every;
 pub use pipeline::{Changes, Override, Pipeline, Surroundings};
 pub use queue::{Delivery, Overflow, QueueConfig};

@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 use mainstay_base::config::{FromValue, Section, Value};
-use mainstay_base::{Diagnostic, Place, Size, Spanned, nearest};
+use mainstay_base::{Diagnostic, Pattern, Place, Size, Spanned, nearest};
 
 use crate::flight::FlightConfig;
 use crate::format::{self, Format};
 use crate::level::{Level, LevelSet};
 use crate::model::{Config, Route, SinkConfig, SinkKind};
 use crate::pack::Compression;
-use crate::pattern::Pattern;
 use crate::period::Every;
 use crate::record::Stream;
 use crate::retention::Retention;

@@ -1,7 +1,8 @@
 //! Which records a route takes: the deciding part, pure.
 
+use mainstay_base::Pattern;
+
 use crate::level::{Level, LevelSet};
-use crate::pattern::Pattern;
 use crate::record::{Record, Stream};
 
 /// What a record must be like for a route to take it. Every condition that is given must hold.

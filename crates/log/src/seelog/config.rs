@@ -8,8 +8,8 @@ use mainstay_base::{Diagnostics, Place, Secret};
 
 use crate::format::Format;
 use crate::level::LevelSet;
-use crate::pattern::Pattern;
 use crate::seelog::{DateLayout, Dialect};
+use mainstay_base::Pattern;
 
 /// What a document says, each thing with the place where it says so.
 ///

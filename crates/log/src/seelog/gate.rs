@@ -1,9 +1,9 @@
 //! Which records pass the levels and exceptions of a config.
 
 use crate::level::{Level, LevelSet};
-use crate::pattern::Pattern;
 use crate::record::Record;
 use crate::seelog::Config;
+use mainstay_base::Pattern;
 
 /// The general levels and the exceptions from them, ready to be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]

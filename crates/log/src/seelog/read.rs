@@ -12,11 +12,11 @@ use mainstay_base::{
     Diagnostic, Diagnostics, Place, Secret, Severity, SourceText, nearest, parse_duration,
 };
 
-use crate::pattern::Pattern;
 use crate::seelog::levels::{self, Which};
 use crate::seelog::verbs;
 use crate::seelog::xml::{self, Attribute, Element, Fault, shown};
 use crate::seelog::{Config, Dialect, Exception, Levels, LoggerType, NamedFormat, Options};
+use mainstay_base::Pattern;
 
 /// As many errors and warnings as anyone reads.
 const MAX_DIAGNOSTICS: usize = 100;

@@ -1,0 +1,798 @@
+//! What must outlive the process: the state of the machine, and each message until every channel
+//! has brought it. A `SQLite` database in the state directory; times are milliseconds since the Unix
+//! epoch.
+//!
+//! When the database cannot be written, a full disk being the usual cause, everything goes on in
+//! memory, because that is an hour in which a person must be told; what is in memory then moves to
+//! the disk when that works again.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mainstay_base::Pattern;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+
+use crate::config::Keep;
+use crate::machine::{Changes, Group, Machine, Silence, Stored};
+use crate::message::Message;
+use crate::policy::Matcher;
+use crate::severity::Severity;
+
+/// Each entry brings the schema from the version of its index to the next.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+    CREATE TABLE groups (name TEXT PRIMARY KEY, state TEXT NOT NULL) STRICT;
+    CREATE TABLE silences (
+        id INTEGER PRIMARY KEY,
+        key TEXT, app TEXT, severity TEXT,
+        made INTEGER NOT NULL,
+        ends INTEGER NOT NULL,
+        author TEXT NOT NULL,
+        reason TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE messages (
+        id TEXT PRIMARY KEY,
+        at INTEGER NOT NULL,
+        subject TEXT NOT NULL,
+        severity TEXT NOT NULL,
+        content TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE deliveries (
+        message TEXT NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
+        channel TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('waiting', 'sent', 'failed', 'given up')),
+        owed TEXT NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        next INTEGER NOT NULL,
+        ended INTEGER,
+        error TEXT,
+        PRIMARY KEY (message, channel)
+    ) STRICT;
+    CREATE INDEX deliveries_due ON deliveries (state, channel, next);
+"];
+
+/// How far a message is on its way through one channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryState {
+    /// It will be tried, or tried again.
+    Waiting,
+    /// It was taken by the other side.
+    Sent,
+    /// It was refused, and would be again.
+    Failed,
+    /// It waited for too long, or too much was waiting.
+    GivenUp,
+}
+
+impl DeliveryState {
+    /// `waiting`, `sent`, `failed` or `given up`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Sent => "sent",
+            Self::Failed => "failed",
+            Self::GivenUp => "given up",
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        match text {
+            "sent" => Self::Sent,
+            "failed" => Self::Failed,
+            "given up" => Self::GivenUp,
+            _ => Self::Waiting,
+        }
+    }
+}
+
+/// One message on its way through one channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The message's id.
+    pub message: String,
+    /// Its subject.
+    pub subject: String,
+    /// When it was made.
+    pub at: Timestamp,
+    /// The channel; absent for a message that no channel takes.
+    pub channel: Option<String>,
+    /// How far it is.
+    pub state: DeliveryState,
+    /// Who has not got it yet, or will not.
+    pub owed: Vec<String>,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it is tried next.
+    pub next: Option<Timestamp>,
+    /// Why the last attempt failed.
+    pub error: Option<String>,
+}
+
+/// A message that is to be sent now.
+#[derive(Debug)]
+pub(crate) struct Due {
+    pub(crate) message: Message,
+    pub(crate) owed: Vec<String>,
+}
+
+/// Messages that were given up, by channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GivenUp {
+    pub(crate) channel: String,
+    pub(crate) count: u64,
+    pub(crate) severity: Severity,
+    pub(crate) subject: String,
+}
+
+/// What came of an attempt.
+#[derive(Debug)]
+pub(crate) struct Attempted<'a> {
+    pub(crate) message: &'a str,
+    pub(crate) channel: &'a str,
+    pub(crate) state: DeliveryState,
+    pub(crate) owed: &'a [String],
+    pub(crate) next: Timestamp,
+    pub(crate) now: Timestamp,
+    pub(crate) error: Option<&'a str>,
+}
+
+/// A new message and who brings it: (channel, recipients).
+pub(crate) type Routed = (Message, Vec<(String, Vec<String>)>);
+
+/// The outbox.
+pub(crate) struct Outbox {
+    path: PathBuf,
+    connection: Connection,
+    /// Why it is in memory only.
+    trouble: Option<String>,
+    /// Whether what is in the file was read before it was left.
+    loaded: bool,
+}
+
+impl std::fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbox")
+            .field("path", &self.path)
+            .field("trouble", &self.trouble)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Outbox {
+    /// Opens the outbox at `path`, creating it if there is none. One that is damaged is set aside.
+    pub(crate) fn open(path: &Path, now: Timestamp) -> rusqlite::Result<Self> {
+        let (connection, trouble) = match open_file(path, now) {
+            Ok(connection) => (connection, None),
+            Err(why) => (in_memory()?, Some(why)),
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            loaded: trouble.is_none(),
+            connection,
+            trouble,
+        })
+    }
+
+    /// Why what is new is in memory only; absent when all is well.
+    pub(crate) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    /// What is stored of the machine.
+    pub(crate) fn load(&self) -> rusqlite::Result<Stored> {
+        let value = |name: &str| -> rusqlite::Result<Option<String>> {
+            self.connection
+                .query_row("SELECT value FROM state WHERE name = ?1", [name], |row| {
+                    row.get(0)
+                })
+                .optional()
+        };
+        // What cannot be read was written by another version; beginning anew tells too much at
+        // worst, and a daemon that does not start tells nothing.
+        let groups = self
+            .connection
+            .prepare("SELECT state FROM groups")?
+            .query_map([], |row| row.get::<_, String>(0))?
+            .collect::<rusqlite::Result<Vec<_>>>()?
+            .iter()
+            .filter_map(|text| serde_json::from_str::<Group>(text).ok())
+            .collect();
+        let silences = self
+            .connection
+            .prepare("SELECT id, key, app, severity, made, ends, author, reason FROM silences")?
+            .query_map([], |row| {
+                let pattern = |index: usize| -> rusqlite::Result<Option<Pattern>> {
+                    Ok(row.get::<_, Option<String>>(index)?.map(Pattern::new))
+                };
+                Ok(Silence {
+                    id: row.get(0)?,
+                    matcher: Matcher {
+                        key: pattern(1)?,
+                        app: pattern(2)?,
+                        severity: pattern(3)?,
+                    },
+                    from: time(row, 4)?,
+                    until: time(row, 5)?,
+                    author: row.get(6)?,
+                    reason: row.get(7)?,
+                })
+            })?
+            .collect::<rusqlite::Result<Vec<_>>>()?;
+        Ok(Stored {
+            core: parse(value("core")?),
+            piles: parse(value("piles")?),
+            groups,
+            silences,
+        })
+    }
+
+    /// Stores what has changed and what is to be sent, all or nothing.
+    pub(crate) fn commit(
+        &mut self,
+        machine: &mut Machine,
+        routed: &[Routed],
+    ) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction()?;
+        write_changes(&transaction, &machine.changes())?;
+        for (message, channels) in routed {
+            insert(&transaction, message, channels)?;
+        }
+        transaction.commit()?;
+        machine.stored();
+        Ok(())
+    }
+
+    /// Goes on in memory, because the file cannot be written.
+    pub(crate) fn leave_file(
+        &mut self,
+        machine: &mut Machine,
+        why: String,
+    ) -> rusqlite::Result<()> {
+        if self.trouble.is_none() {
+            self.connection = in_memory()?;
+        }
+        self.trouble = Some(why);
+        machine.all_changed();
+        Ok(())
+    }
+
+    /// Moves what is in memory to the file; whether that worked.
+    pub(crate) fn return_to_file(&mut self, machine: &mut Machine, now: Timestamp) -> bool {
+        let moved = open_file(&self.path, now).and_then(|mut file| {
+            move_over(&self.connection, &mut file, machine, self.loaded)
+                .map(|()| file)
+                .map_err(|error| error.to_string())
+        });
+        match moved {
+            Ok(file) => {
+                self.connection = file;
+                self.trouble = None;
+                machine.stored();
+                true
+            }
+            Err(why) => {
+                self.trouble = Some(why);
+                false
+            }
+        }
+    }
+
+    /// The message that a channel should bring next, if one is due.
+    pub(crate) fn due(&self, channel: &str, now: Timestamp) -> rusqlite::Result<Option<Due>> {
+        loop {
+            let found = self
+                .connection
+                .query_row(
+                    "SELECT content, owed, messages.id FROM deliveries
+                     JOIN messages ON messages.id = message
+                     WHERE state = 'waiting' AND channel = ?1 AND next <= ?2
+                     ORDER BY next, at, messages.rowid LIMIT 1",
+                    params![channel, now.as_millisecond()],
+                    |row| {
+                        let texts: (String, String, String) =
+                            (row.get(0)?, row.get(1)?, row.get(2)?);
+                        Ok(texts)
+                    },
+                )
+                .optional()?;
+            let Some((content, owed, id)) = found else {
+                return Ok(None);
+            };
+            match serde_json::from_str(&content) {
+                Ok(message) => {
+                    let owed = parse(Some(owed));
+                    return Ok(Some(Due { message, owed }));
+                }
+                // Nobody can read it; it must not stand in the way of the others.
+                Err(error) => {
+                    let failed = Attempted {
+                        message: &id,
+                        channel,
+                        state: DeliveryState::Failed,
+                        owed: &parse::<Vec<String>>(Some(owed)),
+                        next: now,
+                        now,
+                        error: Some(&format!("the stored message cannot be read: {error}")),
+                    };
+                    self.attempted(&failed)?;
+                }
+            }
+        }
+    }
+
+    /// When each channel has something to bring.
+    pub(crate) fn next(&self) -> rusqlite::Result<BTreeMap<String, Timestamp>> {
+        self.connection
+            .prepare(
+                "SELECT channel, min(next) FROM deliveries WHERE state = 'waiting' GROUP BY channel",
+            )?
+            .query_map([], |row| Ok((row.get(0)?, time(row, 1)?)))?
+            .collect()
+    }
+
+    /// Notes what came of an attempt.
+    pub(crate) fn attempted(&self, attempt: &Attempted<'_>) -> rusqlite::Result<()> {
+        let ended = (attempt.state != DeliveryState::Waiting).then(|| attempt.now.as_millisecond());
+        self.connection
+            .execute(
+                "UPDATE deliveries SET state = ?3, owed = ?4, attempts = attempts + 1, next = ?5,
+                    ended = ?6, error = ?7 WHERE message = ?1 AND channel = ?2",
+                params![
+                    attempt.message,
+                    attempt.channel,
+                    attempt.state.name(),
+                    json(&attempt.owed),
+                    attempt.next.as_millisecond(),
+                    ended,
+                    attempt.error,
+                ],
+            )
+            .map(|_| ())
+    }
+
+    /// A channel works again: what waits for it is due now.
+    pub(crate) fn hurry(&self, channel: &str, now: Timestamp) -> rusqlite::Result<()> {
+        self.connection
+            .execute(
+                "UPDATE deliveries SET next = ?2
+                 WHERE channel = ?1 AND state = 'waiting' AND next > ?2",
+                params![channel, now.as_millisecond()],
+            )
+            .map(|_| ())
+    }
+
+    /// A delivery is not tried again before `next`.
+    pub(crate) fn postpone(
+        &self,
+        message: &str,
+        channel: &str,
+        next: Timestamp,
+    ) -> rusqlite::Result<()> {
+        self.connection
+            .execute(
+                "UPDATE deliveries SET next = ?3 WHERE message = ?1 AND channel = ?2",
+                params![message, channel, next.as_millisecond()],
+            )
+            .map(|_| ())
+    }
+
+    /// Moments that lie further ahead than any wait is long are brought near: the clock was set back.
+    pub(crate) fn clamp(&self, now: Timestamp) -> rusqlite::Result<()> {
+        let ahead = now.as_millisecond().saturating_add(86_400_000);
+        self.connection
+            .execute(
+                "UPDATE deliveries SET next = ?1 WHERE state = 'waiting' AND next > ?2",
+                params![now.as_millisecond(), ahead],
+            )
+            .map(|_| ())
+    }
+
+    /// Gives up what waits for channels that the config does not have any more, what is too old and
+    /// what is too much, the oldest first; forgets what is over and old.
+    pub(crate) fn trim(
+        &mut self,
+        keep: &Keep,
+        channels: &[&str],
+        now: Timestamp,
+    ) -> rusqlite::Result<Vec<GivenUp>> {
+        let transaction = self.connection.transaction()?;
+        let mut given: BTreeMap<String, GivenUp> = BTreeMap::new();
+        let before = |age: Duration| {
+            now.as_millisecond()
+                .saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
+        };
+        {
+            let mut waiting = transaction.prepare(
+                "SELECT message, channel, at, subject, severity, length(content) FROM deliveries
+                 JOIN messages ON messages.id = message WHERE state = 'waiting'
+                 ORDER BY at DESC, messages.rowid DESC",
+            )?;
+            let mut rows = waiting.query([])?;
+            let mut size = 0_u64;
+            while let Some(row) = rows.next()? {
+                let (message, channel): (String, String) = (row.get(0)?, row.get(1)?);
+                let at: i64 = row.get(2)?;
+                size = size.saturating_add(row.get::<_, i64>(5)?.unsigned_abs());
+                let why = if !channels.contains(&channel.as_str()) {
+                    "the config has no such channel any more"
+                } else if at < before(keep.age) {
+                    "it waited for too long"
+                } else if size > keep.size {
+                    "too much was waiting"
+                } else {
+                    continue;
+                };
+                transaction.execute(
+                    "UPDATE deliveries SET state = 'given up', ended = ?3,
+                        error = ?4 || coalesce(': ' || error, '')
+                     WHERE message = ?1 AND channel = ?2",
+                    params![message, channel, now.as_millisecond(), why],
+                )?;
+                let severity: Severity =
+                    row.get::<_, String>(4)?.parse().unwrap_or(Severity::Error);
+                let subject: String = row.get(3)?;
+                let sum = given.entry(channel.clone()).or_insert(GivenUp {
+                    channel,
+                    count: 0,
+                    severity,
+                    subject: String::new(),
+                });
+                sum.count += 1;
+                sum.severity = sum.severity.max(severity);
+                sum.subject = subject;
+            }
+        }
+        transaction.execute(
+            "DELETE FROM messages WHERE at < ?1 AND NOT EXISTS
+                (SELECT 1 FROM deliveries WHERE message = messages.id AND state = 'waiting')",
+            [before(keep.history)],
+        )?;
+        transaction.execute(
+            "DELETE FROM messages WHERE rowid <= (SELECT max(rowid) FROM messages) - ?1 AND NOT EXISTS
+                (SELECT 1 FROM deliveries WHERE message = messages.id AND state = 'waiting')",
+            [i64::try_from(keep.messages).unwrap_or(i64::MAX)],
+        )?;
+        transaction.commit()?;
+        Ok(given.into_values().collect())
+    }
+
+    /// What is on its way and what was, newest first; at most `most`.
+    pub(crate) fn list(&self, most: usize) -> rusqlite::Result<Vec<Delivery>> {
+        self.connection
+            .prepare(
+                "SELECT messages.id, subject, at, channel, coalesce(state, 'sent'),
+                    coalesce(owed, '[]'), coalesce(attempts, 0), next, error
+                 FROM messages LEFT JOIN deliveries ON messages.id = message
+                 ORDER BY at DESC, messages.rowid DESC, channel LIMIT ?1",
+            )?
+            .query_map([i64::try_from(most).unwrap_or(i64::MAX)], |row| {
+                let state = DeliveryState::parse(&row.get::<_, String>(4)?);
+                Ok(Delivery {
+                    message: row.get(0)?,
+                    subject: row.get(1)?,
+                    at: time(row, 2)?,
+                    channel: row.get(3)?,
+                    state,
+                    owed: parse(Some(row.get(5)?)),
+                    attempts: row.get(6)?,
+                    next: if state == DeliveryState::Waiting {
+                        Some(time(row, 7)?)
+                    } else {
+                        None
+                    },
+                    error: row.get(8)?,
+                })
+            })?
+            .collect()
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned + Default>(text: Option<String>) -> T {
+    text.and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default()
+}
+
+fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("our own plain values have a JSON form")
+}
+
+fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Timestamp> {
+    let ms = row.get::<_, i64>(index)?;
+    Ok(Timestamp::from_millisecond(ms).unwrap_or(if ms < 0 {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    }))
+}
+
+fn write_changes(transaction: &Transaction<'_>, changes: &Changes<'_>) -> rusqlite::Result<()> {
+    let mut put =
+        transaction.prepare_cached("INSERT OR REPLACE INTO state (name, value) VALUES (?1, ?2)")?;
+    put.execute(params!["core", json(changes.core)])?;
+    if let Some(piles) = changes.piles {
+        put.execute(params!["piles", json(piles)])?;
+    }
+    let mut put = transaction
+        .prepare_cached("INSERT OR REPLACE INTO groups (name, state) VALUES (?1, ?2)")?;
+    let mut remove = transaction.prepare_cached("DELETE FROM groups WHERE name = ?1")?;
+    for (name, group) in &changes.groups {
+        match group {
+            Some(group) => put.execute(params![name, json(group)])?,
+            None => remove.execute([name])?,
+        };
+    }
+    if let Some(silences) = changes.silences {
+        write_silences(transaction, silences)?;
+    }
+    Ok(())
+}
+
+fn write_silences(transaction: &Transaction<'_>, silences: &[Silence]) -> rusqlite::Result<()> {
+    transaction.execute("DELETE FROM silences", [])?;
+    let mut put = transaction.prepare_cached(
+        "INSERT INTO silences (id, key, app, severity, made, ends, author, reason)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    for silence in silences {
+        let text = |pattern: &Option<Pattern>| pattern.as_ref().map(|p| p.as_str().to_owned());
+        put.execute(params![
+            silence.id,
+            text(&silence.matcher.key),
+            text(&silence.matcher.app),
+            text(&silence.matcher.severity),
+            silence.from.as_millisecond(),
+            silence.until.as_millisecond(),
+            silence.author,
+            silence.reason,
+        ])?;
+    }
+    Ok(())
+}
+
+fn insert(
+    transaction: &Transaction<'_>,
+    message: &Message,
+    channels: &[(String, Vec<String>)],
+) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT OR IGNORE INTO messages (id, at, subject, severity, content)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            message.id,
+            message.at.as_millisecond(),
+            crate::text::subject(message),
+            message.severity().name(),
+            json(message),
+        ])?;
+    let mut put = transaction.prepare_cached(
+        "INSERT OR IGNORE INTO deliveries (message, channel, state, owed, next)
+         VALUES (?1, ?2, 'waiting', ?3, ?4)",
+    )?;
+    for (channel, recipients) in channels {
+        put.execute(params![
+            message.id,
+            channel,
+            json(recipients),
+            message.at.as_millisecond()
+        ])?;
+    }
+    Ok(())
+}
+
+/// Moves the messages of one database, and the whole state of the machine, to another.
+/// A state in the file that was never read stays for the next start, which joins the two.
+fn move_over(
+    from: &Connection,
+    to: &mut Connection,
+    machine: &mut Machine,
+    loaded: bool,
+) -> rusqlite::Result<()> {
+    machine.all_changed();
+    let transaction = to.transaction()?;
+    if loaded {
+        transaction.execute("DELETE FROM groups", [])?;
+    }
+    write_changes(&transaction, &machine.changes())?;
+    let mut messages = from.prepare("SELECT id, at, subject, severity, content FROM messages")?;
+    let mut rows = messages.query([])?;
+    while let Some(row) = rows.next()? {
+        transaction.execute(
+            "INSERT OR IGNORE INTO messages (id, at, subject, severity, content)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                row.get::<_, String>(0)?,
+                row.get::<_, i64>(1)?,
+                row.get::<_, String>(2)?,
+                row.get::<_, String>(3)?,
+                row.get::<_, String>(4)?
+            ],
+        )?;
+    }
+    let mut deliveries = from.prepare(
+        "SELECT message, channel, state, owed, attempts, next, ended, error FROM deliveries",
+    )?;
+    let mut rows = deliveries.query([])?;
+    while let Some(row) = rows.next()? {
+        transaction.execute(
+            "INSERT OR REPLACE INTO deliveries
+                (message, channel, state, owed, attempts, next, ended, error)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![
+                row.get::<_, String>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, String>(2)?,
+                row.get::<_, String>(3)?,
+                row.get::<_, i64>(4)?,
+                row.get::<_, i64>(5)?,
+                row.get::<_, Option<i64>>(6)?,
+                row.get::<_, Option<String>>(7)?
+            ],
+        )?;
+    }
+    transaction.commit()
+}
+
+fn in_memory() -> rusqlite::Result<Connection> {
+    let mut connection = Connection::open_in_memory()?;
+    migrate(&mut connection)?;
+    Ok(connection)
+}
+
+fn open_file(path: &Path, now: Timestamp) -> Result<Connection, String> {
+    let shown = path.display();
+    let create = || {
+        // SQLite gives its -wal and -shm the mode of the database.
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| format!("cannot open {shown}: {error}"))
+    };
+    create()?;
+    match connect(path) {
+        Err(error)
+            if matches!(
+                error.sqlite_error_code(),
+                Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
+            ) =>
+        {
+            for suffix in ["", "-wal", "-shm"] {
+                let mut from = path.as_os_str().to_owned();
+                from.push(suffix);
+                let mut to = path.as_os_str().to_owned();
+                to.push(format!(
+                    ".damaged-{}{suffix}",
+                    now.strftime("%Y%m%dT%H%M%SZ")
+                ));
+                match std::fs::rename(&from, &to) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(format!("cannot set the damaged {shown} aside: {error}"));
+                    }
+                    _ => {}
+                }
+            }
+            log::warn!(
+                "the outbox {shown} was damaged ({error}); it was set aside and a new one begun"
+            );
+            create()?;
+            connect(path)
+        }
+        other => other,
+    }
+    .map_err(|error| format!("cannot open {shown}: {error}"))
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let mut connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(10))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    // The log of changes is cut back, so that a storm does not leave a large file behind.
+    connection.pragma_update(None, "journal_size_limit", 1 << 20)?;
+    migrate(&mut connection)?;
+    Ok(connection)
+}
+
+fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "foreign_keys", true)?;
+    let transaction =
+        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let version: usize = transaction.query_row("PRAGMA user_version", [], |row| {
+        row.get::<_, i64>(0)
+            .map(|version| usize::try_from(version).unwrap_or(usize::MAX))
+    })?;
+    for migration in MIGRATIONS.iter().skip(version) {
+        transaction.execute_batch(migration)?;
+    }
+    if version < MIGRATIONS.len() {
+        let latest = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+        transaction.pragma_update(None, "user_version", latest)?;
+    }
+    transaction.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::Alert;
+    use crate::policy::Policy;
+
+    fn routed(id: &str, at: Timestamp) -> Routed {
+        let message = Message::test(id, "shop1", at);
+        (message, vec![("admin".into(), vec!["ops".into()])])
+    }
+
+    #[test]
+    fn what_came_while_the_file_could_not_be_written_moves_to_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("alerts.db");
+        let now = Timestamp::UNIX_EPOCH;
+        let mut outbox = Outbox::open(&path, now).unwrap();
+        let mut machine = Machine::new(Policy::default(), "shop1", "salt");
+        machine.raise(Alert::new("blog", Severity::Error, "before"), now);
+        outbox.commit(&mut machine, &[routed("one", now)]).unwrap();
+        outbox.leave_file(&mut machine, "full".into()).unwrap();
+        assert_eq!(outbox.trouble(), Some("full"));
+        machine.raise(Alert::new("blog", Severity::Error, "after"), now);
+        outbox.commit(&mut machine, &[routed("two", now)]).unwrap();
+        assert_eq!(outbox.list(10).unwrap().len(), 1);
+        assert!(outbox.return_to_file(&mut machine, now));
+        assert_eq!(outbox.trouble(), None);
+        drop(outbox);
+        let outbox = Outbox::open(&path, now).unwrap();
+        let ids: Vec<String> = outbox
+            .list(10)
+            .unwrap()
+            .into_iter()
+            .map(|delivery| delivery.message)
+            .collect();
+        assert_eq!(ids.len(), 2, "{ids:?}");
+        let stored = outbox.load().unwrap();
+        let again = Machine::from_stored(Policy::default(), "shop1", stored, now);
+        assert_eq!((again.counts().raised, again.waiting()), (2, 2));
+        assert_eq!(outbox.due("admin", now).unwrap().unwrap().owed, ["ops"]);
+    }
+
+    #[test]
+    fn too_old_and_too_much_is_given_up_the_oldest_first_and_what_is_over_is_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |seconds: i64| Timestamp::from_second(1_000_000 + seconds).unwrap();
+        let mut outbox = Outbox::open(&directory.path().join("alerts.db"), at(0)).unwrap();
+        let mut machine = Machine::new(Policy::default(), "shop1", "salt");
+        let all: Vec<Routed> = (0..10).map(|n| routed(&format!("m{n}"), at(n))).collect();
+        outbox.commit(&mut machine, &all).unwrap();
+        let size = serde_json::to_string(&all[0].0).unwrap().len() as u64;
+        let keep = Keep {
+            age: Duration::from_secs(7),
+            size: size * 4,
+            history: Duration::from_hours(1),
+            messages: 3,
+        };
+        // At second 9 those of the seconds 0 and 1 are too old, and four have room.
+        let given = outbox.trim(&keep, &["admin"], at(9)).unwrap();
+        assert_eq!(given.len(), 1);
+        assert_eq!((given[0].count, given[0].channel.as_str()), (6, "admin"));
+        let listed = outbox.list(20).unwrap();
+        let waiting = listed.iter().filter(|d| d.state == DeliveryState::Waiting);
+        assert_eq!(waiting.count(), 4, "{listed:?}");
+        assert_eq!(
+            listed.len(),
+            4,
+            "of those given up none is among the last three"
+        );
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &std::fs::metadata(directory.path().join("alerts.db"))
+                .unwrap()
+                .permissions(),
+        );
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
