@@ -43,6 +43,8 @@
 //!   [`Inspect`] may look ahead and decide which bytes are kept, without giving any of that up.
 //! - **Failing sinks**: none blocks, breaks or feeds back into another; what was lost is counted by
 //!   level and declared in place.
+//! - **Sinks that leave the machine** and wrappers ([`sinks`]): streams, syslog, the journal, OTLP, Loki;
+//!   failover, a spool on disk, secrets struck out. [`Admission`] spares a sink repetitions and floods.
 //! - **Levels and records of any program** ([`recognise`], [`Joiner`]): how grave a line is, in the
 //!   ways that loggers say it, and which lines are one record.
 //! - **Reading back** ([`Tail`], [`Search`]): the last lines and each new one once, over rolls, moves

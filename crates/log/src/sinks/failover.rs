@@ -120,14 +120,17 @@ pub(super) fn whole(batch: &Batch<'_>, taken: usize) -> usize {
 
 impl Sink for Failover {
     fn write(&mut self, batch: &Batch<'_>) -> Result<(), Unwritten> {
-        // Where to begin: at the best one if it is time, otherwise where we are.
-        let mut index = self.current;
-        if self.current > 0 && self.back.is_over(self.clock.monotonic()) {
-            index = 0;
-        }
+        // From the best one on if it is time, otherwise from where we are; the better ones come last
+        // then, which is sooner than not at all.
+        let all = self.sinks.len();
+        let first = if self.back.is_over(self.clock.monotonic()) {
+            0
+        } else {
+            self.current
+        };
         let mut taken = 0;
         let mut failed = None;
-        while index < self.sinks.len() {
+        for index in (first..all).chain(0..first) {
             let marks = rest(batch, taken);
             if marks.is_empty() {
                 return Ok(());
@@ -150,10 +153,9 @@ impl Sink for Failover {
                 Err(error) => {
                     taken += whole(&part, error.taken);
                     failed = Some(error.error);
-                    if index < self.current {
+                    if index < self.current && first == 0 {
                         self.back.failed(self.clock.monotonic());
                     }
-                    index += 1;
                 }
             }
         }

@@ -50,6 +50,14 @@ fn records_go_to_the_first_that_works_and_back() {
         notices(&mut sink),
         ["the log sink best works again; records go there and no longer to second"]
     );
+    // The best works again and is not asked yet, but the other one ends.
+    best.set_room(Some(0));
+    give(&mut sink, &mut Records::numbered(70..71, 0)).unwrap();
+    best.state.lock().unwrap().bytes.clear();
+    best.set_room(None);
+    second.set_room(Some(0));
+    give(&mut sink, &mut Records::numbered(71..72, 0)).unwrap();
+    assert_eq!((sink.current(), numbers(&best.bytes())), ("best", vec![71]));
     // None works: what is left is told, and goes later.
     best.state.lock().unwrap().bytes.clear();
     best.set_room(Some(10));
