@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
+use crate::admission::AdmissionConfig;
 use crate::flight::FlightConfig;
 use crate::format::Format;
 use crate::level::LevelSet;
@@ -70,6 +71,8 @@ pub struct SinkConfig {
     /// How. What leaves the machine never does so in the thread that writes the record: without a
     /// queue of its own it gets one that drops the oldest records.
     pub delivery: Delivery,
+    /// Repetitions, floods and samples that it is spared.
+    pub admission: AdmissionConfig,
     /// Secrets that are struck out of records on their way.
     pub redact: Option<RedactConfig>,
     /// Where records wait on disk while the sink takes none, also over restarts.
@@ -84,6 +87,7 @@ impl From<SinkKind> for SinkConfig {
         Self {
             kind,
             delivery: Delivery::Direct,
+            admission: AdmissionConfig::default(),
             redact: None,
             spool: None,
             failover: Vec::new(),

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use jiff::tz::TimeZone;
 use mainstay_base::Clock;
 use mainstay_sys::spill::{self, Spill};
 
+use crate::admission::{Admission, AdmissionConfig, Decision, Summary};
 use crate::batch::{Batch, Mark, Unwritten};
 use crate::error::{Error, Notice, Reason};
 use crate::format::Format;
@@ -68,20 +69,32 @@ pub(crate) struct Voice {
 impl Voice {
     /// The words for a loss as a record, rendered.
     fn render(&self, loss: &Loss, now: Timestamp) -> (Vec<u8>, Mark) {
+        self.render_text(Level::Warn, now, |stamp| {
+            let (mut from, mut to) = (Vec::new(), Vec::new());
+            stamp.full(loss.first, &mut from);
+            stamp.full(loss.last, &mut to);
+            format!(
+                "{loss} between {} and {}: {}",
+                String::from_utf8_lossy(&from),
+                String::from_utf8_lossy(&to),
+                loss.reason
+            )
+        })
+    }
+
+    /// What the sink is told of itself, as a record.
+    fn render_text(
+        &self,
+        level: Level,
+        now: Timestamp,
+        text: impl FnOnce(&mut Stamp) -> String,
+    ) -> (Vec<u8>, Mark) {
         let mut stamp = Stamp::new(self.zone.clone());
-        let (mut from, mut to) = (Vec::new(), Vec::new());
-        stamp.full(loss.first, &mut from);
-        stamp.full(loss.last, &mut to);
-        let text = format!(
-            "{loss} between {} and {}: {}",
-            String::from_utf8_lossy(&from),
-            String::from_utf8_lossy(&to),
-            loss.reason
-        );
-        let record = Record::new(now, Level::Warn, TARGET, text.as_str());
+        let text = text(&mut stamp);
+        let record = Record::new(now, level, TARGET, text.as_str());
         let mut line = Vec::new();
         self.format.render(&record, &mut stamp, &mut line);
-        let mark = Mark::new(now, Level::Warn, line.len());
+        let mark = Mark::new(now, level, line.len());
         (line, mark)
     }
 }
@@ -103,6 +116,16 @@ struct Shared {
     audience: Mutex<Weak<Core>>,
     sink: Mutex<State>,
     lane: Option<Lane>,
+    admission: Option<Mutex<Admission>>,
+    /// The worker wakes by itself when something held back is to be told.
+    timed: AtomicBool,
+}
+
+/// What makes two records the same, and tells the places they come from apart.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ident {
+    pub(crate) key: u64,
+    pub(crate) hash: u64,
 }
 
 struct State {
@@ -155,7 +178,11 @@ impl Outlet {
                 Some(lane)
             }
         };
+        let admission = (config.admission != AdmissionConfig::default())
+            .then(|| Mutex::new(Admission::new(config.admission)));
         let shared = Arc::new(Shared {
+            admission,
+            timed: AtomicBool::new(false),
             id: NUMBER.fetch_add(1, Ordering::Relaxed),
             name: config.to_string(),
             config,
@@ -193,6 +220,11 @@ impl Outlet {
         &self.shared.name
     }
 
+    /// Whether records are compared with others before they are written.
+    pub(crate) fn compares(&self) -> bool {
+        self.shared.admission.is_some()
+    }
+
     pub(crate) fn config(&self) -> &SinkConfig {
         &self.shared.config
     }
@@ -223,9 +255,22 @@ impl Outlet {
         &self,
         line: &[u8],
         record: &Record<'_>,
+        ident: Option<Ident>,
         may_wait: bool,
         reports: &mut Vec<Report>,
     ) -> bool {
+        if let (Some(admission), Some(ident)) = (&self.shared.admission, ident) {
+            let (decision, summaries) = {
+                let mut admission = lock(admission);
+                let decision = admission.decide(record.time, record.level, ident.key, ident.hash);
+                (decision, admission.take_summaries())
+            };
+            self.shared.write_summaries(summaries);
+            if decision == Decision::Drop {
+                self.shared.set_timer();
+                return true;
+            }
+        }
         let mark = Mark::new(record.time, record.level, line.len());
         match &self.shared.lane {
             None => self.shared.give(line, mark, record, reports),
@@ -273,6 +318,10 @@ impl Outlet {
     /// Writes what waits, as far as that goes within five seconds, and ends the thread. What is still
     /// there then is lost and told to who is left.
     pub(crate) fn close(&self) {
+        if let Some(admission) = &self.shared.admission {
+            let summaries = lock(admission).finish();
+            self.shared.write_summaries(summaries);
+        }
         let Some(worker) = lock(&self.worker).take() else {
             return;
         };
@@ -402,7 +451,12 @@ impl Lane {
     /// Waits until something is to be written: enough, or old enough, or urgent. `None` when the
     /// outlet is closed and nothing waits any more; `idle` is how long it may take before the sink is
     /// asked to hand on what it still holds.
-    fn wait_for_work(&self, config: &QueueConfig, idle: Option<Duration>) -> Work<'_> {
+    fn wait_for_work(
+        &self,
+        config: &QueueConfig,
+        idle: Option<Duration>,
+        next_due: impl Fn() -> Option<Duration>,
+    ) -> Work<'_> {
         let mut waiting = lock(&self.waiting);
         let mut linger_until = None;
         let idle_until = idle.map(|idle| Instant::now() + idle);
@@ -430,8 +484,17 @@ impl Lane {
             if waiting.queue.has_after() {
                 return Work::Loss(waiting);
             }
+            let due = next_due();
+            if due.is_some_and(|due| due.is_zero()) {
+                return Work::Summaries;
+            }
+            let due = due.map(|due| Instant::now() + due);
+            let wake = match (idle_until, due) {
+                (Some(idle), Some(due)) => Some(idle.min(due)),
+                (idle, due) => idle.or(due),
+            };
             waiting.parked = true;
-            waiting = match idle_until {
+            waiting = match wake {
                 None => self
                     .work
                     .wait(waiting)
@@ -440,7 +503,10 @@ impl Lane {
                     let left = until.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         waiting.parked = false;
-                        return Work::Idle;
+                        if idle_until == Some(until) {
+                            return Work::Idle;
+                        }
+                        return Work::Summaries;
                     }
                     let waited = self.work.wait_timeout(waiting, left);
                     waited.unwrap_or_else(PoisonError::into_inner).0
@@ -459,6 +525,8 @@ enum Work<'a> {
     /// Nothing waits, but something was lost that the sink does not know of.
     Loss(MutexGuard<'a, Waiting>),
     Idle,
+    /// The time has come to tell what was held back.
+    Summaries,
     End(MutexGuard<'a, Waiting>),
 }
 
@@ -467,6 +535,42 @@ impl Shared {
     fn point(&self, state: &State) {
         if let Some(lane) = &self.lane {
             lane.spill.set_descriptor(state.sink.descriptor());
+        }
+    }
+
+    /// In what time something held back is to be told, also if no record comes.
+    fn next_due(&self) -> Option<Duration> {
+        let due = lock(self.admission.as_ref()?).next_due()?;
+        let left = due.duration_since(self.clock.now());
+        Some(Duration::try_from(left).unwrap_or(Duration::ZERO))
+    }
+
+    /// Something is held back: the worker is to tell it in time, also if no record comes.
+    fn set_timer(&self) {
+        if let Some(lane) = &self.lane
+            && !self.timed.swap(true, Ordering::Relaxed)
+        {
+            let waiting = lock(&lane.waiting);
+            if waiting.parked {
+                lane.work.notify_one();
+            }
+        }
+    }
+
+    /// Writes what was held back, in place.
+    fn write_summaries(&self, summaries: Vec<Summary>) {
+        for summary in summaries {
+            let now = self.clock.now();
+            let words = |stamp: &mut Stamp| summary.text(stamp);
+            let (line, mark) = lock(&self.voice).render_text(summary.level, now, words);
+            if let Some(lane) = &self.lane {
+                self.queue(lane, &line, mark, false, &mut Vec::new());
+                continue;
+            }
+            let mut state = lock(&self.sink);
+            if give_one(&mut *state.sink, Batch::new(&line, &[mark])).is_err() {
+                state.lost[mark.level().index()] += 1;
+            }
         }
     }
 
@@ -655,10 +759,18 @@ impl Shared {
         INSIDE.set(true);
         let mut spare = spare;
         // Whether, and in what time, the sink is asked again to hand on what it holds.
-        let mut idle = None;
+        // A spool may hold what an earlier process has left.
+        let mut idle = Some(Duration::ZERO);
         let mut delay = RETRY_FIRST;
         loop {
-            match lane.wait_for_work(&config, idle) {
+            match lane.wait_for_work(&config, idle, || self.next_due()) {
+                Work::Summaries => {
+                    self.timed.store(false, Ordering::Relaxed);
+                    if let Some(admission) = &self.admission {
+                        let summaries = lock(admission).due(self.clock.now());
+                        self.write_summaries(summaries);
+                    }
+                }
                 Work::Records(mut waiting) => {
                     lane.spill.begin_writing();
                     let store = waiting.queue.take(spare);

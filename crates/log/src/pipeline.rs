@@ -15,8 +15,8 @@ use crate::format::Format;
 use crate::level::{Level, LevelSet};
 use crate::loss::Counts;
 use crate::model::{Config, SinkConfig, SinkKind};
-use crate::outlet::{Held, Outlet, Report, TARGET, Voice, guarded, lock};
-use crate::record::{Record, Stream, Value};
+use crate::outlet::{Held, Ident, Outlet, Report, TARGET, Voice, guarded, lock};
+use crate::record::{Message, Record, Stream, Value};
 use crate::retention::Retention;
 use crate::rolling::{RollingFile, Rolls};
 use crate::route::{self, When};
@@ -610,6 +610,7 @@ impl Core {
         reports: &mut Vec<Report>,
     ) -> bool {
         let mut taken = false;
+        let mut ident = None;
         scratch.bytes.clear();
         scratch.rendered.clear();
         scratch.rendered.resize(self.formats.len(), None);
@@ -636,7 +637,10 @@ impl Core {
                     scratch.rendered[*format] = Some(range.clone());
                     range
                 };
-                taken |= outlet.take(&scratch.bytes[range], record, may_wait, reports);
+                // What is told about a sink is not held back.
+                let ident = (outlet.compares() && except.is_none())
+                    .then(|| *ident.get_or_insert_with(|| identify(record)));
+                taken |= outlet.take(&scratch.bytes[range], record, ident, may_wait, reports);
             }
         }
         taken
@@ -666,7 +670,7 @@ impl Core {
                     let record = kept.record().fields(&fields);
                     line.clear();
                     self.formats[*format].render(&record, &mut stamp, &mut line);
-                    self.outlets[*sink].take(&line, &record, true, &mut reports);
+                    self.outlets[*sink].take(&line, &record, None, true, &mut reports);
                 }
             }
         }
@@ -689,6 +693,63 @@ impl Core {
                 });
             }
         }
+    }
+}
+
+/// What makes a record the same as another one: level, target and message; and the place in the code
+/// it comes from, or its target where that is not known.
+fn identify(record: &Record<'_>) -> Ident {
+    let mut hash = Fnv::default();
+    hash.add(record.target.as_bytes());
+    hash.add(record.program.unwrap_or("").as_bytes());
+    let mut key = hash;
+    if let Some(location) = record.location {
+        key.add(location.file.as_bytes());
+        key.add(&location.line.to_ne_bytes());
+    }
+    hash.add(record.level.name().as_bytes());
+    match record.message {
+        Message::Text(text) => hash.add(text.as_bytes()),
+        Message::Bytes(bytes) => hash.add(bytes),
+        // Writing to it cannot fail; what cannot be shown ends where it fails.
+        Message::Format(arguments) => drop(fmt::Write::write_fmt(&mut hash, arguments)),
+    }
+    Ident {
+        key: key.0,
+        hash: hash.0,
+    }
+}
+
+/// The hash of Fowler, Noll and Vo: 64 bits, variant 1a.
+#[derive(Clone, Copy)]
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fnv {
+    fn byte(&mut self, byte: u8) {
+        self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+
+    /// One of several parts: two side by side are not the same as another two.
+    fn add(&mut self, part: &[u8]) {
+        for byte in part {
+            self.byte(*byte);
+        }
+        self.byte(0xff);
+    }
+}
+
+impl fmt::Write for Fnv {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            self.byte(byte);
+        }
+        Ok(())
     }
 }
 

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mainstay_base::config::{FromValue, Section, Value};
 use mainstay_base::{Diagnostic, Place, Size, Spanned};
 
 use super::{RouteReader, one_of};
+use crate::admission::{AdmissionConfig, Dedup, Limit, Per, Sample};
 use crate::level::Level;
 use crate::model::{SinkConfig, SinkKind};
 use crate::naming::Naming;
@@ -38,6 +40,7 @@ impl RouteReader {
             Some(queue) => Delivery::Queued(read_queue(queue)),
             None => Delivery::Direct,
         };
+        let admission = read_admission(&mut section);
         let redact = section
             .get::<Vec<Kind>>("redact")
             .map(|kinds| RedactConfig {
@@ -66,6 +69,7 @@ impl RouteReader {
         let sink = SinkConfig {
             kind,
             delivery,
+            admission,
             redact,
             spool,
             failover,
@@ -258,6 +262,54 @@ fn read_tls(mut section: Section<'_>) -> TlsConfig {
     };
     section.finish();
     config
+}
+
+/// Reads `dedup`, `limit` and `sample` of a sink.
+fn read_admission(section: &mut Section<'_>) -> AdmissionConfig {
+    let dedup = section.get::<Duration>("dedup");
+    let limit = section.section("limit").map(|mut limit| {
+        let default = Limit::default();
+        let records = positive(&mut limit, "records").unwrap_or(default.records);
+        let read = Limit {
+            records,
+            every: limit.get("every").unwrap_or(default.every),
+            burst: positive(&mut limit, "burst").unwrap_or(records),
+            per: match limit.get::<bool>("call_site") {
+                Some(true) => Per::CallSite,
+                _ => Per::Sink,
+            },
+            spare: limit.get("spare").or(default.spare),
+            ..default
+        };
+        limit.finish();
+        read
+    });
+    let sample = section.section("sample").map(|mut sample| {
+        let default = Sample::default();
+        let read = Sample {
+            below: sample.get("below").unwrap_or(default.below),
+            one_of: positive(&mut sample, "one_of").unwrap_or(default.one_of),
+            ..default
+        };
+        sample.finish();
+        read
+    });
+    AdmissionConfig {
+        dedup: dedup.map(|window| Dedup { window }),
+        sample,
+        limit,
+    }
+}
+
+/// A number of which none makes no sense.
+fn positive(section: &mut Section<'_>, key: &str) -> Option<NonZeroU32> {
+    let number = section.get_spanned::<u32>(key)?;
+    let positive = NonZeroU32::new(number.value);
+    if positive.is_none() {
+        let diagnostic = Diagnostic::error(format!("`{key}` of 0 would let nothing through"));
+        section.report(diagnostic.at(&number.place).help("write 1 or more"));
+    }
+    positive
 }
 
 /// Reads `spool` of a sink.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,8 +13,9 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 use mainstay_base::{Clock as _, SystemClock};
 use mainstay_log::{
-    Batch, Config, Delivery, Format, Level, LevelSet, Logger, Mark, Overflow, Pipeline,
-    QueueConfig, Record, Retention, Sink, SinkConfig, SinkKind, Surroundings, Unwritten, When,
+    AdmissionConfig, Batch, Config, Dedup, Delivery, Format, Level, LevelSet, Limit, Logger, Mark,
+    Overflow, Pipeline, QueueConfig, Record, Retention, Sink, SinkConfig, SinkKind, Surroundings,
+    Unwritten, When,
 };
 
 use crate::{everything, text};
@@ -650,4 +652,74 @@ fn marks_and_bytes_fit() {
         ]
     );
     assert!(Mark::LARGEST > fs::read(std::env::current_exe().unwrap()).unwrap().len());
+}
+
+/// A queued and a direct sink that are spared what repeats and what floods.
+#[test]
+fn repetitions_and_floods_are_counted_and_told() {
+    for delivery in [Delivery::Direct, Delivery::Queued(QueueConfig::default())] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        let mut config = Config::new(dir.path(), TimeZone::UTC);
+        let sink = SinkConfig {
+            delivery,
+            admission: AdmissionConfig {
+                dedup: Some(Dedup {
+                    window: Duration::from_hours(1),
+                }),
+                limit: Some(Limit {
+                    records: NonZeroU32::MIN,
+                    every: Duration::from_hours(1),
+                    burst: NonZeroU32::new(3).unwrap(),
+                    tell_every: Duration::from_hours(1),
+                    ..Limit::default()
+                }),
+                sample: None,
+            },
+            ..SinkKind::File { path: path.clone() }.into()
+        };
+        config.route("all", When::default(), sink, Format::short());
+        let logger = Logger::new(Pipeline::build(&config, Surroundings::new(clock())).unwrap());
+        for _ in 0..1000 {
+            write(&logger, Level::Warn, "the same #1");
+        }
+        write(&logger, Level::Warn, "another #2");
+        for n in 3..=50 {
+            write(&logger, Level::Info, &format!("of many #{n}"));
+        }
+        write(&logger, Level::Critical, "spared #51");
+        drop(logger);
+        let text = text(&path);
+        assert_eq!(numbers(&text), [1, 2, 3, 51], "{text}");
+        assert_eq!(text.matches("repeated 999 times").count(), 1, "{text}");
+        assert!(text.contains("47 "), "{text}");
+    }
+}
+
+/// What is held back is told although no record follows.
+#[test]
+fn a_repetition_is_told_in_time() {
+    let (gate, mut config) = (Gate::default(), Config::new("/nowhere", TimeZone::UTC));
+    let kind = SinkKind::Custom {
+        name: "gate".into(),
+    };
+    let sink = SinkConfig {
+        admission: AdmissionConfig {
+            dedup: Some(Dedup {
+                window: Duration::from_millis(50),
+            }),
+            ..AdmissionConfig::default()
+        },
+        ..kind.queued(QueueConfig::default())
+    };
+    config.route("gate", When::default(), sink, Format::short());
+    let surroundings = Surroundings {
+        custom: vec![("gate".into(), Box::new(gate.clone()))],
+        ..Surroundings::new(clock())
+    };
+    let logger = Logger::new(Pipeline::build(&config, surroundings).unwrap());
+    write(&logger, Level::Warn, "once");
+    write(&logger, Level::Warn, "once");
+    write(&logger, Level::Warn, "once");
+    gate.wait("the count", |seen| seen.text.contains("repeated 2 times"));
 }
