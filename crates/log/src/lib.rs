@@ -2,10 +2,11 @@
 //!
 //! A *record* is one event: time, level, target, message, fields, and for captured output the program
 //! and the stream. A *route* says which records go where and in which *format*; a *sink* is where
-//! they land: the console, a file, a rolling file, or one of the program's own. A [`Config`] is all
-//! that as values, read from `[log]` of a config file or made in code; a [`Pipeline`] is what does
-//! it; a [`Logger`] is the handle that stays while pipelines are replaced, and the receiver of the
-//! `log` crate's macros.
+//! they land: the console, a file, a rolling file, a place on the network, or one of the program's
+//! own. A [`Config`] is all that as values, read from `[log]` of a config file, from a config of
+//! [`seelog`], or made in code; a [`Pipeline`] is what does it; a [`Logger`] is the handle that stays
+//! while pipelines are replaced, and the receiver of the `log` crate's macros, of this crate's own
+//! ([`info!`] and its like, with a level [`critical!`]) and of `tracing` ([`layer()`]).
 //!
 //! ```
 //! use std::sync::Arc;
@@ -34,9 +35,18 @@
 //!
 //! What this crate hides:
 //!
-//! - **Rolling** ([`RollingFile`], usable alone and as [`std::io::Write`]): files end between lines,
-//!   old ones go by number, age and total size; a failed roll loses nothing; others may move, delete
-//!   or truncate the file.
+//! - **Queues** ([`Delivery`]): a sink may have a bounded queue and a thread of its own. What happens
+//!   when it is full is a choice ([`Overflow`]); whatever is lost is counted by level and said in place;
+//!   what waits is written also when the process panics, exits or is ended by a signal
+//!   ([`Logger::drain_at_the_end`]).
+//! - **Reloading** ([`Logger::reload`]): another config takes over while records are written, and none
+//!   is lost, doubled or out of order. [`Logger::set_levels_of`] changes levels for a time.
+//! - **Flight recorder** ([`FlightConfig`]): what is not let through is kept in memory and written when
+//!   something goes wrong.
+//! - **Rolling** ([`RollingFile`], usable alone and as [`std::io::Write`]): files end between lines, by
+//!   size, by the calendar or both; old ones go by number, age and total size, and are compressed in
+//!   the background; a failed roll loses nothing; others may move, delete or truncate the file, or
+//!   write and roll it too.
 //! - **Capture** ([`Capture`]): a program's output goes from its pipe into a rolling file by
 //!   splice(2), so that killing the daemon at any moment loses none of it, and line by line to the
 //!   routes that ask. A full disk neither stops the program for good nor loses anything unsaid. An
@@ -50,9 +60,10 @@
 //! - **Reading back** ([`Tail`], [`Search`]): the last lines and each new one once, over rolls, moves
 //!   and truncation; records by level, time and text, in files of any size.
 //!
-//! What it keeps away from: it starts no thread, never sleeps, reads neither the environment nor the
-//! arguments, and asks a [`Clock`](mainstay_base::Clock) for the time. Formatting a record takes no
-//! lock and, once the thread's buffers have grown, allocates nothing.
+//! What it keeps away from: it reads neither the environment nor the arguments, and asks a
+//! [`Clock`](mainstay_base::Clock) for the time of records. It starts a thread for each queued sink and
+//! one that compresses, no other. Formatting a record takes no lock and, once the thread's buffers have
+//! grown, allocates nothing.
 
 mod admission;
 mod batch;
