@@ -66,16 +66,19 @@ pub enum DeliveryState {
     Failed,
     /// It waited for too long, or too much was waiting.
     GivenUp,
+    /// No channel of the config takes it: nobody is told.
+    NoChannel,
 }
 
 impl DeliveryState {
-    /// `waiting`, `sent`, `failed` or `given up`.
+    /// `waiting`, `sent`, `failed`, `given up` or `no channel`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
             Self::Sent => "sent",
             Self::Failed => "failed",
             Self::GivenUp => "given up",
+            Self::NoChannel => "no channel",
         }
     }
 
@@ -84,6 +87,7 @@ impl DeliveryState {
             "sent" => Self::Sent,
             "failed" => Self::Failed,
             "given up" => Self::GivenUp,
+            "no channel" => Self::NoChannel,
             _ => Self::Waiting,
         }
     }
@@ -464,7 +468,7 @@ impl Outbox {
     pub(crate) fn list(&self, most: usize) -> rusqlite::Result<Vec<Delivery>> {
         self.connection
             .prepare(
-                "SELECT messages.id, subject, at, channel, coalesce(state, 'sent'),
+                "SELECT messages.id, subject, at, channel, coalesce(state, 'no channel'),
                     coalesce(owed, '[]'), coalesce(attempts, 0), next, error
                  FROM messages LEFT JOIN deliveries ON messages.id = message
                  ORDER BY at DESC, messages.rowid DESC, channel LIMIT ?1",

@@ -210,3 +210,25 @@ fn what_there_is_no_room_for_is_counted_and_told() {
     assert_eq!(alerts.list().unwrap().counts.raised, 500);
     alerts.shutdown(Duration::from_secs(10));
 }
+
+#[test]
+fn what_no_channel_takes_is_listed_as_such() {
+    let directory = tempfile::tempdir().unwrap();
+    let channel = Arc::new(Box::default());
+    let target = Target::Custom(Arc::clone(&channel) as Arc<dyn Channel>);
+    let critical = When {
+        severity: Severity::Critical,
+        ..When::default()
+    };
+    let alerts = start(config(directory.path()).channel("own", critical, target));
+    alerts.raise(Alert::new("blog", Severity::Error, "x"));
+    let listed = eventually("the message", || {
+        alerts.list().unwrap().deliveries.into_iter().next()
+    });
+    assert_eq!(
+        (listed.channel, listed.state),
+        (None, DeliveryState::NoChannel)
+    );
+    alerts.shutdown(Duration::from_secs(10));
+    assert_eq!(told(&channel), 0);
+}
