@@ -103,6 +103,7 @@ mod splitter;
 mod stamp;
 mod tail;
 mod target;
+mod voice;
 
 pub use mainstay_base::Pattern;
 

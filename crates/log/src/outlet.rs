@@ -9,15 +9,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use mainstay_base::Clock;
 use mainstay_sys::spill::{self, Spill};
 
 use crate::admission::{Admission, AdmissionConfig, Decision, Summary};
 use crate::batch::{Batch, Mark, Unwritten};
 use crate::error::{Error, Notice, Reason};
-use crate::format::Format;
 use crate::level::Level;
 use crate::loss::{Counts, Loss};
 use crate::model::SinkConfig;
@@ -26,11 +23,10 @@ use crate::queue::{Delivery, Push, Queue, QueueConfig, Store};
 use crate::record::Record;
 use crate::sink::Sink;
 use crate::stamp::Stamp;
+use crate::voice::Voice;
 
 /// How often a sink that goes on failing is spoken of.
 const REPORT_EVERY: Duration = Duration::from_mins(1);
-/// The target of what the pipeline itself has to say.
-pub(crate) const TARGET: &str = "mainstay_log";
 /// How long a sink that failed is left alone before what waits is given to it again; doubled each
 /// time.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -57,46 +53,6 @@ pub(crate) fn inside_a_sink() -> bool {
 pub(crate) struct Report {
     pub(crate) notice: Notice,
     pub(crate) except: Option<u64>,
-}
-
-/// How a sink is spoken to about itself.
-#[derive(Clone)]
-pub(crate) struct Voice {
-    pub(crate) format: Format,
-    pub(crate) zone: TimeZone,
-}
-
-impl Voice {
-    /// The words for a loss as a record, rendered.
-    fn render(&self, loss: &Loss, now: Timestamp) -> (Vec<u8>, Mark) {
-        self.render_text(Level::Warn, now, |stamp| {
-            let (mut from, mut to) = (Vec::new(), Vec::new());
-            stamp.full(loss.first, &mut from);
-            stamp.full(loss.last, &mut to);
-            format!(
-                "{loss} between {} and {}: {}",
-                String::from_utf8_lossy(&from),
-                String::from_utf8_lossy(&to),
-                loss.reason
-            )
-        })
-    }
-
-    /// What the sink is told of itself, as a record.
-    fn render_text(
-        &self,
-        level: Level,
-        now: Timestamp,
-        text: impl FnOnce(&mut Stamp) -> String,
-    ) -> (Vec<u8>, Mark) {
-        let mut stamp = Stamp::new(self.zone.clone());
-        let text = text(&mut stamp);
-        let record = Record::new(now, level, TARGET, text.as_str());
-        let mut line = Vec::new();
-        self.format.render(&record, &mut stamp, &mut line);
-        let mark = Mark::new(now, level, line.len());
-        (line, mark)
-    }
 }
 
 /// A sink as pipelines share it: a pipeline that follows another takes over those that stay the same.

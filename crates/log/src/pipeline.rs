@@ -15,7 +15,7 @@ use crate::format::Format;
 use crate::level::{Level, LevelSet};
 use crate::loss::Counts;
 use crate::model::{Config, SinkConfig, SinkKind};
-use crate::outlet::{Held, Ident, Outlet, Report, TARGET, Voice, guarded, lock};
+use crate::outlet::{Held, Ident, Outlet, Report, guarded, lock};
 use crate::record::{Message, Record, Stream, Value};
 use crate::retention::Retention;
 use crate::rolling::{RollingFile, Rolls};
@@ -27,6 +27,7 @@ use crate::sinks::{
     Failover, FailoverConfig, JournaldSink, LokiSink, OtlpSink, Redact, Spool, StreamSink,
 };
 use crate::stamp::Stamp;
+use crate::voice::{TARGET, Voice};
 
 /// How long a flush waits for all sinks together.
 const FLUSH_WAIT: Duration = Duration::from_secs(5);
