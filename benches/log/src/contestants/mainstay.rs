@@ -68,9 +68,10 @@ fn build(job: &Job, delivery: Delivery) -> Result<Logger, Failed> {
             ..Retention::NONE
         };
         let path = job.sink_directory(sink).join("app.log");
+        let kind = SinkKind::rolling(path, retention);
         let sink = SinkConfig {
-            kind: SinkKind::rolling(path, retention),
             delivery,
+            ..kind.into()
         };
         config.route("all", when, sink, format.clone());
     }
