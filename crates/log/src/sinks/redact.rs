@@ -104,11 +104,19 @@ impl Named {
     /// JSON. Values take an escape as a whole and never an unescaped quote, so that JSON stays JSON.
     fn regexes(self) -> Vec<String> {
         const VALUE: &str = r#"(?:[^\s"'\\,;&]|\\.)+"#;
+        // A quote that may be the end of a JSON string is followed by what is no value.
+        const QUOTED: &str = r#"(?:[^\s"'\\,;&:}\]]|\\.)(?:[^\s"'\\,;&]|\\.)*"#;
+        // A quote inside JSON: behind an even number of backslashes it ends the string.
+        const ESCAPED: &str = r#"\\(?:\\\\)*""#;
+        const SCHEME: &str = "(?:(?:basic|bearer|digest|negotiate|token)[ +]+)?";
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         match self {
-            Self::Authorization => vec![format!(
-                r#"(?i)(authorization\\*["']?\s*[:=]\s*\\*["']?)(?:(?:basic|bearer|digest|negotiate|token)[ +]+)?{VALUE}"#
-            )],
+            Self::Authorization => vec![
+                format!(
+                    r#"(?i)(authorization(?:{ESCAPED}|["'])?\s*[:=]\s*(?:{ESCAPED}|["'])){SCHEME}{QUOTED}"#
+                ),
+                format!(r#"(?i)(authorization(?:{ESCAPED}|["'])?\s*[:=]\s*){SCHEME}{VALUE}"#),
+            ],
             Self::Bearer => owned(&[r"(?i)\b(bearer[ +]+)[a-z0-9._~+/=-]{8,}"]),
             Self::Jwt => owned(&[r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*"]),
             Self::Password => {
@@ -120,7 +128,7 @@ impl Named {
                     // password="…"; what may follow the end of a JSON string is no beginning.
                     format!(r#"(?i)({KEY}\s*=\s*")[^",\}}\]:\s\\](?:[^"\\]|\\.)*"#),
                     // The same inside JSON, and with the other quotes.
-                    format!(r#"(?i)({KEY}(?:\\+"|')?\s*[:=]\s*(?:\\+"|'))[^"'\\]+"#),
+                    format!(r#"(?i)({KEY}(?:{ESCAPED}|')?\s*[:=]\s*(?:{ESCAPED}|'))[^"'\\]+"#),
                     // password=…, password: …
                     format!(r"(?i)({KEY}\s*[:=]\s*){VALUE}"),
                 ]
@@ -584,9 +592,14 @@ mod tests {
         }
 
         #[test]
-        fn json_stays_json(text in any::<String>(), secret in any::<String>()) {
+        fn json_stays_json(
+            text in any::<String>(),
+            secret in prop_oneof![any::<String>(), r#"[\\"'=:,}\] a]{0,6}"#],
+        ) {
             let line = serde_json::json!({
                 "message": format!("{text} password={secret}"),
+                "header": format!("{text} authorization: {secret}"),
+                "authorization": secret,
                 "password": secret,
                 "inner": serde_json::json!({ "token": secret, "m": text }).to_string(),
             })
