@@ -4,10 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use mainstay_base::config::{FromValue, Section, Value};
-use mainstay_base::{
-    Diagnostic, Pattern, Schedule, SecretRef, Size, Template, nearest, parse_duration,
-};
+use mainstay_base::config::{FromValue, Section, Value, one_of};
+use mainstay_base::{Diagnostic, Pattern, Schedule, SecretRef, Size, Template, parse_duration};
 
 use crate::channel::Credential;
 use crate::config::{ChannelConfig, Config, Keep, MailConfig, Target, Tls, WebhookConfig};
@@ -483,44 +481,22 @@ fn only_for(section: &mut Section<'_>, keys: &[&str], kind: &str) {
     }
 }
 
-/// One of a few names.
-fn named<T: Copy>(
-    value: &Value<'_>,
-    what: &str,
-    all: &[T],
-    name: impl Fn(T) -> &'static str,
-) -> Result<T, Diagnostic> {
-    let text = value.as_str()?;
-    if let Some(found) = all.iter().find(|one| name(**one) == text) {
-        return Ok(*found);
-    }
-    let names: Vec<&str> = all.iter().map(|one| name(*one)).collect();
-    let diagnostic = value.error(format!(
-        "`{text}` is no {what}; there are {}",
-        names.join(", ")
-    ));
-    Err(match nearest(text, names.iter().copied()) {
-        Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
-        None => diagnostic,
-    })
-}
-
 impl FromValue for Tls {
     fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
-        named(value, "way to protect a connection", &Self::ALL, Self::name)
+        one_of(value, "way to protect a connection", &Self::ALL, Self::name)
     }
 }
 
 impl FromValue for Dialect {
     fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
-        named(value, "kind of webhook", &Self::ALL, Self::name)
+        one_of(value, "kind of webhook", &Self::ALL, Self::name)
     }
 }
 
 impl FromValue for GroupBy {
     fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
         let all = [Self::App, Self::Fingerprint, Self::Severity, Self::Host];
-        named(value, "part of a group", &all, |by| match by {
+        one_of(value, "part of a group", &all, |by| match by {
             Self::App => "app",
             Self::Fingerprint => "fingerprint",
             Self::Severity => "severity",

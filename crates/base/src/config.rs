@@ -424,6 +424,29 @@ fn literal<'d>(value: &Value<'d>) -> Result<&'d str, Diagnostic> {
     Ok(text)
 }
 
+/// The one of `all` that is called as `value` says; `what` is what they are, for the error, which
+/// lists the names and the nearest.
+pub fn one_of<T: Copy>(
+    value: &Value<'_>,
+    what: &str,
+    all: &[T],
+    name: impl Fn(T) -> &'static str,
+) -> Result<T, Diagnostic> {
+    let text = value.as_str()?;
+    let names = || all.iter().map(|one| name(*one));
+    let found = all.iter().find(|one| name(**one) == text);
+    found.copied().ok_or_else(|| {
+        let diagnostic = value.error(format!(
+            "`{text}` is no {what}; there are {}",
+            names().collect::<Vec<_>>().join(", ")
+        ));
+        match nearest(text, names()) {
+            Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
+            None => diagnostic,
+        }
+    })
+}
+
 impl FromValue for String {
     fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
         literal(value).map(str::to_owned)

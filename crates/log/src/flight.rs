@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use jiff::Timestamp;
 
-use crate::format::text_field;
+use crate::format::{Raw, text_field};
 use crate::level::{Level, LevelSet};
 use crate::outlet::lock;
 use crate::record::{Message, Record, Spans};
@@ -191,7 +191,7 @@ impl Half {
                 Message::Text(text) => out.extend_from_slice(text.as_bytes()),
                 Message::Bytes(bytes) => out.extend_from_slice(bytes),
                 // What cannot be shown is cut off where it fails.
-                Message::Format(arguments) => drop(Bytes(out).write_fmt(arguments)),
+                Message::Format(arguments) => drop(Raw(out).write_fmt(arguments)),
             }
             for (key, value) in record.fields {
                 text_field(key, *value, out);
@@ -213,16 +213,6 @@ impl Half {
             spans_text,
             spans_json,
         });
-    }
-}
-
-/// Text as it comes.
-struct Bytes<'a>(&'a mut Vec<u8>);
-
-impl std::fmt::Write for Bytes<'_> {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        self.0.extend_from_slice(text.as_bytes());
-        Ok(())
     }
 }
 

@@ -396,22 +396,13 @@ fn source(record: &Record<'_>, out: &mut Vec<u8>) {
 
 fn plain_message(message: Message<'_>, out: &mut Vec<u8>) {
     let start = out.len();
-    match message {
-        Message::Text(text) => out.extend_from_slice(text.as_bytes()),
-        Message::Bytes(bytes) => {
-            for chunk in bytes.utf8_chunks() {
-                out.extend_from_slice(chunk.valid().as_bytes());
-                if !chunk.invalid().is_empty() {
-                    out.extend_from_slice("\u{fffd}".as_bytes());
-                }
-            }
-        }
-        Message::Format(arguments) => {
-            let mut raw = Raw(out);
-            shown(raw.write_fmt(arguments), &mut raw);
-        }
-    }
+    message_text(message, &mut Raw(out));
     make_plain(start, out);
+}
+
+/// The text of a message; each ill-formed sequence of a program's output is U+FFFD.
+pub(crate) fn message_text(message: Message<'_>, out: &mut impl fmt::Write) {
+    shown(raw_message(message, out), out);
 }
 
 /// Makes the text from `start` on such that it can stand in a line, see [`Format`].
@@ -431,10 +422,11 @@ fn shown(result: fmt::Result, out: &mut impl fmt::Write) {
 
 /// The value bare where that is clear, else in quotes.
 fn plain_value(value: Value<'_>, out: &mut Vec<u8>) {
-    quoted_if_needed(out, |out| raw_value(value, &mut Raw(out)));
+    quoted_if_needed(out, |out| value_text(value, &mut Raw(out)));
 }
 
-fn raw_value(value: Value<'_>, out: &mut impl fmt::Write) {
+/// The text of a value.
+pub(crate) fn value_text(value: Value<'_>, out: &mut impl fmt::Write) {
     let result = match value {
         Value::Null => out.write_str("null"),
         Value::Bool(value) => write!(out, "{value}"),
@@ -519,7 +511,7 @@ fn hex(nibble: u8) -> u8 {
 }
 
 /// Bytes as they come.
-struct Raw<'a>(&'a mut Vec<u8>);
+pub(crate) struct Raw<'a>(pub(crate) &'a mut Vec<u8>);
 
 impl fmt::Write for Raw<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
@@ -593,7 +585,7 @@ fn escape_line(start: usize, out: &mut Vec<u8>) {
 }
 
 /// The inside of a JSON string (RFC 8259, section 7).
-struct Json<'a>(&'a mut Vec<u8>);
+pub(crate) struct Json<'a>(pub(crate) &'a mut Vec<u8>);
 
 impl fmt::Write for Json<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
@@ -678,11 +670,11 @@ pub(crate) fn json_field(key: &str, value: Value<'_>, out: &mut Vec<u8>) {
 fn json_value(value: Value<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Null | Value::Bool(_) | Value::Signed(_) | Value::Unsigned(_) => {
-            raw_value(value, &mut Raw(out));
+            value_text(value, &mut Raw(out));
         }
-        Value::Float(number) if number.is_finite() => raw_value(value, &mut Raw(out)),
+        Value::Float(number) if number.is_finite() => value_text(value, &mut Raw(out)),
         _ => json_quoted(out, |json| {
-            raw_value(value, json);
+            value_text(value, json);
             Ok(())
         }),
     }
@@ -747,7 +739,7 @@ fn json_record(record: &Record<'_>, stamp: &mut Stamp, out: &mut Vec<u8>) {
         json_key("file", out);
         json_string(location.file, out);
         json_key("line", out);
-        raw_value(Value::Unsigned(location.line.into()), &mut Raw(out));
+        value_text(Value::Unsigned(location.line.into()), &mut Raw(out));
         if let Some(function) = location.function {
             json_key("function", out);
             json_string(function, out);

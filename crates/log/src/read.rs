@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
-use mainstay_base::config::{FromValue, Section, Value};
+use mainstay_base::config::{FromValue, Section, Value, one_of};
 use mainstay_base::{Diagnostic, Pattern, Place, Size, Spanned, nearest};
 
 use crate::flight::FlightConfig;
@@ -398,28 +398,6 @@ impl FromValue for Level {
             }
         })
     }
-}
-
-/// The one of `all` that has the name in `value`.
-fn one_of<T: Copy>(
-    value: &Value<'_>,
-    what: &str,
-    all: &[T],
-    name: impl Fn(T) -> &'static str,
-) -> Result<T, Diagnostic> {
-    let text = value.as_str()?;
-    let names = || all.iter().map(|one| name(*one));
-    let found = all.iter().find(|one| name(**one) == text);
-    found.copied().ok_or_else(|| {
-        let diagnostic = value.error(format!(
-            "`{text}` is no {what}; there are {}",
-            names().collect::<Vec<_>>().join(", ")
-        ));
-        match nearest(text, names()) {
-            Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
-            None => diagnostic,
-        }
-    })
 }
 
 impl FromValue for Format {

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_base::config::{FromValue, Section, Value};
+use mainstay_base::config::{FromValue, Section, Value, one_of};
 use mainstay_base::{Diagnostic, Place, Size, Spanned};
 
-use super::{RouteReader, one_of};
+use super::RouteReader;
 use crate::admission::{AdmissionConfig, Dedup, Limit, Per, Sample};
 use crate::level::Level;
 use crate::model::{SinkConfig, SinkKind};

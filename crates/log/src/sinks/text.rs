@@ -1,93 +1,10 @@
 //! Parts of records as text, for the formats of these sinks.
 
-use std::fmt::{self, Write};
+use std::fmt::Write;
 
-use crate::record::{Message, Value};
+use crate::record::Message;
 
-/// The text of a message; each ill-formed sequence of a program's output is U+FFFD.
-pub(super) fn message(message: Message<'_>, out: &mut impl Write) {
-    let result = match message {
-        Message::Text(text) => out.write_str(text),
-        Message::Format(arguments) => out.write_fmt(arguments),
-        Message::Bytes(bytes) => lossy(bytes, out),
-    };
-    shown(result, out);
-}
-
-/// The text of a value.
-pub(super) fn value(value: Value<'_>, out: &mut impl Write) {
-    let result = match value {
-        Value::Null => out.write_str("null"),
-        Value::Bool(value) => write!(out, "{value}"),
-        Value::Signed(value) => write!(out, "{value}"),
-        Value::Unsigned(value) => write!(out, "{value}"),
-        Value::Float(value) => write!(out, "{value}"),
-        Value::Text(text) => out.write_str(text),
-        Value::Display(value) => write!(out, "{value}"),
-        Value::Debug(value) => write!(out, "{value:?}"),
-    };
-    shown(result, out);
-}
-
-fn lossy(bytes: &[u8], out: &mut impl Write) -> fmt::Result {
-    for chunk in bytes.utf8_chunks() {
-        out.write_str(chunk.valid())?;
-        if !chunk.invalid().is_empty() {
-            out.write_str("\u{fffd}")?;
-        }
-    }
-    Ok(())
-}
-
-/// A value that cannot be shown says so in its place.
-fn shown(result: fmt::Result, out: &mut impl Write) {
-    if result.is_err() {
-        // Writing to memory cannot fail.
-        let _ = out.write_str("<cannot be shown>");
-    }
-}
-
-/// Bytes as they come.
-pub(super) struct Raw<'a>(pub(super) &'a mut Vec<u8>);
-
-impl Write for Raw<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.extend_from_slice(text.as_bytes());
-        Ok(())
-    }
-}
-
-/// The inside of a JSON string (RFC 8259, section 7).
-pub(super) struct Json<'a>(pub(super) &'a mut Vec<u8>);
-
-impl Write for Json<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        let bytes = text.as_bytes();
-        let mut from = 0;
-        for (at, byte) in bytes.iter().enumerate() {
-            let code;
-            let escape: &[u8] = match byte {
-                b'"' => b"\\\"",
-                b'\\' => b"\\\\",
-                b'\n' => b"\\n",
-                b'\r' => b"\\r",
-                b'\t' => b"\\t",
-                0..0x20 | 0x7f => {
-                    let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
-                    code = [b'\\', b'u', b'0', b'0', HEX[high], HEX[low]];
-                    &code
-                }
-                _ => continue,
-            };
-            self.0.extend_from_slice(&bytes[from..at]);
-            self.0.extend_from_slice(escape);
-            from = at + 1;
-        }
-        self.0.extend_from_slice(&bytes[from..]);
-        Ok(())
-    }
-}
+pub(super) use crate::format::{Json, Raw, message_text as message, value_text as value};
 
 /// Appends a JSON string of this text.
 pub(super) fn json(text: &str, out: &mut Vec<u8>) {
@@ -106,10 +23,7 @@ pub(super) fn json_of(out: &mut Vec<u8>, write: impl FnOnce(&mut Json<'_>)) {
 
 /// Appends a JSON string of bytes that should be UTF-8.
 pub(super) fn json_bytes(bytes: &[u8], out: &mut Vec<u8>) {
-    json_of(out, |json| {
-        // Writing to memory cannot fail.
-        let _ = lossy(bytes, json);
-    });
+    json_of(out, |json| message(Message::Bytes(bytes), json));
 }
 
 /// Without the line feed that most formats end in.
