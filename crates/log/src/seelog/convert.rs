@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::level::{Level, LevelSet};
 use crate::seelog::{
-    Archive, Buffered, Config, FormatUse, Leaf, LoggerType, NameMode, Receiver, RollWhen, Rolling,
+    Archive, Buffered, Config, Conn, FormatUse, Leaf, LoggerType, NameMode, Receiver, RollWhen,
+    Rolling,
 };
 
 impl Config {
@@ -78,6 +79,7 @@ impl Config {
                 line(out, "path", &quoted(&file.path.to_string_lossy()));
             }
             Receiver::Rolling(rolling) => rolling_file(rolling, out),
+            Receiver::Conn(conn) if stream_type(&conn.network).is_some() => connection(conn, out),
             other => {
                 let _ = writeln!(
                     out,
@@ -108,6 +110,28 @@ impl Config {
 
 /// seelog's format for what names none.
 const DEFAULT: &str = "%Ns [%Level] %Msg%n";
+
+/// The type of sink for a network of seelog, if there is one.
+fn stream_type(network: &str) -> Option<&'static str> {
+    ["tcp", "udp", "unix", "unixgram"]
+        .into_iter()
+        .find(|name| *name == network)
+}
+
+fn connection(conn: &Conn, out: &mut String) {
+    let kind = stream_type(&conn.network).unwrap_or("tcp");
+    line(out, "type", &quoted(kind));
+    line(out, "address", &quoted(&conn.address));
+    if matches!(kind, "tcp" | "unix") {
+        out.push_str("framing = \"none\"\n");
+    }
+    if conn.reconnect {
+        out.push_str("# reconnectonmsg: here one connection serves all records\n");
+    }
+    if let Some(tls) = conn.tls {
+        let _ = writeln!(out, "tls = {{ insecure_skip_verify = {} }}", !tls.verify);
+    }
+}
 
 fn rolling_file(rolling: &Rolling, out: &mut String) {
     out.push_str("type = \"rolling\"\n");

@@ -119,7 +119,7 @@ impl Config {
                         receiver.element()
                     ))
                     .at(leaf.place)
-                    .help("leave it out for now; files and the console work"),
+                    .help("leave it out for now; the other receivers work"),
                 ));
             }
         };

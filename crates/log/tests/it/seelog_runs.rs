@@ -182,3 +182,28 @@ fn one_file_twice() {
     let files = run(&config, dir.path(), &clock());
     assert_eq!(files["a.log"].lines().count(), 24);
 }
+
+/// What a connection becomes in TOML is read again as the same kind of sink.
+#[test]
+fn connections_are_converted() {
+    let parsed = parse(
+        r#"<seelog><outputs><conn net="tcp" addr="127.0.0.1:1" tls="true" insecureskipverify="true"/>
+        <conn net="udp" addr="127.0.0.1:2"/></outputs></seelog>"#,
+    );
+    let toml = parsed.to_toml();
+    let document = Document::parse("converted.toml", toml.as_str()).unwrap();
+    let mut root = document.root();
+    let _: Option<i64> = root.get("schema");
+    let defaults = Defaults {
+        directory: "/".into(),
+        zone: TimeZone::UTC,
+        colours: false,
+        sinks: Vec::new(),
+    };
+    let converted = Config::read(root.section("log").unwrap(), &defaults);
+    assert_eq!(document.take_diagnostics().to_string(), "", "{toml}");
+    let shown: Vec<String> = converted.sinks.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["tcp:127.0.0.1:1", "udp:127.0.0.1:2"]);
+    let (direct, _) = parsed.to_pipeline("/", TimeZone::UTC).unwrap();
+    assert_eq!(converted.sinks[0], direct.sinks[0]);
+}
