@@ -72,6 +72,7 @@ impl From<End> for DaemonState {
 
 /// Runs the config until it is told to end.
 pub(crate) fn run(config: Config, output: &Output, background: bool) -> Result<Exit, Failure> {
+    Invocation::current();
     for warning in &config.warnings {
         output.print_error(&format!("{warning}\n"));
     }
@@ -301,11 +302,9 @@ impl Daemon {
 
     /// Lives until told to end; then every program has ended, the socket is gone, the lock is free.
     fn live(self) -> Exit {
-        // Later there may be another binary in the place of this one.
-        let invocation = Invocation::current();
         let limits = self.child_nofile;
         match self.live_compat() {
-            (End::Restart, _) => begin_anew(invocation, limits),
+            (End::Restart, _) => begin_anew(Invocation::current(), limits),
             (_, exit) => exit,
         }
     }

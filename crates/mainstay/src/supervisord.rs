@@ -27,7 +27,7 @@ use crate::config::Config;
 use crate::daemon::{Daemon, End, raise_descriptors};
 use crate::exit::Exit;
 use crate::output::{complain, show};
-use crate::upgrade::Heritage;
+use crate::upgrade::{Heritage, Invocation};
 
 pub(crate) use host::{Face, forget, prefixed, take_in, uid};
 pub(crate) use listen::Door;
@@ -218,6 +218,7 @@ pub(crate) fn run(program: &str, words: &[String]) -> ExitCode {
     if called.arguments.config.is_none() && users::effective_uid() == 0 {
         complain(&format!("{}\n", arguments::ROOT_WARNING));
     }
+    Invocation::current();
     let mut heritage = Heritage::take();
     let mut first = !heritage.in_place;
     let mut nofile = heritage.child_nofile;

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use mainstay_sys::handover;
@@ -86,7 +87,15 @@ pub(crate) struct Invocation {
 impl Invocation {
     /// This one. The binary is looked for where it was called, not where it really is, so that a link
     /// to a newer one is followed.
+    ///
+    /// Looked up once. A daemon begins with it, before it changes its directory or says that it is up:
+    /// from then on another binary may be in the place of this one.
     pub(crate) fn current() -> Self {
+        static FOUND: OnceLock<Invocation> = OnceLock::new();
+        FOUND.get_or_init(Self::look_up).clone()
+    }
+
+    fn look_up() -> Self {
         let arguments: Vec<OsString> = std::env::args_os().collect();
         let own = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
         let called = arguments.first().map(PathBuf::from).unwrap_or_default();
