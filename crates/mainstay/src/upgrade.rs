@@ -82,6 +82,8 @@ impl Heritage {
 pub(crate) struct Invocation {
     binary: PathBuf,
     arguments: Vec<OsString>,
+    /// Where we were then: relative names among the arguments count from there.
+    directory: Option<PathBuf>,
 }
 
 impl Invocation {
@@ -116,6 +118,7 @@ impl Invocation {
         Self {
             binary: candidates.into_iter().find(is_own).unwrap_or(own),
             arguments,
+            directory: std::env::current_dir().ok(),
         }
     }
 
@@ -129,7 +132,7 @@ impl Invocation {
         })?;
         Ok(Successor {
             file,
-            arguments: self.arguments,
+            invocation: self,
         })
     }
 
@@ -151,6 +154,9 @@ impl Invocation {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        if let Some(directory) = self.directory.as_deref().filter(|at| at.is_dir()) {
+            command.current_dir(directory);
+        }
         let output = tokio::time::timeout(PATIENCE, command.output())
             .await
             .map_err(|_| {
@@ -164,7 +170,7 @@ impl Invocation {
         if output.status.success() && said.lines().any(|line| line == answer()) {
             return Ok(Successor {
                 file,
-                arguments: self.arguments.clone(),
+                invocation: self.clone(),
             });
         }
         let why = String::from_utf8_lossy(&output.stderr);
@@ -189,7 +195,7 @@ pub(crate) fn answer() -> String {
 #[derive(Debug)]
 pub(crate) struct Successor {
     file: File,
-    arguments: Vec<OsString>,
+    invocation: Invocation,
 }
 
 impl Successor {
@@ -203,14 +209,18 @@ impl Successor {
         let text = handover::give(named())
             .map_err(|error| format!("cannot keep the descriptors open: {error}"))?;
         let mut command = std::process::Command::new(own_path(&self.file));
-        if let Some((first, rest)) = self.arguments.split_first() {
+        if let Some((first, rest)) = self.invocation.arguments.split_first() {
             command.arg0(first).args(rest);
         }
         match child_nofile {
             Some((soft, hard)) => command.env(NOFILE, format!("{soft}:{hard}")),
             None => command.env_remove(NOFILE),
         };
+        let here = std::env::current_dir();
+        // Where that is gone, so is what lay there; absolute names still lead somewhere.
+        let _ = (self.invocation.directory.as_ref()).map(std::env::set_current_dir);
         let error = command.env(VARIABLE, text).exec();
+        let _ = here.and_then(std::env::set_current_dir);
         let _ = handover::keep_private(open.iter().map(|(_, fd)| fd.as_fd()));
         Err(format!("cannot execute the new binary: {error}"))
     }
@@ -221,7 +231,7 @@ impl Successor {
             .map_err(|error| format!("cannot open the running binary: {error}"))?;
         Ok(Self {
             file,
-            arguments: self.arguments.clone(),
+            invocation: self.invocation.clone(),
         })
     }
 }
