@@ -30,11 +30,11 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key of these two, each cut to 128 bytes.
+    /// The key of these two, each as one visible line of at most 128 bytes.
     pub fn new(app: impl Into<String>, fingerprint: impl Into<String>) -> Self {
         Self {
-            app: cut(app.into(), NAME),
-            fingerprint: cut(fingerprint.into(), NAME),
+            app: cut(line(&app.into()), NAME),
+            fingerprint: cut(line(&fingerprint.into()), NAME),
         }
     }
 }
@@ -206,24 +206,23 @@ impl Alert {
     #[must_use]
     pub fn trimmed(mut self) -> Self {
         self.key = Key::new(self.key.app, self.key.fingerprint);
-        let title: String = self.title.split_whitespace().collect::<Vec<_>>().join(" ");
-        self.title = cut(visible(&title), TITLE);
+        self.title = cut(line(&self.title), TITLE);
         self.body = cut(visible(&self.body), BODY);
-        self.host = cut(visible(&self.host), NAME);
+        self.host = cut(line(&self.host), NAME);
         let extra = self.context.len().saturating_sub(CONTEXT_LINES);
         self.context.drain(..extra);
-        for line in &mut self.context {
-            *line = cut(visible(line.trim_end()), LINE);
+        for text in &mut self.context {
+            *text = cut(visible(text.trim_end()), LINE);
         }
         self.labels = std::mem::take(&mut self.labels)
             .into_iter()
             .take(LABELS)
-            .map(|(name, value)| (cut(visible(&name), NAME), cut(visible(&value), LINE)))
+            .map(|(name, value)| (cut(line(&name), NAME), cut(visible(&value), LINE)))
             .collect();
         self.links.truncate(LINKS);
         for link in &mut self.links {
-            link.title = cut(visible(&link.title), TITLE);
-            link.url = cut(visible(&link.url), LINE);
+            link.title = cut(line(&link.title), TITLE);
+            link.url = cut(line(&link.url), LINE);
         }
         self.command = self.command.map(|command| cut(visible(&command), COMMAND));
         self.count = self.count.max(1);
@@ -231,11 +230,18 @@ impl Alert {
     }
 }
 
-/// The text without control characters: a message is read in terminals and by mail programs.
+/// The text as one visible line.
+fn line(text: &str) -> String {
+    visible(&text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// The text without control characters, and without those that turn the direction of what follows,
+/// by which a text shows as another one: a message is read in terminals and by mail programs.
 /// Newlines and tabs stay.
 fn visible(text: &str) -> String {
     text.chars()
         .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
+        .filter(|c| !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
         .collect()
 }
 

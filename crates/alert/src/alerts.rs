@@ -15,7 +15,9 @@ use crate::alert::{Alert, Key};
 use crate::channel::{Channel, Failure};
 use crate::config::{ChannelConfig, Config, Target};
 use crate::error::{Error, ErrorKind};
+use crate::exec::ExecChannel;
 use crate::fingerprint::{fingerprint, hex};
+use crate::heartbeat::{self, Beating, Heartbeat};
 use crate::inbox::Inbox;
 use crate::machine::{Counts, Listed, Machine, Silence};
 use crate::mail::MailChannel;
@@ -56,6 +58,8 @@ pub struct Overview {
     pub deliveries: Vec<Delivery>,
     /// The channels, in the order of the config.
     pub channels: Vec<ChannelHealth>,
+    /// The heartbeat; absent where there is none.
+    pub heartbeat: Option<ChannelHealth>,
     /// Where all alerts are.
     pub counts: Counts,
     /// How many alerts are in no message yet.
@@ -77,11 +81,14 @@ pub struct Tried {
     pub result: Result<(), Failure>,
 }
 
+/// A channel with its name.
+type Named = (String, Arc<dyn Channel>);
+
 struct Inner {
     inbox: Arc<Inbox>,
     pace: Arc<Pace>,
     host: String,
-    channels: Vec<(String, Arc<dyn Channel>)>,
+    channels: Vec<Named>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -109,10 +116,8 @@ impl Alerts {
     /// be used; an outbox that cannot be opened is told in [`Overview::trouble`] and tried again,
     /// and alerts go on in memory meanwhile.
     pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        let mut channels = Vec::new();
-        for channel in &config.channels {
-            channels.push((channel.name.clone(), build(channel, &config)?));
-        }
+        let mut channels = build_all(&config)?;
+        let heartbeat = heartbeat(&config);
         let pace = Arc::new(Pace::new(clock));
         let now = pace.now();
         let broken = |error: rusqlite::Error| {
@@ -127,7 +132,6 @@ impl Alerts {
         if let Some(why) = outbox.trouble() {
             log::warn!("the outbox of alerts goes on in memory: {why}");
         }
-        outbox.clamp(now).map_err(broken)?;
         let stored = outbox.load().map_err(broken)?;
         let mut machine = Machine::from_stored(config.policy, &config.host, stored, now);
         machine.salted(|| salt(&config.host, now));
@@ -148,12 +152,19 @@ impl Alerts {
                 told: false,
             })
             .collect();
+        if let Some(heartbeat) = &heartbeat {
+            channels.push((
+                heartbeat::NAME.to_owned(),
+                Arc::clone(heartbeat) as Arc<dyn Channel>,
+            ));
+        }
         let worker = Worker {
             inbox: Arc::clone(&inbox),
             pace: Arc::clone(&pace),
             machine,
             outbox,
             channels: running,
+            heartbeat: heartbeat.map(|heartbeat| Beating::new(heartbeat, now)),
             keep: config.keep,
             channel_failure: config.channel_failure,
             overflowed: 0,
@@ -189,7 +200,8 @@ impl Alerts {
     /// Says that what the key stands for is over. False when there was no room for that, which takes
     /// thousands of them at once: say it again later.
     pub fn resolve(&self, key: &Key) -> bool {
-        self.0.inbox.resolve(key.clone(), self.0.pace.now())
+        let key = Key::new(key.app.as_str(), key.fingerprint.as_str());
+        self.0.inbox.resolve(key, self.0.pace.now())
     }
 
     /// Raises a log record as an event. Its kind is the app, the target and the message without what
@@ -343,7 +355,8 @@ impl Alerts {
         self.ask("store the alerts", |_, _| ())
     }
 
-    /// Sends a test message through each channel now, all at once, and waits for what comes of it.
+    /// Sends a test message through each channel now, all at once, and waits for what comes of it. The
+    /// heartbeat beats once more for it, as a channel of that name.
     pub fn test(&self) -> Vec<Tried> {
         try_all(&self.0.channels, &self.0.host, self.0.pace.now())
     }
@@ -367,16 +380,17 @@ impl Alerts {
     }
 }
 
-/// Sends a test message through each channel of a config, without a running daemon.
+/// Sends a test message through each channel of a config, without a running daemon, as
+/// [`Alerts::test`] does.
 pub fn try_channels(config: &Config, now: Timestamp) -> Result<Vec<Tried>, Error> {
-    let mut channels = Vec::new();
-    for channel in &config.channels {
-        channels.push((channel.name.clone(), build(channel, config)?));
+    let mut channels = build_all(config)?;
+    if let Some(heartbeat) = heartbeat(config) {
+        channels.push((heartbeat::NAME.to_owned(), heartbeat));
     }
     Ok(try_all(&channels, &config.host, now))
 }
 
-fn try_all(channels: &[(String, Arc<dyn Channel>)], host: &str, now: Timestamp) -> Vec<Tried> {
+fn try_all(channels: &[Named], host: &str, now: Timestamp) -> Vec<Tried> {
     let message = Message::test(format!("test.{}", salt(host, now)), host, now);
     std::thread::scope(|scope| {
         let threads: Vec<_> = channels
@@ -408,6 +422,23 @@ fn try_all(channels: &[(String, Arc<dyn Channel>)], host: &str, now: Timestamp) 
     })
 }
 
+fn heartbeat(config: &Config) -> Option<Arc<Heartbeat>> {
+    config.heartbeat.clone().map(|heartbeat| {
+        Arc::new(Heartbeat {
+            config: heartbeat,
+            resolver: config.resolver.clone(),
+        })
+    })
+}
+
+fn build_all(config: &Config) -> Result<Vec<Named>, Error> {
+    config
+        .channels
+        .iter()
+        .map(|channel| Ok((channel.name.clone(), build(channel, config)?)))
+        .collect()
+}
+
 fn build(channel: &ChannelConfig, config: &Config) -> Result<Arc<dyn Channel>, Error> {
     let name = &channel.name;
     let (zone, resolver) = (config.zone.clone(), config.resolver.clone());
@@ -420,6 +451,7 @@ fn build(channel: &ChannelConfig, config: &Config) -> Result<Arc<dyn Channel>, E
             resolver,
         )?),
         Target::Webhook(hook) => Arc::new(WebhookChannel::new(name, hook.clone(), zone, resolver)),
+        Target::Exec(exec) => Arc::new(ExecChannel::new(name, exec.clone(), zone, resolver)),
         Target::Custom(channel) => Arc::clone(channel),
     })
 }

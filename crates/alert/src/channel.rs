@@ -46,8 +46,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A way by which messages reach people. Called on a thread of its own, one message at a time; it
-/// may block, and must come to an end by itself.
+/// A way by which messages reach people. Called on a thread of its own, one message at a time (a test
+/// may come beside it); it may block, and must come to an end by itself.
 pub trait Channel: Send + Sync {
     /// Who gets the message, each by a name of the channel's choice: what one of them has got is not
     /// sent again for the sake of another.
@@ -83,7 +83,8 @@ impl Credential {
 }
 
 /// How long a channel is left alone after so many failures in a row: 10 s, doubled each time, at
-/// most 15 min; longer where the other side asks for it, but at most a day.
+/// most 15 min. Where the other side says how long, that, but at most a day and at least a hundredth
+/// of the former: one that says "now" again and again is not asked without a pause.
 pub(crate) fn back_off(failures: u32, retry_after: Option<Duration>) -> Duration {
     let own = Duration::from_secs(10)
         .saturating_mul(
@@ -93,7 +94,7 @@ pub(crate) fn back_off(failures: u32, retry_after: Option<Duration>) -> Duration
         )
         .min(Duration::from_mins(15));
     match retry_after {
-        Some(asked) => asked.min(Duration::from_hours(24)),
+        Some(asked) => asked.clamp(own / 100, Duration::from_hours(24)),
         None => own,
     }
 }
@@ -112,7 +113,7 @@ mod tests {
             (8, None, 900),
             (4_000_000, None, 900),
             (1, Some(3), 3),
-            (9, Some(1), 1),
+            (9, Some(1), 9),
             (1, Some(1_000_000), 86_400),
         ] {
             assert_eq!(

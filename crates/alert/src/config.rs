@@ -65,7 +65,7 @@ pub struct MailConfig {
     pub user: Option<String>,
     /// Its password.
     pub password: Option<Credential>,
-    /// How long the server may take for each answer.
+    /// How long the server may take for each answer; all of a delivery may take four times that.
     pub timeout: Duration,
     /// Further headers.
     pub headers: Vec<(String, String)>,
@@ -98,14 +98,14 @@ impl MailConfig {
 pub struct WebhookConfig {
     /// Whose.
     pub dialect: Dialect,
-    /// Where it is; for Telegram the server of the Bot API.
+    /// Where it is; for Telegram the server of the Bot API, for `PagerDuty` that of the Events API.
     pub url: Credential,
-    /// Telegram: the bot's token.
+    /// Telegram: the bot's token; `PagerDuty`: the routing key of the integration.
     pub token: Option<Credential>,
     /// Telegram: the chat's id, or the `@name` of a channel.
     pub chat: String,
     /// JSON: the key of the signature `X-Mainstay-Signature-256: sha256=HEX`, an HMAC-SHA256 of the
-    /// body.
+    /// body; Feishu and `DingTalk`: the secret of a robot that asks for signatures.
     pub secret: Option<Credential>,
     /// PEM files with the only authorities that are believed; the system's when empty.
     pub ca: Vec<PathBuf>,
@@ -128,6 +128,62 @@ impl WebhookConfig {
     }
 }
 
+/// A program.
+///
+/// It gets the message on its standard input, as JSON of the same form as a webhook of kind `json`.
+/// Code 0 is that it has taken the message, 65 that it never will; after any other end it is tried
+/// again. There is no shell, and nothing of the daemon's environment: only `PATH`, `LANG`,
+/// `MAINSTAY_MESSAGE_ID` (the same at each attempt) and what `env` has.
+#[derive(Debug, Clone)]
+pub struct ExecConfig {
+    /// The program and its arguments. A name without a slash is looked for in `PATH`.
+    pub command: Vec<String>,
+    /// Further variables, where secrets go: arguments are read by everyone on the host.
+    pub env: Vec<(String, Credential)>,
+    /// The user it runs as; as mainstay does when absent.
+    pub user: Option<String>,
+    /// How long it may take; then it is killed, with all of its process group.
+    pub timeout: Duration,
+}
+
+impl ExecConfig {
+    /// This program with these arguments, as the user that mainstay runs as.
+    pub fn new<S: Into<String>>(command: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            command: command.into_iter().map(Into::into).collect(),
+            env: Vec::new(),
+            user: None,
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A dead man's switch: an address that is asked (GET) at an interval, so that a service outside
+/// notices when the host or its alerts are dead.
+#[derive(Debug, Clone)]
+pub struct HeartbeatConfig {
+    /// The address.
+    pub url: Credential,
+    /// How often. The service outside should wait for two or three of them.
+    pub every: Duration,
+    /// PEM files with the only authorities that are believed; the system's when empty.
+    pub ca: Vec<PathBuf>,
+    /// How long a request may take in all.
+    pub timeout: Duration,
+}
+
+impl HeartbeatConfig {
+    /// A beat each minute.
+    pub fn new(url: Credential) -> Self {
+        Self {
+            url,
+            every: Duration::from_mins(1),
+            ca: Vec::new(),
+            timeout: Duration::from_secs(20),
+        }
+    }
+}
+
 /// By what a channel brings messages.
 #[derive(Clone)]
 pub enum Target {
@@ -135,6 +191,8 @@ pub enum Target {
     Mail(MailConfig),
     /// A webhook.
     Webhook(WebhookConfig),
+    /// A program.
+    Exec(ExecConfig),
     /// Something of the caller's own.
     Custom(Arc<dyn Channel>),
 }
@@ -144,6 +202,7 @@ impl fmt::Debug for Target {
         match self {
             Self::Mail(config) => config.fmt(f),
             Self::Webhook(config) => config.fmt(f),
+            Self::Exec(config) => config.fmt(f),
             Self::Custom(_) => f.write_str("Custom(..)"),
         }
     }
@@ -201,6 +260,8 @@ pub struct Config {
     pub channel_failure: Duration,
     /// How many alerts of different kinds may wait for the thread; what exceeds it is counted.
     pub queue: usize,
+    /// The dead man's switch; absent for none.
+    pub heartbeat: Option<HeartbeatConfig>,
     /// The channels, in the order of the file.
     pub channels: Vec<ChannelConfig>,
     /// What secrets are read with.
@@ -218,6 +279,7 @@ impl Config {
             keep: Keep::default(),
             channel_failure: Duration::from_mins(5),
             queue: 1024,
+            heartbeat: None,
             channels: Vec::new(),
             resolver: Resolver::default(),
         }

@@ -35,6 +35,7 @@ pub(crate) enum Operation {
     Resolve(Key, Timestamp),
     Ask(Question),
     Delivered(Report),
+    Beaten(Result<(), Failure>),
 }
 
 /// Everything that has come since the thread looked last.
@@ -142,6 +143,12 @@ impl Inbox {
             .batch
             .operations
             .push(Operation::Delivered(report));
+        self.something.notify_one();
+    }
+
+    /// Puts in what came of a beat of the heartbeat. There is one at a time.
+    pub(crate) fn beaten(&self, result: Result<(), Failure>) {
+        self.lock().batch.operations.push(Operation::Beaten(result));
         self.something.notify_one();
     }
 

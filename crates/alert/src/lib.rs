@@ -42,7 +42,8 @@
 //! - **The outbox**: state and messages are in a `SQLite` database before the thread goes on, so that
 //!   a SIGKILL loses nothing that was in it. A message is delivered at least once, with the same id
 //!   at each attempt. What a channel cannot bring is told by another.
-//! - **The channels** ([`Channel`]): mail by SMTP, webhooks in the dialects of several services.
+//! - **The channels** ([`Channel`]): mail by SMTP, webhooks in the dialects of several services,
+//!   programs; and a heartbeat, whose absence tells somebody outside what no daemon can tell.
 //!
 //! What it promises its callers: [`Alerts::raise`] never blocks, does no I/O and cannot fail. What it
 //! keeps away from: it starts no runtime, reads neither arguments nor the environment, and asks a
@@ -57,7 +58,10 @@ mod channel;
 mod config;
 mod dialect;
 mod error;
+mod exec;
 mod fingerprint;
+mod heartbeat;
+mod http;
 mod inbox;
 mod machine;
 #[cfg(test)]
@@ -68,6 +72,7 @@ mod outbox;
 mod policy;
 mod read;
 mod severity;
+mod smtp;
 mod text;
 mod trust;
 mod webhook;
@@ -76,7 +81,10 @@ mod worker;
 pub use alert::{Alert, CONTEXT_LINES, Key, Link, Scope};
 pub use alerts::{Alerts, ChannelHealth, Overview, Tried, try_channels};
 pub use channel::{Channel, Credential, Failure};
-pub use config::{ChannelConfig, Config, Keep, MailConfig, Target, Tls, WebhookConfig};
+pub use config::{
+    ChannelConfig, Config, ExecConfig, HeartbeatConfig, Keep, MailConfig, Target, Tls,
+    WebhookConfig,
+};
 pub use dialect::Dialect;
 pub use error::{Error, ErrorKind};
 pub use fingerprint::{fingerprint, shape};

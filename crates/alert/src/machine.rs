@@ -142,6 +142,16 @@ impl Kind {
         self.alert.lasting && self.resolved.is_none()
     }
 
+    /// No moment of its past lies after `now`: the clock was set back, and what is counted from such
+    /// a moment would wait for as long.
+    fn not_after(&mut self, now: Timestamp) {
+        self.since = self.since.min(now);
+        self.last = self.last.min(now);
+        self.resolved = self.resolved.map(|at| at.min(now));
+        self.told = self.told.map(|(severity, at)| (severity, at.min(now)));
+        self.flushed = self.flushed.map(|at| at.min(now));
+    }
+
     fn entry(&self, standing: Standing) -> Entry {
         let alert = self.alert.clone();
         Entry {
@@ -345,7 +355,8 @@ impl Machine {
         };
         machine.core.sent.retain(|sent| *sent <= now);
         for group in stored.groups {
-            for kind in group.kinds {
+            for mut kind in group.kinds {
+                kind.not_after(now);
                 // The config may group otherwise than it did.
                 let name = machine.group_of(&kind.alert, kind.severity);
                 let into = machine.groups.entry(name).or_default();

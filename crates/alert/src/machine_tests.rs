@@ -388,6 +388,175 @@ fn a_clock_that_was_set_back_does_not_stop_messages() {
     assert_eq!(after.waiting(), 1);
 }
 
+/// What was told in a future that was none is repeated, and its end is told, all the same.
+#[test]
+fn a_clock_that_was_wrong_before_a_restart_delays_nothing() {
+    let mut before = machine(policy());
+    let year = 365 * 86_400;
+    before.raise(state("blog", "s"), at(10 * year));
+    before.raise(event("x"), at(10 * year));
+    assert_eq!(before.tick(at(10 * year + 30)).len(), 2);
+    before.all_changed();
+    let groups = before
+        .changes()
+        .groups
+        .iter()
+        .filter_map(|(_, group)| group.cloned())
+        .collect();
+    let stored = Stored {
+        groups,
+        ..Stored::default()
+    };
+    let mut after = Machine::from_stored(policy(), "shop1", stored, at(0));
+    assert_eq!(
+        run(&mut after, 0, 2 * 86_400)[..2],
+        ["43200 Alert: Still s ×0/1", "86400 Alert: Still s ×0/1"]
+    );
+    assert_eq!(
+        after.list(at(2 * 86_400)).len(),
+        1,
+        "the event is forgotten"
+    );
+}
+
+/// However many kinds there are, only so many are kept, and all are counted.
+#[test]
+fn a_hundred_thousand_kinds_take_the_room_of_a_few() {
+    let mut machine = machine(Policy {
+        kinds: 100,
+        limit: Some(Limit {
+            messages: 4,
+            per: Duration::from_hours(1),
+        }),
+        ..policy()
+    });
+    let mut told = 0;
+    for n in 0..100_000_u32 {
+        let mut alert = event("x").body("b".repeat(100));
+        alert.key = Key::new(format!("app{}", n % 7), format!("{n:x}"));
+        machine.raise(alert, at(i64::from(n / 1000)));
+        if n % 1000 == 0 {
+            told += fresh(&machine.tick(at(i64::from(n / 1000))));
+        }
+    }
+    assert!(machine.list(at(100)).len() <= 101);
+    machine.all_changed();
+    let changes = machine.changes();
+    let groups: Vec<_> = changes
+        .groups
+        .iter()
+        .filter_map(|(_, group)| *group)
+        .collect();
+    let size = serde_json::to_string(&(changes.core, changes.piles, groups))
+        .unwrap()
+        .len();
+    assert!(size < 1_000_000, "{size} bytes");
+    let mut now = at(100);
+    while machine.waiting() > 0 {
+        now = machine.next(now).unwrap().max(now);
+        told += fresh(&machine.tick(now));
+    }
+    assert_eq!(told, 100_000);
+}
+
+fn fresh(messages: &[Message]) -> u64 {
+    messages.iter().map(Message::fresh).sum()
+}
+
+#[test]
+fn patterns_of_silences() {
+    let pattern = |text: &str| Some(Pattern::new(text));
+    let key = Key::new("blog-2", "disk");
+    for (matcher, expected) in [
+        (Matcher::default(), false),
+        (
+            Matcher {
+                app: pattern("*"),
+                ..Matcher::default()
+            },
+            true,
+        ),
+        (
+            Matcher {
+                app: pattern("blog*"),
+                ..Matcher::default()
+            },
+            true,
+        ),
+        (
+            Matcher {
+                app: pattern("blog"),
+                ..Matcher::default()
+            },
+            false,
+        ),
+        (
+            Matcher {
+                app: pattern("*-2"),
+                ..Matcher::default()
+            },
+            true,
+        ),
+        (
+            Matcher {
+                key: pattern("blog-2/disk"),
+                ..Matcher::default()
+            },
+            true,
+        ),
+        (
+            Matcher {
+                key: pattern("*/disk"),
+                ..Matcher::default()
+            },
+            true,
+        ),
+        (
+            Matcher {
+                key: pattern("disk"),
+                ..Matcher::default()
+            },
+            false,
+        ),
+        (
+            Matcher {
+                severity: pattern("err*"),
+                ..Matcher::default()
+            },
+            true,
+        ),
+        (
+            Matcher {
+                severity: pattern("critical"),
+                ..Matcher::default()
+            },
+            false,
+        ),
+        (
+            Matcher {
+                app: pattern("blog*"),
+                severity: pattern("critical"),
+                ..Matcher::default()
+            },
+            false,
+        ),
+        (
+            Matcher {
+                app: pattern("blog*"),
+                key: pattern("*disk*"),
+                severity: pattern("error"),
+            },
+            true,
+        ),
+    ] {
+        assert_eq!(
+            matcher.matches(&key, Severity::Error),
+            expected,
+            "{matcher:?}"
+        );
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Raise {
@@ -402,7 +571,8 @@ enum Step {
     Unsilence(i64),
     Excuse(u8, u16),
     Pass(u16),
-    Restart,
+    /// The clock is set back by so many seconds while the process is down.
+    RestartBefore(u32),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -417,7 +587,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..5_i64).prop_map(Step::Unsilence),
         1 => (0..3_u8, 1..5000_u16).prop_map(|(app, length)| Step::Excuse(app, length)),
         5 => (0..8000_u16).prop_map(Step::Pass),
-        1 => Just(Step::Restart),
+        1 => prop_oneof![Just(0), 0..100_000_u32].prop_map(Step::RestartBefore),
     ];
     proptest::collection::vec(step, 0..80)
 }
@@ -434,7 +604,9 @@ proptest! {
         let mut machine = machine(policy.clone());
         let mut now = at(0);
         let (mut raised, mut told) = (0_u64, 0_u64);
-        let mut sent: Vec<Timestamp> = Vec::new();
+        // The machine's own time, which a clock set back does not turn back.
+        let mut sent: Vec<(u32, Timestamp)> = Vec::new();
+        let mut epoch = 0;
         let mut ids = std::collections::BTreeSet::new();
         let key = |kind: u8| Key::new(format!("app{}", kind % 3), format!("kind{kind}"));
         for step in steps {
@@ -470,7 +642,7 @@ proptest! {
                         now = next.max(now);
                         for message in machine.tick(now) {
                             told += message.fresh();
-                            sent.push(now);
+                            sent.push((epoch, now));
                             prop_assert!(ids.insert(message.id.clone()));
                             prop_assert!(!message.entries.is_empty());
                         }
@@ -479,7 +651,9 @@ proptest! {
                     }
                     now = end;
                 }
-                Step::Restart => {
+                Step::RestartBefore(seconds) => {
+                    now -= SignedDuration::from_secs(seconds.into());
+                    epoch += u32::from(seconds > 0);
                     let stored = {
                         let mut all = machine;
                         all.all_changed();
@@ -507,9 +681,9 @@ proptest! {
             );
         }
         // Digests are few by their schedule, so only they may go past the limit.
-        for (index, first) in sent.iter().enumerate() {
+        for (index, (epoch, first)) in sent.iter().enumerate() {
             let end = *first + SignedDuration::from_mins(20);
-            let within = sent[index..].iter().filter(|at| **at < end).count();
+            let within = sent[index..].iter().filter(|(of, at)| of == epoch && *at < end).count();
             prop_assert!(within <= messages as usize + 1, "{within} in twenty minutes");
         }
     }

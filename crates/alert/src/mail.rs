@@ -3,22 +3,16 @@
 use std::time::{Duration, SystemTime};
 
 use jiff::tz::TimeZone;
-use lettre::Address;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
 use lettre::message::{Mailbox, Message as Mail};
-use lettre::transport::smtp::Error as SmtpError;
-use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{
-    Certificate, CertificateStore, SmtpConnection, TlsParameters,
-};
-use lettre::transport::smtp::commands::{Data, Mail as MailFrom, Rcpt};
-use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
-use mainstay_base::Resolver;
+use mainstay_base::{Resolver, Secret, base64};
+use rustls::pki_types::ServerName;
 
 use crate::channel::{Channel, Failure};
 use crate::config::{MailConfig, Tls};
 use crate::error::{Error, ErrorKind};
 use crate::message::Message;
+use crate::smtp::{Conversation, Protection, Reply, Trouble};
 use crate::text;
 use crate::trust;
 
@@ -133,49 +127,43 @@ impl MailChannel {
             })
     }
 
-    fn connect(&self) -> Result<SmtpConnection, Failure> {
+    fn connect(&self) -> Result<Conversation, Failure> {
         let config = &self.config;
-        let server = format!("{}:{}", config.host, config.port);
-        let hello = ClientId::Domain(hello_name(&self.host));
         let tls = match config.tls {
             Tls::None => None,
-            Tls::Required | Tls::Opportunistic | Tls::Implicit => Some(self.tls()?),
+            Tls::Required | Tls::Opportunistic | Tls::Implicit => Some(self.protection()?),
         };
-        let failed = |step: &str, error: &SmtpError| transport_failure(&server, step, error);
         let at_once = tls.as_ref().filter(|_| config.tls == Tls::Implicit);
-        let mut connection = SmtpConnection::connect(
-            (config.host.as_str(), config.port),
-            Some(config.timeout),
-            &hello,
-            at_once,
-            None,
-        )
-        .map_err(|error| failed("connect", &error))?;
-        match (config.tls, &tls) {
-            (Tls::Required, Some(tls)) => {
-                if !connection.can_starttls() {
-                    connection.abort();
-                    return Err(Failure::temporary(
-                        format!("{server} does not offer STARTTLS, and the channel asks for it"),
-                        "use `tls = \"implicit\"` with port 465, or `tls = \"none\"` for a relay on a network you trust",
-                    ));
-                }
-                connection
-                    .starttls(tls, &hello)
-                    .map_err(|error| failed("begin TLS", &error))?;
+        let hello = hello_name(&self.host);
+        let mut conversation =
+            Conversation::begin(&config.host, config.port, config.timeout, hello, at_once)
+                .map_err(|trouble| self.failure("connect", &trouble))?;
+        let mut encrypted = at_once.is_some();
+        if let (Tls::Required | Tls::Opportunistic, Some(tls)) = (config.tls, &tls) {
+            if conversation.offer("STARTTLS").is_some() {
+                conversation = conversation
+                    .start_tls(tls)
+                    .map_err(|trouble| self.failure("begin TLS", &trouble))?;
+                encrypted = true;
+            } else if config.tls == Tls::Required {
+                conversation.end();
+                return Err(Failure::temporary(
+                    format!(
+                        "{} does not offer STARTTLS, and the channel asks for it",
+                        self.server()
+                    ),
+                    "use `tls = \"implicit\"` with port 465, or `tls = \"none\"` for a relay on a network you trust",
+                ));
             }
-            (Tls::Opportunistic, Some(tls)) if connection.can_starttls() => {
-                connection
-                    .starttls(tls, &hello)
-                    .map_err(|error| failed("begin TLS", &error))?;
-            }
-            _ => {}
         }
         if let Some(user) = &config.user {
-            if !connection.is_encrypted() && config.tls != Tls::None {
-                connection.abort();
+            if !encrypted && config.tls != Tls::None {
+                conversation.end();
                 return Err(Failure::temporary(
-                    format!("{server} offers no TLS, and a password is not sent in the clear"),
+                    format!(
+                        "{} offers no TLS, and a password is not sent in the clear",
+                        self.server()
+                    ),
                     "use another server, or `tls = \"none\"` on a network you trust",
                 ));
             }
@@ -183,39 +171,75 @@ impl MailChannel {
                 Some(password) => {
                     password.read("the password of the mail server", &self.resolver)?
                 }
-                None => mainstay_base::Secret::new(""),
+                None => Secret::new(""),
             };
-            let credentials = Credentials::new(user.clone(), password.expose().to_owned());
-            connection
-                .auth(&[Mechanism::Plain, Mechanism::Login], &credentials)
-                .map_err(|error| {
-                    // A refused password is mended in the config; the message can wait for that.
-                    Failure::temporary(
-                        format!(
-                            "{server} does not accept the login of `{user}`: {}",
-                            words(&error)
-                        ),
-                        "check `user` and the password of the channel",
-                    )
-                })?;
+            conversation
+                .log_in(user, &password)
+                .map_err(|trouble| self.login_failure(user, &password, &trouble))?;
         }
-        Ok(connection)
+        Ok(conversation)
     }
 
-    fn tls(&self) -> Result<TlsParameters, Failure> {
-        let refused = |error: SmtpError| {
-            Failure::temporary(
-                format!("cannot prepare TLS for {}: {error}", self.config.host),
-                "check `server` and `ca` of the channel",
-            )
-        };
-        let mut builder = TlsParameters::builder(self.config.host.clone())
-            .certificate_store(CertificateStore::None);
-        for der in trust::authorities(&self.config.ca)? {
-            builder =
-                builder.add_root_certificate(Certificate::from_der(der.to_vec()).map_err(refused)?);
+    fn server(&self) -> String {
+        format!("{}:{}", self.config.host, self.config.port)
+    }
+
+    /// A login that is refused is mended in the config; the message can wait for that.
+    fn login_failure(&self, user: &str, password: &Secret, trouble: &Trouble) -> Failure {
+        let mut why = trouble.to_string();
+        // A server that says what it was told.
+        let encoded = [
+            base64(password.expose().as_bytes()),
+            base64(format!("\0{user}\0{}", password.expose()).as_bytes()),
+        ];
+        for secret in encoded
+            .iter()
+            .map(String::as_str)
+            .chain([password.expose()])
+        {
+            if !secret.is_empty() {
+                why = why.replace(secret, "***");
+            }
         }
-        builder.build_rustls().map_err(refused)
+        Failure::temporary(
+            format!(
+                "{} does not accept the login of `{user}`: {why}",
+                self.server()
+            ),
+            "check `user` and the password of the channel",
+        )
+    }
+
+    fn protection(&self) -> Result<Protection, Failure> {
+        let name = ServerName::try_from(self.config.host.clone()).map_err(|error| {
+            Failure::temporary(
+                format!("no certificate can be for {}: {error}", self.config.host),
+                "check `server` of the channel",
+            )
+        })?;
+        Ok(Protection {
+            config: trust::client(&self.config.ca)?,
+            name,
+        })
+    }
+
+    /// What goes wrong at a step that a server has no reason to refuse.
+    fn failure(&self, step: &str, trouble: &Trouble) -> Failure {
+        let help = match trouble {
+            Trouble::Tls(_) => {
+                "check that the server's certificate is for this name and signed by an authority in `ca`, or one of the system's where `ca` is absent"
+            }
+            Trouble::Late => {
+                "check that the server is up and that no firewall swallows the connection"
+            }
+            Trouble::Refused(_) | Trouble::Broken(_) => {
+                "check `server` and `tls` of the channel, and that the server is up"
+            }
+        };
+        Failure::temporary(
+            format!("cannot {step} at {}: {trouble}", self.server()),
+            help,
+        )
     }
 
     /// One mail to these addresses; what the server says of each.
@@ -225,76 +249,59 @@ impl MailChannel {
         to: &[&Mailbox],
     ) -> Result<Vec<Result<(), Failure>>, Failure> {
         let mail = self.compose(message)?;
-        let mut connection = self.connect()?;
-        let outcome = self.converse(&mut connection, &mail, to);
-        match &outcome {
-            Ok(_) => {
-                let _ = connection.quit();
-            }
-            Err(_) => connection.abort(),
-        }
-        outcome
+        let mut conversation = self.connect()?;
+        let results = self.converse(&mut conversation, &mail, to)?;
+        conversation.end();
+        Ok(results)
     }
 
     fn converse(
         &self,
-        connection: &mut SmtpConnection,
+        conversation: &mut Conversation,
         mail: &[u8],
         to: &[&Mailbox],
     ) -> Result<Vec<Result<(), Failure>>, Failure> {
-        let server = format!("{}:{}", self.config.host, self.config.port);
-        let mut parameters = Vec::new();
-        if !mail.is_ascii()
-            && connection
-                .server_info()
-                .supports_feature(Extension::EightBitMime)
-        {
-            parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
+        let server = self.server();
+        let from = &self.from.email;
+        let mut line = format!("MAIL FROM:<{from}>");
+        if !mail.is_ascii() && conversation.offer("8BITMIME").is_some() {
+            line.push_str(" BODY=8BITMIME");
         }
-        let addresses: Vec<&Address> = to.iter().map(|mailbox| &mailbox.email).collect();
-        let utf8 = std::iter::once(&self.from.email)
-            .chain(addresses.iter().copied())
+        let utf8 = std::iter::once(from)
+            .chain(to.iter().map(|mailbox| &mailbox.email))
             .any(|address| !AsRef::<str>::as_ref(address).is_ascii());
-        if utf8
-            && connection
-                .server_info()
-                .supports_feature(Extension::SmtpUtfEight)
-        {
-            parameters.push(MailParameter::SmtpUtfEight);
+        if utf8 && conversation.offer("SMTPUTF8").is_some() {
+            line.push_str(" SMTPUTF8");
         }
-        let from = Some(self.from.email.clone());
-        connection
-            .command(MailFrom::new(from, parameters))
-            .map_err(|error| {
-                refusal(
-                    &format!("{server} does not take mail from {}", self.from.email),
-                    &error,
-                )
+        conversation
+            .command(&line, 250)
+            .map_err(|trouble| match &trouble {
+                Trouble::Refused(reply) => {
+                    refusal(&format!("{server} does not take mail from {from}"), reply)
+                }
+                _ => self.failure("name the sender", &trouble),
             })?;
         let mut results = Vec::new();
-        for address in &addresses {
-            match connection.command(Rcpt::new((*address).clone(), Vec::new())) {
+        for mailbox in to {
+            let address = &mailbox.email;
+            match conversation.command(&format!("RCPT TO:<{address}>"), 250) {
                 Ok(_) => results.push(Ok(())),
-                Err(error) if error.status().is_some() => results.push(Err(refusal(
+                Err(Trouble::Refused(reply)) => results.push(Err(refusal(
                     &format!("{server} does not take mail for {address}"),
-                    &error,
+                    &reply,
                 ))),
-                Err(error) => {
-                    return Err(transport_failure(&server, "name the recipients", &error));
-                }
+                Err(trouble) => return Err(self.failure("name the recipients", &trouble)),
             }
         }
         if results.iter().all(Result::is_err) {
             return Ok(results);
         }
-        let said = connection
-            .command(Data)
-            .and_then(|_| connection.message(mail));
-        if let Err(error) = said {
-            let failure = if error.status().is_some() {
-                refusal(&format!("{server} does not take the mail"), &error)
-            } else {
-                transport_failure(&server, "hand over the mail", &error)
+        if let Err(trouble) = conversation.data(mail) {
+            let failure = match &trouble {
+                Trouble::Refused(reply) => {
+                    refusal(&format!("{server} does not take the mail"), reply)
+                }
+                _ => self.failure("hand over the mail", &trouble),
             };
             for result in results.iter_mut().filter(|result| result.is_ok()) {
                 *result = Err(failure.clone());
@@ -374,44 +381,20 @@ pub(crate) fn check_header(name: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn words(error: &SmtpError) -> String {
-    if error.is_timeout() {
-        return "no answer in time".to_owned();
-    }
-    error
-        .to_string()
-        .replace(['\r', '\n'], " ")
-        .trim()
-        .to_owned()
-}
-
 /// The server said no (RFC 5321 section 4.2.1): 4yz may pass, 5yz will not, but for a login that is
 /// missing, which is mended in the config.
-fn refusal(what: &str, error: &SmtpError) -> Failure {
-    let status = error.status().map(|code| code.to_string());
-    let mend = matches!(status.as_deref(), Some("530" | "534" | "535" | "538"));
-    let why = format!("{what}: {}", words(error));
-    if error.is_permanent() && !mend {
-        Failure::permanent(
+fn refusal(what: &str, reply: &Reply) -> Failure {
+    let why = format!("{what}: {reply}");
+    match reply.code {
+        530 | 534 | 535 | 538 => {
+            Failure::temporary(why, "check `user`, the password and `tls` of the channel")
+        }
+        500.. => Failure::permanent(
             why,
             "check the addresses of the channel with who runs the mail server",
-        )
-    } else if mend {
-        Failure::temporary(why, "check `user`, the password and `tls` of the channel")
-    } else {
-        Failure::temporary(why, "nothing: it is tried again")
+        ),
+        _ => Failure::temporary(why, "nothing: it is tried again"),
     }
-}
-
-fn transport_failure(server: &str, step: &str, error: &SmtpError) -> Failure {
-    let help = if error.is_tls() {
-        "check that the server's certificate is for this name and signed by an authority in `ca`"
-    } else if error.is_timeout() {
-        "check that the server is up and that no firewall swallows the connection"
-    } else {
-        "check `server` and `tls` of the channel, and that the server is up"
-    };
-    Failure::temporary(format!("cannot {step} at {server}: {}", words(error)), help)
 }
 
 /// The least and the most that a server may take to answer.

@@ -155,6 +155,8 @@ pub(crate) struct Outbox {
     trouble: Option<String>,
     /// Whether what is in the file was read before it was left.
     loaded: bool,
+    /// What became of a file that was damaged.
+    damage: Option<String>,
 }
 
 impl std::fmt::Debug for Outbox {
@@ -169,15 +171,16 @@ impl std::fmt::Debug for Outbox {
 impl Outbox {
     /// Opens the outbox at `path`, creating it if there is none. One that is damaged is set aside.
     pub(crate) fn open(path: &Path, now: Timestamp) -> rusqlite::Result<Self> {
-        let (connection, trouble) = match open_file(path, now) {
-            Ok(connection) => (connection, None),
-            Err(why) => (in_memory()?, Some(why)),
+        let (connection, trouble, damage) = match open_file(path, now) {
+            Ok((connection, damage)) => (connection, None, damage),
+            Err(why) => (in_memory()?, Some(why), None),
         };
         Ok(Self {
             path: path.to_owned(),
             loaded: trouble.is_none(),
             connection,
             trouble,
+            damage,
         })
     }
 
@@ -188,50 +191,12 @@ impl Outbox {
 
     /// What is stored of the machine.
     pub(crate) fn load(&self) -> rusqlite::Result<Stored> {
-        let value = |name: &str| -> rusqlite::Result<Option<String>> {
-            self.connection
-                .query_row("SELECT value FROM state WHERE name = ?1", [name], |row| {
-                    row.get(0)
-                })
-                .optional()
-        };
-        // What cannot be read was written by another version; beginning anew tells too much at
-        // worst, and a daemon that does not start tells nothing.
-        let groups = self
-            .connection
-            .prepare("SELECT state FROM groups")?
-            .query_map([], |row| row.get::<_, String>(0))?
-            .collect::<rusqlite::Result<Vec<_>>>()?
-            .iter()
-            .filter_map(|text| serde_json::from_str::<Group>(text).ok())
-            .collect();
-        let silences = self
-            .connection
-            .prepare("SELECT id, key, app, severity, made, ends, author, reason FROM silences")?
-            .query_map([], |row| {
-                let pattern = |index: usize| -> rusqlite::Result<Option<Pattern>> {
-                    Ok(row.get::<_, Option<String>>(index)?.map(Pattern::new))
-                };
-                Ok(Silence {
-                    id: row.get(0)?,
-                    matcher: Matcher {
-                        key: pattern(1)?,
-                        app: pattern(2)?,
-                        severity: pattern(3)?,
-                    },
-                    from: time(row, 4)?,
-                    until: time(row, 5)?,
-                    author: row.get(6)?,
-                    reason: row.get(7)?,
-                })
-            })?
-            .collect::<rusqlite::Result<Vec<_>>>()?;
-        Ok(Stored {
-            core: parse(value("core")?),
-            piles: parse(value("piles")?),
-            groups,
-            silences,
-        })
+        stored(&self.connection)
+    }
+
+    /// That a damaged file was set aside, once.
+    pub(crate) fn take_damage(&mut self) -> Option<String> {
+        self.damage.take()
     }
 
     /// Stores what has changed and what is to be sent, all or nothing.
@@ -266,14 +231,15 @@ impl Outbox {
 
     /// Moves what is in memory to the file; whether that worked.
     pub(crate) fn return_to_file(&mut self, machine: &mut Machine, now: Timestamp) -> bool {
-        let moved = open_file(&self.path, now).and_then(|mut file| {
+        let moved = open_file(&self.path, now).and_then(|(mut file, damage)| {
             move_over(&self.connection, &mut file, machine, self.loaded)
-                .map(|()| file)
+                .map(|()| (file, damage))
                 .map_err(|error| error.to_string())
         });
         match moved {
-            Ok(file) => {
+            Ok((file, damage)) => {
                 self.connection = file;
+                self.damage = damage;
                 self.trouble = None;
                 machine.stored();
                 true
@@ -384,17 +350,6 @@ impl Outbox {
             .map(|_| ())
     }
 
-    /// Moments that lie further ahead than any wait is long are brought near: the clock was set back.
-    pub(crate) fn clamp(&self, now: Timestamp) -> rusqlite::Result<()> {
-        let ahead = now.as_millisecond().saturating_add(86_400_000);
-        self.connection
-            .execute(
-                "UPDATE deliveries SET next = ?1 WHERE state = 'waiting' AND next > ?2",
-                params![now.as_millisecond(), ahead],
-            )
-            .map(|_| ())
-    }
-
     /// Gives up what waits for channels that the config does not have any more, what is too old and
     /// what is too much, the oldest first; forgets what is over and old.
     pub(crate) fn trim(
@@ -493,6 +448,52 @@ impl Outbox {
             })?
             .collect()
     }
+}
+
+/// What is stored of a machine.
+fn stored(connection: &Connection) -> rusqlite::Result<Stored> {
+    let value = |name: &str| -> rusqlite::Result<Option<String>> {
+        connection
+            .query_row("SELECT value FROM state WHERE name = ?1", [name], |row| {
+                row.get(0)
+            })
+            .optional()
+    };
+    // What cannot be read was written by another version; beginning anew tells too much at
+    // worst, and a daemon that does not start tells nothing.
+    let groups = connection
+        .prepare("SELECT state FROM groups")?
+        .query_map([], |row| row.get::<_, String>(0))?
+        .collect::<rusqlite::Result<Vec<_>>>()?
+        .iter()
+        .filter_map(|text| serde_json::from_str::<Group>(text).ok())
+        .collect();
+    let silences = connection
+        .prepare("SELECT id, key, app, severity, made, ends, author, reason FROM silences")?
+        .query_map([], |row| {
+            let pattern = |index: usize| -> rusqlite::Result<Option<Pattern>> {
+                Ok(row.get::<_, Option<String>>(index)?.map(Pattern::new))
+            };
+            Ok(Silence {
+                id: row.get(0)?,
+                matcher: Matcher {
+                    key: pattern(1)?,
+                    app: pattern(2)?,
+                    severity: pattern(3)?,
+                },
+                from: time(row, 4)?,
+                until: time(row, 5)?,
+                author: row.get(6)?,
+                reason: row.get(7)?,
+            })
+        })?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    Ok(Stored {
+        core: parse(value("core")?),
+        piles: parse(value("piles")?),
+        groups,
+        silences,
+    })
 }
 
 fn parse<T: serde::de::DeserializeOwned + Default>(text: Option<String>) -> T {
@@ -648,7 +649,8 @@ fn in_memory() -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn open_file(path: &Path, now: Timestamp) -> Result<Connection, String> {
+/// Opens the file, and says what became of one that was damaged.
+fn open_file(path: &Path, now: Timestamp) -> Result<(Connection, Option<String>), String> {
     let shown = path.display();
     let create = || {
         // SQLite gives its -wal and -shm the mode of the database.
@@ -661,40 +663,60 @@ fn open_file(path: &Path, now: Timestamp) -> Result<Connection, String> {
             .map_err(|error| format!("cannot open {shown}: {error}"))
     };
     create()?;
-    match connect(path) {
-        Err(error)
-            if matches!(
-                error.sqlite_error_code(),
-                Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
-            ) =>
-        {
-            for suffix in ["", "-wal", "-shm"] {
-                let mut from = path.as_os_str().to_owned();
-                from.push(suffix);
-                let mut to = path.as_os_str().to_owned();
-                to.push(format!(
-                    ".damaged-{}{suffix}",
-                    now.strftime("%Y%m%dT%H%M%SZ")
-                ));
-                match std::fs::rename(&from, &to) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(format!("cannot set the damaged {shown} aside: {error}"));
-                    }
-                    _ => {}
-                }
+    let cannot = |error: rusqlite::Error| format!("cannot open {shown}: {error}");
+    let error = match connect(path, now) {
+        Ok(connection) => return Ok((connection, None)),
+        Err(error) if is_damage(&error) => error,
+        Err(error) => return Err(cannot(error)),
+    };
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".damaged-{}", now.strftime("%Y%m%dT%H%M%SZ")));
+    for suffix in ["", "-wal", "-shm"] {
+        let (mut from, mut to) = (path.as_os_str().to_owned(), aside.clone());
+        from.push(suffix);
+        to.push(suffix);
+        match std::fs::rename(&from, &to) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(format!("cannot set the damaged {shown} aside: {error}"));
             }
-            log::warn!(
-                "the outbox {shown} was damaged ({error}); it was set aside and a new one begun"
-            );
-            create()?;
-            connect(path)
+            _ => {}
         }
-        other => other,
     }
-    .map_err(|error| format!("cannot open {shown}: {error}"))
+    let damage = format!(
+        "{shown} was damaged ({error}) and is now {}",
+        Path::new(&aside).display()
+    );
+    log::warn!("the outbox {damage}; a new one was begun");
+    create()?;
+    let connection = connect(path, now).map_err(cannot)?;
+    Ok((connection, Some(damage)))
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
+/// Whether an error is about what is in the file, and not about the way to it.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    match error {
+        rusqlite::Error::SqliteFailure(error, _) => matches!(
+            error.code,
+            // `Unknown` is what a statement of ours gets that does not fit the tables.
+            rusqlite::ErrorCode::NotADatabase
+                | rusqlite::ErrorCode::DatabaseCorrupt
+                | rusqlite::ErrorCode::Unknown
+        ),
+        _ => true,
+    }
+}
+
+/// Fails for a database that is damaged, as far as that can be seen without comparing its indexes.
+fn check(connection: &Connection) -> rusqlite::Result<()> {
+    let said: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if said != "ok" {
+        let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+        return Err(rusqlite::Error::SqliteFailure(corrupt, Some(said)));
+    }
+    stored(connection).map(drop)
+}
+
+fn connect(path: &Path, now: Timestamp) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(10))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -702,7 +724,20 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // The log of changes is cut back, so that a storm does not leave a large file behind.
     connection.pragma_update(None, "journal_size_limit", 1 << 20)?;
     migrate(&mut connection)?;
+    check(&connection)?;
+    clamp(&connection, now)?;
     Ok(connection)
+}
+
+/// Moments that lie further ahead than any wait is long are brought near: the clock was set back.
+fn clamp(connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+    let ahead = now.as_millisecond().saturating_add(86_400_000);
+    connection
+        .execute(
+            "UPDATE deliveries SET next = ?1 WHERE state = 'waiting' AND next > ?2",
+            params![now.as_millisecond(), ahead],
+        )
+        .map(drop)
 }
 
 fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {

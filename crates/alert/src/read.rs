@@ -1,5 +1,6 @@
 //! The `[alert]` section of a config file as a [`Config`].
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +9,10 @@ use mainstay_base::config::{FromValue, Section, Value, one_of};
 use mainstay_base::{Diagnostic, Pattern, Schedule, SecretRef, Size, Template, parse_duration};
 
 use crate::channel::Credential;
-use crate::config::{ChannelConfig, Config, Keep, MailConfig, Target, Tls, WebhookConfig};
+use crate::config::{
+    ChannelConfig, Config, ExecConfig, HeartbeatConfig, Keep, MailConfig, Target, Tls,
+    WebhookConfig,
+};
 use crate::dialect::Dialect;
 use crate::mail::{TIMEOUTS, check_header};
 use crate::message::When;
@@ -50,21 +54,49 @@ impl Config {
     /// digest = { at = "0 8 * * *", below = "warning" }   # or false: everything by itself
     /// keep = { age = "3d", size = "16MB", history = "30d", messages = 1000 }
     /// channel_failure = "5m"              # so long a channel may fail before the others tell it
+    /// heartbeat = { url = { file = "secrets/heartbeat" }, every = "1m" }   # a dead man's switch
     /// [alert.to.admin]
     /// when = { severity = "critical", app = ["blog*", "shop"] }   # default: from warning, all apps
     /// mail = { to = ["ops@example.com"], from = "mainstay <mainstay@example.com>",
     ///          server = "smtp.example.com:587", user = "ops", password = "${secret.smtp}" }
     /// [alert.to.chat]
     /// webhook = { kind = "slack", url = { file = "secrets/slack" } }
+    /// [alert.to.pager]
+    /// exec = { command = ["/usr/local/bin/page", "--urgent"], env = { TOKEN = "${secret.pager}" } }
     /// ```
     ///
-    /// `mail` also has `tls` (`required`, the default, is STARTTLS; `opportunistic`; `implicit`;
-    /// `none`), `password_file` instead of `password`, `ca` (PEM files with the only authorities
-    /// that are believed), `timeout` and `headers` (a table). The port is 587, 465 with implicit TLS
-    /// and 25 without TLS. `webhook` has `kind` (`json`, `slack`, `teams`, `discord`, `telegram`),
-    /// `url`, for Telegram `token` and `chat`, for JSON `secret` (the key of the HMAC-SHA256 in
-    /// `X-Mainstay-Signature-256`), `ca` and `timeout`. Addresses and tokens that are secrets are
-    /// references: `"${secret.NAME}"`, `{ file = … }`, `{ env = … }` or `{ credential = … }`.
+    /// A channel is one of:
+    ///
+    /// - `mail`, which also has `tls` (`required`, the default, is STARTTLS; `opportunistic`;
+    ///   `implicit`; `none`), `password_file` instead of `password`, `ca` (PEM files with the only
+    ///   authorities that are believed), `timeout` (`30s`, for each answer of the server; a whole
+    ///   delivery may take four times that) and `headers` (a table). The port is 587, 465 with
+    ///   implicit TLS and 25 without TLS.
+    /// - `webhook`, with `kind`, `url`, `ca` and `timeout` (`30s`, for all of a request), and by kind:
+    ///   - `json`: our own JSON, for programs; `secret` is the key of the HMAC-SHA256 of the body in
+    ///     `X-Mainstay-Signature-256`;
+    ///   - `slack`, `teams` (a workflow that posts a card), `discord`;
+    ///   - `telegram`: `token` (the bot's) and `chat`; no `url` but for a server of one's own;
+    ///   - `feishu` (and Lark), `dingtalk`: `secret` where the robot asks for signatures; where it asks
+    ///     for a keyword, `mainstay` is in every message;
+    ///   - `wecom`;
+    ///   - `pagerduty`: `token` is the routing key of an integration of the Events API v2; no `url` but
+    ///     for the service region of the EU. Each kind of alert is an incident, which is resolved with
+    ///     it; a digest makes none;
+    ///   - `apprise`: the `url` is that of a server of Apprise, as in `http://host:8000/notify/key`.
+    /// - `exec`: `command` (a list, or a text that is split as by a shell, without one), `env` (a table),
+    ///   `user` (by default the one mainstay runs as) and `timeout` (`30s`, then it is killed with all
+    ///   of its group). The program gets the message on its standard input, as the JSON of a webhook of
+    ///   kind `json`. It ends with 0 when it has taken the message, with 65 when it never will;
+    ///   otherwise it is tried again. It has no environment but `PATH`, `LANG`,
+    ///   `MAINSTAY_MESSAGE_ID` (the same at each attempt) and `env`.
+    ///
+    /// `heartbeat` asks an address (GET) at an interval: a service outside that hears nothing tells
+    /// somebody that the host is dead. It is held back while no channel works. It has `url`, `every`
+    /// (`1m`), `ca` and `timeout` (`20s`).
+    ///
+    /// Addresses and tokens that are secrets are references: `"${secret.NAME}"`, `{ file = … }`,
+    /// `{ env = … }` or `{ credential = … }`.
     pub fn read(mut section: Section<'_>, defaults: &Defaults) -> Self {
         let mut config = Self::standard(defaults);
         config.policy = read_policy(&mut section, config.policy, &defaults.zone);
@@ -72,6 +104,7 @@ impl Config {
         if let Some(length) = section.get::<Duration>("channel_failure") {
             config.channel_failure = length;
         }
+        config.heartbeat = section.section("heartbeat").and_then(read_heartbeat);
         for (name, channel) in section.sections("to") {
             config.channels.extend(read_channel(name.value, channel));
         }
@@ -190,20 +223,35 @@ fn read_channel(name: String, mut section: Section<'_>) -> Option<ChannelConfig>
     } else {
         section.section("when").map(read_when).unwrap_or_default()
     };
-    section.planned(&["feishu", "dingtalk", "wecom", "pagerduty", "exec"]);
-    let mail = section.section("mail");
-    let webhook = section.section("webhook");
-    let both = mail.is_some() && webhook.is_some();
-    let mail = mail.and_then(read_mail).map(Target::Mail);
-    let webhook = webhook.and_then(read_webhook).map(Target::Webhook);
-    if both || (section.value("mail").is_none() && section.value("webhook").is_none()) {
+    for dialect in Dialect::ALL {
+        // A service that is known, written as if it were a channel of its own.
+        if let Some(value) = section.value(dialect.name()) {
+            section.report(
+                value
+                    .error(format!("`{}` is a kind of webhook", dialect.name()))
+                    .help(format!(
+                        "write webhook = {{ kind = \"{}\", … }}",
+                        dialect.name()
+                    )),
+            );
+        }
+    }
+    let kinds = ["mail", "webhook", "exec"];
+    let given = kinds
+        .iter()
+        .filter(|kind| section.value(kind).is_some())
+        .count();
+    let mail = section.section("mail").and_then(read_mail);
+    let webhook = section.section("webhook").and_then(read_webhook);
+    let exec = section.section("exec").and_then(read_exec);
+    if given != 1 {
         section.report(
             Diagnostic::error(format!(
-                "the channel `{name}` is exactly one of `mail` and `webhook`"
+                "the channel `{name}` is exactly one of `mail`, `webhook` and `exec`"
             ))
             .at(section.place())
             .help(format!(
-                "write mail = {{ … }} or webhook = {{ … }} in [{}]",
+                "write mail = {{ … }}, webhook = {{ … }} or exec = {{ … }} in [{}]",
                 section.path()
             )),
         );
@@ -212,7 +260,10 @@ fn read_channel(name: String, mut section: Section<'_>) -> Option<ChannelConfig>
     Some(ChannelConfig {
         name,
         when,
-        target: mail.or(webhook)?,
+        target: mail
+            .map(Target::Mail)
+            .or(webhook.map(Target::Webhook))
+            .or(exec.map(Target::Exec))?,
     })
 }
 
@@ -303,7 +354,7 @@ fn read_mail(mut section: Section<'_>) -> Option<MailConfig> {
     let mut headers = Vec::new();
     if let Some(value) = section.value("headers") {
         let named = section
-            .get::<std::collections::BTreeMap<String, String>>("headers")
+            .get::<BTreeMap<String, String>>("headers")
             .unwrap_or_default();
         for (name, text) in named {
             if let Err(why) = check_header(&name, &text) {
@@ -417,20 +468,27 @@ fn read_credential(section: &mut Section<'_>, key: &str, secret: bool) -> Option
 }
 
 fn read_webhook(mut section: Section<'_>) -> Option<WebhookConfig> {
+    use Dialect::{Dingtalk, Feishu, Json, Pagerduty, Telegram};
     missing(&mut section, "kind", "kind = \"slack\"");
     let dialect = section.get::<Dialect>("kind");
-    let telegram = dialect == Some(Dialect::Telegram);
     // The address of these is all that it takes to post there.
     let address_is_secret = matches!(
         dialect,
-        Some(Dialect::Slack | Dialect::Teams | Dialect::Discord)
+        Some(
+            Dialect::Slack
+                | Dialect::Teams
+                | Dialect::Discord
+                | Dialect::Feishu
+                | Dialect::Dingtalk
+                | Dialect::Wecom
+        )
     );
-    if !telegram && dialect.is_some() {
+    let standard = dialect.and_then(Dialect::standard_url);
+    if standard.is_none() && dialect.is_some() {
         missing(&mut section, "url", "url = { file = \"secrets/webhook\" }");
     }
-    let url = read_credential(&mut section, "url", address_is_secret).or_else(|| {
-        telegram.then(|| Credential::Template(Template::literal("https://api.telegram.org")))
-    });
+    let url = read_credential(&mut section, "url", address_is_secret)
+        .or_else(|| standard.map(|url| Credential::Template(Template::literal(url))));
     let token = read_credential(&mut section, "token", true);
     let secret = read_credential(&mut section, "secret", true);
     let chat = match section.value("chat") {
@@ -438,22 +496,25 @@ fn read_webhook(mut section: Section<'_>) -> Option<WebhookConfig> {
         Some(_) => section.get::<i64>("chat").map(|id| id.to_string()),
         None => None,
     };
-    if telegram {
-        missing(
-            &mut section,
+    for (key, kinds, form) in [
+        (
             "token",
-            "token = { file = \"secrets/telegram\" }",
-        );
-        missing(
-            &mut section,
+            [Telegram, Pagerduty].as_slice(),
+            Some("token = { file = \"secrets/token\" }"),
+        ),
+        (
             "chat",
-            "chat = \"-1001234567890\", the id of the chat",
-        );
-    } else if dialect.is_some() {
-        only_for(&mut section, &["token", "chat"], "telegram");
-    }
-    if dialect.is_some_and(|dialect| dialect != Dialect::Json) {
-        only_for(&mut section, &["secret"], "json");
+            &[Telegram],
+            Some("chat = \"-1001234567890\", the id of the chat"),
+        ),
+        ("secret", &[Json, Feishu, Dingtalk], None),
+    ] {
+        let Some(dialect) = dialect else { break };
+        if !kinds.contains(&dialect) {
+            only_for(&mut section, key, kinds);
+        } else if let Some(form) = form {
+            missing(&mut section, key, form);
+        }
     }
     let ca = one_or_more(&mut section, "ca");
     let timeout = read_timeout(&mut section, Duration::from_secs(30));
@@ -469,16 +530,120 @@ fn read_webhook(mut section: Section<'_>) -> Option<WebhookConfig> {
     })
 }
 
-fn only_for(section: &mut Section<'_>, keys: &[&str], kind: &str) {
-    for key in keys {
-        if let Some(value) = section.value(key) {
-            section.report(
-                value
-                    .error(format!("only a webhook of kind `{kind}` has it"))
-                    .help("remove it, or change `kind`"),
-            );
+fn only_for(section: &mut Section<'_>, key: &str, kinds: &[Dialect]) {
+    if let Some(value) = section.value(key) {
+        let names: Vec<String> = kinds
+            .iter()
+            .map(|kind| format!("`{}`", kind.name()))
+            .collect();
+        section.report(
+            value
+                .error(format!(
+                    "only a webhook of kind {} has it",
+                    names.join(" or ")
+                ))
+                .help("remove it, or change `kind`"),
+        );
+    }
+}
+
+fn read_exec(mut section: Section<'_>) -> Option<ExecConfig> {
+    missing(
+        &mut section,
+        "command",
+        "command = [\"/usr/local/bin/page\", \"--urgent\"]",
+    );
+    let command = section.value("command").and_then(|value| {
+        read_command(&value)
+            .map_err(|diagnostic| section.report(diagnostic))
+            .ok()
+    });
+    let env = section.get_spanned::<BTreeMap<String, Template>>("env");
+    if let Some(env) = &env {
+        for name in env.value.keys() {
+            if name.is_empty() || name.contains(['=', '\0']) {
+                section.report(
+                    Diagnostic::error(format!("`{name}` is no name of a variable"))
+                        .at(&env.place)
+                        .help("write it as a program reads it, as in TOKEN = \"${secret.pager}\""),
+                );
+            }
         }
     }
+    let env = env.map_or_else(Vec::new, |env| {
+        env.value
+            .into_iter()
+            .map(|(name, value)| (name, Credential::Template(value)))
+            .collect()
+    });
+    let user = section.get::<String>("user");
+    let timeout = read_timeout(&mut section, Duration::from_secs(30));
+    section.finish();
+    Some(ExecConfig {
+        command: command?,
+        env,
+        user,
+        timeout,
+    })
+}
+
+/// A list of words, or a text that is split into some.
+fn read_command(value: &Value<'_>) -> Result<Vec<String>, Diagnostic> {
+    let words: Vec<String> = if value.is_str() {
+        shell_words::split(value.as_str()?).map_err(|_| value.error("a quote is not closed"))?
+    } else {
+        value
+            .as_array()?
+            .iter()
+            .map(|word| word.as_str().map(str::to_owned))
+            .collect::<Result<_, _>>()?
+    };
+    if words.first().is_none_or(String::is_empty) {
+        return Err(value
+            .error("it names no program")
+            .help("write command = [\"/usr/local/bin/page\"]"));
+    }
+    if words
+        .iter()
+        .any(|word| word.contains("${secret.") || word.contains("${env."))
+    {
+        return Err(value
+            .error("a command has no references in it: everybody on the host can read the arguments of a process")
+            .help("hand it over in a variable, as in env = { TOKEN = \"${secret.NAME}\" }"));
+    }
+    if words.iter().any(|word| word.contains('\0')) {
+        return Err(value.error("an argument has no NUL in it"));
+    }
+    Ok(words)
+}
+
+fn read_heartbeat(mut section: Section<'_>) -> Option<HeartbeatConfig> {
+    missing(
+        &mut section,
+        "url",
+        "url = { file = \"secrets/heartbeat\" }",
+    );
+    let url = read_credential(&mut section, "url", false);
+    let every = section.get_spanned::<Duration>("every");
+    if let Some(every) = &every
+        && !(Duration::from_secs(10)..=Duration::from_hours(24)).contains(&every.value)
+    {
+        section.report(
+            Diagnostic::error("`every` is from 10s to 24h")
+                .at(&every.place)
+                .help("1m is what most services expect"),
+        );
+    }
+    let ca = one_or_more(&mut section, "ca");
+    let timeout = read_timeout(&mut section, Duration::from_secs(20));
+    section.finish();
+    let default = HeartbeatConfig::new(url?);
+    Some(HeartbeatConfig {
+        every: every.map_or(default.every, |every| every.value),
+        ca,
+        timeout,
+        ..default
+    })
 }
 
 impl FromValue for Tls {
@@ -551,6 +716,19 @@ mod tests {
             webhook = { kind = "telegram", token = "${secret.bot}", chat = -100 }
             [alert.to.own]
             webhook = { kind = "json", url = "http://127.0.0.1:1/x", secret = "${env.KEY}" }
+            [alert.to.lark]
+            webhook = { kind = "feishu", url = "${secret.lark}", secret = "${secret.sign}" }
+            [alert.to.pager]
+            webhook = { kind = "pagerduty", token = "${secret.pager}" }
+            [alert.to.script]
+            exec = { command = "/bin/page --to 'the team'", env = { TOKEN = "${secret.t}", MODE = "fast" }, user = "nobody", timeout = "5s" }
+            [alert.to.list]
+            exec = { command = ["page", "a b"] }
+            [alert.heartbeat]
+            url = { file = "beat" }
+            every = "2m"
+            timeout = "3s"
+            ca = ["a.pem", "b.pem"]
             "#,
         );
         assert_eq!(said, "");
@@ -566,7 +744,8 @@ mod tests {
         );
         assert_eq!(policy.digest.as_ref().unwrap().below, Severity::Error);
         assert_eq!(config.keep.messages, 7);
-        let [admin, relay, chat, bot, own] = config.channels.as_slice() else {
+        let [admin, relay, chat, bot, own, lark, pager, script, list] = config.channels.as_slice()
+        else {
             panic!("{:?}", config.channels);
         };
         assert!(admin.when.takes("blog-2", Severity::Critical));
@@ -587,6 +766,21 @@ mod tests {
         };
         assert_eq!(hook.chat, "-100");
         assert!(matches!(&own.target, Target::Webhook(hook) if hook.secret.is_some()));
+        assert!(matches!(&lark.target, Target::Webhook(hook) if hook.secret.is_some()));
+        assert!(matches!(&pager.target, Target::Webhook(hook)
+            if hook.token.is_some() && format!("{:?}", hook.url).contains("events.pagerduty.com")));
+        let (Target::Exec(script), Target::Exec(list)) = (&script.target, &list.target) else {
+            panic!("{script:?} {list:?}")
+        };
+        assert_eq!(script.command, ["/bin/page", "--to", "the team"]);
+        let names: Vec<&str> = script.env.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["MODE", "TOKEN"]);
+        assert_eq!(script.user.as_deref(), Some("nobody"));
+        assert_eq!(list.command, ["page", "a b"]);
+        let heartbeat = config.heartbeat.unwrap();
+        assert_eq!(heartbeat.every, Duration::from_mins(2));
+        assert_eq!(heartbeat.timeout, Duration::from_secs(3));
+        assert_eq!(heartbeat.ca.len(), 2);
     }
 
     #[test]
@@ -607,8 +801,51 @@ mod tests {
             ("group_by = [\"ap\"]", "did you mean `app`?"),
             ("group_by = []", "grouped by something"),
             ("repeat = \"1s\"", "at least 1m"),
-            ("[alert.to.x]", "exactly one of `mail` and `webhook`"),
-            ("[alert.to.x]\nexec = \"true\"", "does not work yet"),
+            (
+                "[alert.to.x]",
+                "exactly one of `mail`, `webhook` and `exec`",
+            ),
+            (
+                &format!("[alert.to.x]\nmail = {{ {mail} }}\nexec = {{ command = \"x\" }}"),
+                "exactly one of `mail`, `webhook` and `exec`",
+            ),
+            ("[alert.to.x]\nexec = { command = [] }", "names no program"),
+            (
+                "[alert.to.x]\nexec = { }",
+                "`alert.to.x.exec.command` is missing",
+            ),
+            (
+                "[alert.to.x]\nexec = { command = [\"page\", \"${secret.token}\"] }",
+                "everybody on the host can read the arguments",
+            ),
+            (
+                "[alert.to.x]\nexec = { command = \"page 'x\" }",
+                "a quote is not closed",
+            ),
+            (
+                "[alert.to.x]\nexec = { command = \"page\", timeout = \"1h\" }",
+                "`timeout` is from 1s to 10m",
+            ),
+            (
+                "[alert.to.x]\npagerduty = { token = \"x\" }",
+                "write webhook = { kind = \"pagerduty\", … }",
+            ),
+            (
+                "[alert.to.x]\nwebhook = { kind = \"pagerduty\" }",
+                "`alert.to.x.webhook.token` is missing",
+            ),
+            (
+                "[alert.to.x]\nwebhook = { kind = \"wecom\", url = { file = \"x\" }, secret = \"${secret.x}\" }",
+                "only a webhook of kind `json` or `feishu` or `dingtalk` has it",
+            ),
+            (
+                "heartbeat = { every = \"1m\" }",
+                "`alert.heartbeat.url` is missing",
+            ),
+            (
+                "heartbeat = { url = \"http://h\", every = \"1s\" }",
+                "`every` is from 10s to 24h",
+            ),
             (
                 "[alert.to.x]\nmail = { from = \"m@b.c\", server = \"h\" }",
                 "`alert.to.x.mail.to` is missing",

@@ -207,6 +207,13 @@ pub(crate) fn full(message: &Message, zone: &TimeZone) -> String {
     out
 }
 
+/// One entry as plain text.
+pub(crate) fn entry(message: &Message, entry: &Entry, zone: &TimeZone) -> String {
+    let mut out = String::new();
+    long(&mut out, message, entry, zone);
+    out
+}
+
 fn long(out: &mut String, message: &Message, entry: &Entry, zone: &TimeZone) {
     let _ = writeln!(
         out,

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
 
 use crate::channel::Failure;
 
@@ -51,7 +51,32 @@ pub(crate) fn authorities(files: &[PathBuf]) -> Result<Vec<CertificateDer<'stati
     Ok(found)
 }
 
+/// TLS of a client that believes these and nobody else.
+pub(crate) fn client(files: &[PathBuf]) -> Result<Arc<ClientConfig>, Failure> {
+    let mut roots = RootCertStore::empty();
+    for certificate in authorities(files)? {
+        // Those that cannot be read are left out already.
+        let _ = roots.add(certificate);
+    }
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| {
+            Failure::temporary(
+                format!("TLS cannot be prepared: {error}"),
+                "this is a fault of mainstay: report it",
+            )
+        })?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
 /// The one provider of cryptography for mail and webhooks.
 pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// What TLS has against the other side, inside an error of the connection.
+pub(crate) fn fault(error: &std::io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
 }

@@ -13,6 +13,7 @@ use crate::alert::{Alert, Key};
 use crate::alerts::{ChannelHealth, Overview};
 use crate::channel::{Channel, Failure, back_off};
 use crate::config::Keep;
+use crate::heartbeat::{self, Beating};
 use crate::inbox::{Batch, Inbox, Operation, Report};
 use crate::machine::Machine;
 use crate::message::{Message, When};
@@ -79,6 +80,7 @@ pub(crate) struct Worker {
     pub(crate) machine: Machine,
     pub(crate) outbox: Outbox,
     pub(crate) channels: Vec<Running>,
+    pub(crate) heartbeat: Option<Beating>,
     pub(crate) keep: Keep,
     pub(crate) channel_failure: Duration,
     pub(crate) overflowed: u64,
@@ -126,10 +128,19 @@ impl Worker {
         if self.apply(batch, now) {
             self.save(&[], now);
         }
+        // The last chance for what is in memory only.
+        if self.outbox.trouble().is_some() {
+            self.outbox.return_to_file(&mut self.machine, now);
+        }
     }
 
     fn apply(&mut self, batch: Batch, now: Timestamp) -> bool {
-        let worked = !batch.operations.is_empty() || batch.overflow.is_some();
+        // What a heartbeat changes, the machine knows of itself: a good one is no reason to write.
+        let worked = batch.overflow.is_some()
+            || batch
+                .operations
+                .iter()
+                .any(|operation| !matches!(operation, Operation::Beaten(_)));
         let mut questions = Vec::new();
         for operation in batch.operations {
             match operation {
@@ -143,6 +154,7 @@ impl Worker {
                 }
                 Operation::Resolve(key, at) => self.machine.resolve(&key, at),
                 Operation::Delivered(report) => self.delivered(report, now),
+                Operation::Beaten(result) => self.beaten(result, now),
                 Operation::Ask(question) => questions.push(question),
             }
         }
@@ -170,6 +182,9 @@ impl Worker {
 
     /// Everything that is due.
     fn turn(&mut self, now: Timestamp, worked: bool) {
+        if let Some(damage) = self.outbox.take_damage() {
+            self.tell_damage(&damage, now);
+        }
         if now >= self.trim_at {
             self.trim(now);
         }
@@ -192,6 +207,7 @@ impl Worker {
         for index in 0..self.channels.len() {
             self.bring(index, now);
         }
+        self.beat(now);
     }
 
     /// Who brings a message: what is about a channel goes by all others.
@@ -212,7 +228,7 @@ impl Worker {
         let Err(error) = self.outbox.commit(&mut self.machine, routed) else {
             return;
         };
-        log::warn!("the outbox of alerts cannot be written and goes on in memory: {error}");
+        log::warn!("the outbox of alerts cannot be used and goes on in memory: {error}");
         self.file_again = Some(later(now, FILE_AGAIN));
         let again = self
             .outbox
@@ -225,7 +241,7 @@ impl Worker {
 
     fn noted(&mut self, result: rusqlite::Result<()>, now: Timestamp) {
         if let Err(error) = result {
-            log::warn!("the outbox of alerts cannot be written and goes on in memory: {error}");
+            log::warn!("the outbox of alerts cannot be used and goes on in memory: {error}");
             self.file_again = Some(later(now, FILE_AGAIN));
             let left = self.outbox.leave_file(&mut self.machine, error.to_string());
             if let Err(error) = left {
@@ -246,8 +262,9 @@ impl Worker {
             Ok(Some(due)) => due,
             Ok(None) => return,
             Err(error) => {
-                log::warn!("the outbox of alerts cannot be read: {error}");
+                // What cannot be read is looked at when the file is returned to.
                 running.rests_until = Some(later(now, FILE_AGAIN));
+                self.noted(Err(error), now);
                 return;
             }
         };
@@ -398,6 +415,20 @@ impl Worker {
         self.machine.raise(alert, now);
     }
 
+    /// With the file went what waited in it.
+    fn tell_damage(&mut self, damage: &str, now: Timestamp) {
+        let alert = Alert::new(
+            "mainstay",
+            Severity::Error,
+            "the outbox of alerts was damaged and begun anew",
+        )
+        .body(format!(
+            "{damage}. Messages that waited for their channels may be lost, and what lasts is told as new. Look at the disk."
+        ))
+        .command("mainstay alert list");
+        self.machine.raise(alert, now);
+    }
+
     /// A channel that fails for long is told by the others.
     fn tell_failing(
         &mut self,
@@ -429,6 +460,82 @@ impl Worker {
         alert.since = Some(since);
         alert.not_via = Some(name.clone());
         self.machine.raise(alert, now);
+    }
+
+    /// Whether nobody has been told anything for long, whatever was tried.
+    fn mute(&self, now: Timestamp) -> bool {
+        !self.channels.is_empty()
+            && self.channels.iter().all(|running| {
+                running
+                    .failing_since
+                    .is_some_and(|since| later(since, self.channel_failure) <= now)
+            })
+    }
+
+    /// Beats when it is time, but not while no channel works: then the service behind the heartbeat
+    /// is the only one that can tell somebody, and it does so when it hears nothing.
+    fn beat(&mut self, now: Timestamp) {
+        let mute = self.mute(now);
+        let Some(beating) = &mut self.heartbeat else {
+            return;
+        };
+        if beating.busy || beating.due > now {
+            return;
+        }
+        beating.due = later(now, beating.every());
+        if mute {
+            log::warn!("the heartbeat of alerts is held back, because no channel works");
+            return;
+        }
+        beating.busy = true;
+        let heartbeat = Arc::clone(&beating.heartbeat);
+        let mut beat = Beat {
+            inbox: Arc::clone(&self.inbox),
+            result: Err(Failure::temporary(
+                "the heartbeat ended without a word",
+                "this is a fault of mainstay: report it, with the log around this moment",
+            )),
+        };
+        let thread = std::thread::Builder::new()
+            .name("alert heartbeat".to_owned())
+            .spawn(move || beat.came(heartbeat.beat()));
+        if let Err(error) = thread {
+            // The beat went with the closure and has reported itself as failed.
+            log::warn!("no thread for a heartbeat: {error}");
+        }
+    }
+
+    /// A heartbeat that fails for long is told, and so is its return.
+    fn beaten(&mut self, result: Result<(), Failure>, now: Timestamp) {
+        let Some(beating) = &mut self.heartbeat else {
+            return;
+        };
+        let key = Key::new("mainstay", "heartbeat");
+        match &result {
+            Ok(()) => self.machine.resolve(&key, now),
+            Err(failure) => {
+                log::warn!("a heartbeat was not taken: {failure}");
+                let since = beating.failing_since.unwrap_or(now);
+                if !beating.told && later(since, self.channel_failure) <= now {
+                    beating.told = true;
+                    let mut alert = Alert::new(
+                        "mainstay",
+                        Severity::Error,
+                        "the heartbeat does not get through",
+                    )
+                    .fingerprint(key.fingerprint)
+                    .lasting()
+                    .body(format!(
+                        "{failure}\n{}\nThe service behind it will soon say that this host is dead.",
+                        failure.help
+                    ))
+                    .command("mainstay alert test");
+                    alert.since = Some(since);
+                    self.machine.raise(alert, now);
+                }
+            }
+        }
+        beating.beaten(result, now);
     }
 
     fn trim(&mut self, now: Timestamp) {
@@ -472,12 +579,18 @@ impl Worker {
             (!running.busy).then(|| running.rests_until.map_or(due, |until| until.max(due)))
         });
         let file = self.outbox.trouble().and(self.file_again);
+        let heartbeat = self
+            .heartbeat
+            .iter()
+            .filter(|beating| !beating.busy)
+            .map(|beating| beating.due);
         self.machine
             .next(now)
             .into_iter()
             .chain(deliveries)
             .chain(trim)
             .chain(file)
+            .chain(heartbeat)
             .min()
     }
 
@@ -497,6 +610,12 @@ impl Worker {
                     next_attempt: running.rests_until.filter(|until| *until > now),
                 })
                 .collect(),
+            heartbeat: self.heartbeat.as_ref().map(|beating| ChannelHealth {
+                name: heartbeat::NAME.to_owned(),
+                failing_since: beating.failing_since,
+                last_error: beating.last_error.clone(),
+                next_attempt: Some(beating.due),
+            }),
             counts: self.machine.counts(),
             waiting: self.machine.waiting(),
             overflowed: self.overflowed,
@@ -521,5 +640,24 @@ impl Drop for Attempt {
         if let Some(report) = self.report.take() {
             self.inbox.delivered(report);
         }
+    }
+}
+
+/// A beat reports itself, whatever becomes of its thread.
+struct Beat {
+    inbox: Arc<Inbox>,
+    result: Result<(), Failure>,
+}
+
+impl Beat {
+    fn came(&mut self, result: Result<(), Failure>) {
+        self.result = result;
+    }
+}
+
+impl Drop for Beat {
+    fn drop(&mut self) {
+        self.inbox
+            .beaten(std::mem::replace(&mut self.result, Ok(())));
     }
 }

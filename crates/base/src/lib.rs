@@ -25,6 +25,7 @@
 //! # Ok::<(), mainstay_base::Diagnostics>(())
 //! ```
 
+mod base64;
 mod clock;
 pub mod config;
 mod diagnostic;
@@ -34,6 +35,7 @@ mod schedule;
 pub mod secret;
 mod unit;
 
+pub use base64::base64;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, SourceText, Spanned, nearest};
 pub use pattern::Pattern;

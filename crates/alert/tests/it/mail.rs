@@ -9,6 +9,7 @@ use mainstay_alert::{
 use mainstay_base::Secret;
 
 use crate::http::Http;
+use crate::python::python;
 use crate::scene::{config, eventually, start};
 use crate::smtp::{Mode, Smtp, Taken, Wrap};
 
@@ -75,6 +76,17 @@ fn a_mail_has_what_mail_programs_and_people_need() {
     );
     assert!(parsed.header("MIME-Version").is_some());
     let text = parsed.body_text(0).unwrap().replace("\r\n", "\n");
+    if let Some(seen) = python(
+        "import email, email.policy, sys\n\
+         m = email.message_from_bytes(sys.stdin.buffer.read(), policy=email.policy.default)\n\
+         assert not m.defects and m.get_content_charset() == 'utf-8'\n\
+         print(m['subject'], m['from'].addresses[0].display_name, m['message-id'], m.get_content(), sep='\\n')",
+        &taken.bytes,
+    ) {
+        let expected =
+            format!("[critical] blog: 資料庫 is göne — shop1\nWächter 警報\n<{id}>\n{text}");
+        assert_eq!(seen.replace("\r\n", "\n").trim_end(), expected.trim_end());
+    }
     for part in [
         "blog [critical] 資料庫 is göne\n    connection refused\n    .\n    after a dot\n",
         "host shop1",
@@ -375,6 +387,7 @@ fn a_server_that_fails_for_a_while_gets_everything_later() {
         Mode::DeferRecipient("ops@example.com".into()),
         Mode::DieInData,
         Mode::Stall,
+        Mode::Drip,
     ] {
         let server = Smtp::plain();
         let hook = Http::start(&[]);
@@ -382,7 +395,7 @@ fn a_server_that_fails_for_a_while_gets_everything_later() {
         let directory = tempfile::tempdir().unwrap();
         let mut mail = mail(&server);
         mail.to = vec!["ops@example.com".into(), "b@example.com".into()];
-        if mode == Mode::Stall {
+        if matches!(mode, Mode::Stall | Mode::Drip) {
             mail.timeout = Duration::from_secs(1);
         }
         let make = || {
@@ -480,4 +493,140 @@ fn a_channel_that_fails_is_told_by_the_other_and_so_is_its_return() {
     });
     assert_eq!(server.taken().len(), 1);
     alerts.shutdown(Duration::from_secs(10));
+}
+
+/// A server that sends a byte now and then is never late with the next one. What it holds up ends all
+/// the same, and so does one that talks without an end.
+#[test]
+fn a_server_that_drips_or_babbles_is_left() {
+    for (mode, expected) in [
+        (Mode::Drip, "no answer in time"),
+        (Mode::Babble, "its answer does not end"),
+    ] {
+        let server = Smtp::plain();
+        server.set(mode.clone());
+        let directory = tempfile::tempdir().unwrap();
+        let mut mail = mail(&server);
+        mail.timeout = Duration::from_secs(1);
+        let config = config(directory.path()).channel("admin", When::default(), Target::Mail(mail));
+        let tried = try_channels(&config, jiff::Timestamp::now()).unwrap();
+        let failure = tried[0].result.clone().unwrap_err();
+        assert!(failure.temporary);
+        assert!(failure.why.contains(expected), "{mode:?}: {failure}");
+    }
+}
+
+/// What is said between the agreement on TLS and its begin is said by nobody knows whom.
+#[test]
+fn words_before_tls_are_not_taken_for_the_servers() {
+    let server = Smtp::start(Wrap::StartTls, Some(("u", "hunter2")), "PLAIN");
+    server.set(Mode::SpeakBeforeTls);
+    let directory = tempfile::tempdir().unwrap();
+    let mut mail = mail(&server);
+    mail.tls = Tls::Required;
+    mail.ca = vec![server.ca.clone()];
+    mail.user = Some("u".into());
+    mail.password = Some(Credential::Value(Secret::new("hunter2")));
+    let config = config(directory.path()).channel("admin", When::default(), Target::Mail(mail));
+    let tried = try_channels(&config, jiff::Timestamp::now()).unwrap();
+    let failure = tried[0].result.clone().unwrap_err();
+    assert!(failure.why.contains("cannot begin TLS"), "{failure}");
+    assert!(server.taken().is_empty());
+}
+
+/// The server has the mail and dies before it says so: it comes again, as the same mail.
+#[test]
+fn a_server_that_dies_after_the_dot_gets_the_same_mail_again() {
+    let server = Smtp::plain();
+    server.set(Mode::DieAfterDot);
+    let directory = tempfile::tempdir().unwrap();
+    let make =
+        || config(directory.path()).channel("admin", When::default(), Target::Mail(mail(&server)));
+    let alerts = start(make());
+    alerts.raise(critical("gone").context(["the last line"]));
+    eventually("the first attempt", || {
+        let deliveries = alerts.list().unwrap().deliveries;
+        let delivery = deliveries.first()?;
+        (delivery.attempts == 1 && delivery.state == DeliveryState::Waiting).then_some(())
+    });
+    eventually("the second", || {
+        let deliveries = alerts.list().unwrap().deliveries;
+        (deliveries[0].state == DeliveryState::Sent).then_some(())
+    });
+    alerts.shutdown(Duration::from_secs(10));
+    let taken = server.taken();
+    let ids: Vec<_> = taken
+        .iter()
+        .map(|taken| parse(taken).message_id().unwrap().to_owned())
+        .collect();
+    assert_eq!(ids.len(), 2);
+    assert_eq!(ids[0], ids[1]);
+    assert_eq!(taken[0].bytes, taken[1].bytes, "to the byte");
+}
+
+/// What a stranger writes into a log becomes neither a header, nor a command, nor the end of a mail;
+/// told by the parser that Python has.
+#[test]
+fn nothing_is_injected() {
+    let server = Smtp::plain();
+    let directory = tempfile::tempdir().unwrap();
+    let config =
+        config(directory.path()).channel("admin", When::default(), Target::Mail(mail(&server)));
+    let alerts = start(config);
+    let evil = "x\r\nBcc: victim@example.com\r\n\r\n.\r\nQUIT\r\nMAIL FROM:<evil@example.com>";
+    let mut alert = critical(evil)
+        .fingerprint(evil)
+        .body(evil)
+        .host(evil)
+        .label(evil, evil)
+        .link(evil, evil)
+        .context([evil, ".", "..", "\u{202e}reversed", "\0nul"])
+        .command(evil);
+    alert.key.app = evil.into();
+    alerts.raise(alert);
+    let taken = eventually("a mail", || server.taken().into_iter().next());
+    alerts.shutdown(Duration::from_secs(10));
+    assert_eq!(server.taken().len(), 1);
+    assert_eq!(taken.to, ["ops@example.com"]);
+    let parsed = parse(&taken);
+    assert!(parsed.header("Bcc").is_none());
+    let Some(seen) = python(
+        "import email, email.policy, json, sys\n\
+         m = email.message_from_bytes(sys.stdin.buffer.read(), policy=email.policy.default)\n\
+         print(json.dumps({'headers': m.keys(), 'subject': m['subject'], 'defects': [str(d) for d in m.defects],\n\
+         'text': m.get_content(), 'to': [a.addr_spec for a in m['to'].addresses], 'type': m.get_content_type()}))",
+        &taken.bytes,
+    ) else {
+        return;
+    };
+    let seen: serde_json::Value = serde_json::from_str(&seen).unwrap();
+    let mut headers: Vec<&str> = seen["headers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap())
+        .collect();
+    headers.sort_unstable();
+    assert_eq!(
+        headers,
+        [
+            "Auto-Submitted",
+            "Content-Transfer-Encoding",
+            "Content-Type",
+            "Date",
+            "From",
+            "MIME-Version",
+            "Message-ID",
+            "Subject",
+            "To",
+        ]
+    );
+    assert_eq!(seen["defects"], serde_json::json!([]));
+    assert_eq!(seen["to"], serde_json::json!(["ops@example.com"]));
+    assert_eq!(seen["type"], "text/plain");
+    let text = seen["text"].as_str().unwrap();
+    for line in ["    .", "    ..", "    Bcc: victim@example.com", "    QUIT"] {
+        assert!(text.lines().any(|had| had == line), "{line:?} in\n{text}");
+    }
+    assert!(!text.contains(['\0', '\u{202e}']), "{text}");
 }

@@ -7,8 +7,12 @@
 
 mod chat;
 mod crash;
+mod exec;
+mod heartbeat;
 mod http;
 mod mail;
+mod python;
 mod scene;
 mod smtp;
 mod storage;
+mod tls;

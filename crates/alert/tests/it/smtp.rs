@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustls::pki_types::PrivateKeyDer;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::ServerConfig;
+
+use crate::tls::Secured;
 
 /// How the server behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,14 @@ pub(crate) enum Mode {
     Stall,
     /// Closes the connection in the middle of the message.
     DieInData,
+    /// Takes the whole message and closes the connection instead of saying so.
+    DieAfterDot,
+    /// Sends a byte now and then, and never the end of a line.
+    Drip,
+    /// Says line after line, and never the last.
+    Babble,
+    /// Speaks on in the clear after it agreed to TLS.
+    SpeakBeforeTls,
 }
 
 /// Which protection it offers.
@@ -49,7 +58,7 @@ struct State {
     closed: AtomicBool,
     login: Option<(String, String)>,
     mechanisms: &'static str,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Arc<ServerConfig>,
     wrap: Wrap,
 }
 
@@ -57,7 +66,7 @@ pub(crate) struct Smtp {
     pub(crate) address: SocketAddr,
     pub(crate) ca: PathBuf,
     state: Arc<State>,
-    _directory: tempfile::TempDir,
+    _secured: Secured,
 }
 
 trait Stream: Read + Write {}
@@ -80,25 +89,14 @@ impl Smtp {
     ) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        let ca = directory.path().join("ca.pem");
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        std::fs::write(&ca, made.cert.pem()).unwrap();
-        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
-            .unwrap();
+        let secured = crate::tls::secured();
         let state = Arc::new(State {
             mode: Mutex::new(Mode::Accept),
             taken: Mutex::default(),
             closed: AtomicBool::new(false),
             login: login.map(|(user, password)| (user.to_owned(), password.to_owned())),
             mechanisms,
-            tls: (wrap != Wrap::Plain).then(|| Arc::new(tls)),
+            tls: Arc::clone(&secured.config),
             wrap,
         });
         let shared = Arc::clone(&state);
@@ -115,9 +113,9 @@ impl Smtp {
         });
         Self {
             address,
-            ca,
+            ca: secured.ca.clone(),
             state,
-            _directory: directory,
+            _secured: secured,
         }
     }
 
@@ -154,9 +152,7 @@ fn serve(stream: TcpStream, state: &State) -> std::io::Result<()> {
 }
 
 fn secure(stream: TcpStream, state: &State) -> Box<dyn Stream> {
-    let tls = Arc::clone(state.tls.as_ref().unwrap());
-    let connection = ServerConnection::new(tls).unwrap();
-    Box::new(StreamOwned::new(connection, stream))
+    Box::new(crate::tls::accept(&state.tls, stream))
 }
 
 fn over() -> std::io::Error {
@@ -198,6 +194,18 @@ fn converse(
         }
         Ok(line.trim_end().to_owned())
     };
+    let mode = state.mode.lock().unwrap().clone();
+    while let Mode::Drip | Mode::Babble = mode {
+        let bytes: &[u8] = match mode {
+            Mode::Drip => b"2",
+            _ => b"220-and another thing\r\n",
+        };
+        stream.get_mut().write_all(bytes)?;
+        stream.get_mut().flush()?;
+        if mode == Mode::Drip {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
     if greet {
         say(&mut stream, "220 sink ready")?;
     }
@@ -222,6 +230,10 @@ fn converse(
                 say(&mut stream, &format!("250{dash}{offer}"))?;
             }
         } else if upper == "STARTTLS" && state.wrap == Wrap::StartTls {
+            if mode == Mode::SpeakBeforeTls {
+                say(&mut stream, "220 go\r\n250-injected\r\n250 AUTH PLAIN")?;
+                return Err(over());
+            }
             say(&mut stream, "220 go")?;
             return Ok(());
         } else if let Some(plain) = line.strip_prefix("AUTH PLAIN ") {
@@ -293,12 +305,18 @@ fn converse(
             if let Mode::Reply(reply) = mode {
                 say(&mut stream, reply)?;
             } else {
+                if mode == Mode::DieAfterDot {
+                    *state.mode.lock().unwrap() = Mode::Accept;
+                }
                 state.taken.lock().unwrap().push(Taken {
                     to: to.clone(),
                     bytes,
                     user: user.clone(),
                     encrypted,
                 });
+                if mode == Mode::DieAfterDot {
+                    return Err(over());
+                }
                 say(&mut stream, "250 taken")?;
             }
         } else if upper == "QUIT" {

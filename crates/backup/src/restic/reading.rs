@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use mainstay_base::base64;
 use rustic_core::repofile::{Metadata, Node, NodeType};
 use rustic_core::{
     ErrorKind as RusticKind, Progress as RusticHandle, ProgressBars, ProgressType, ReadSource,
@@ -173,25 +174,6 @@ pub(super) fn describe(node: &Node) -> (ItemKind, Meta) {
     )
 }
 
-/// Base64 of RFC 4648 section 4, with padding.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(group.get(at).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            if digit <= group.len() {
-                let index = (bits >> (18 - 6 * digit)) & 63;
-                text.push(char::from(ALPHABET[index as usize]));
-            } else {
-                text.push('=');
-            }
-        }
-    }
-    text
-}
-
 /// Our progress as the library wants it. Bytes are passed on; what it counts otherwise is not bytes.
 pub(super) struct Bars(pub(super) Arc<dyn Progress>);
 
@@ -239,21 +221,6 @@ mod tests {
     fn modes_survive_the_way_there_and_back() {
         for mode in [0o644, 0o755, 0o4755, 0o2775, 0o1777, 0o7777, 0] {
             assert_eq!(from_go_mode(to_go_mode(mode) | GO_DIR), mode, "{mode:o}");
-        }
-    }
-
-    #[test]
-    fn base64_is_that_of_the_rfc() {
-        for (bytes, text) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(bytes.as_bytes()), text);
         }
     }
 }
