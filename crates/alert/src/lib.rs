@@ -71,6 +71,7 @@ mod message;
 mod outbox;
 mod policy;
 mod read;
+mod read_channel;
 mod severity;
 mod smtp;
 mod text;

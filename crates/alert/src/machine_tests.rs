@@ -158,6 +158,36 @@ fn lives_of_alerts() {
             ],
         ),
         (
+            "what came and went while it was held back is not told",
+            vec![
+                Raise(0, disk()),
+                Raise(1, down()),
+                Resolve(500, down()),
+                Resolve(1000, disk()),
+            ],
+            2000,
+            vec![
+                "30 Alert: New disk full ×1/1",
+                "1000 Alert: Resolved disk full ×0/1",
+            ],
+        ),
+        (
+            "the end of what was told is told, though something wider broke meanwhile",
+            vec![
+                Raise(0, down()),
+                Raise(400, disk()),
+                Resolve(1000, down()),
+                Resolve(2000, disk()),
+            ],
+            3000,
+            vec![
+                "30 Alert: New web is down ×1/1",
+                "430 Alert: New disk full ×1/1",
+                "1000 Alert: Resolved web is down ×0/1",
+                "2000 Alert: Resolved disk full ×0/1",
+            ],
+        ),
+        (
             "a service holds back its own app only",
             vec![
                 Raise(0, down()),

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mainstay_base::Pattern;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::config::Keep;
@@ -251,46 +252,40 @@ impl Outbox {
         }
     }
 
-    /// The message that a channel should bring next, if one is due.
+    /// The message that a channel should bring next, if one is due. One that cannot be read any more
+    /// is failed, so that it stands in nobody's way.
     pub(crate) fn due(&self, channel: &str, now: Timestamp) -> rusqlite::Result<Option<Due>> {
         loop {
             let found = self
                 .connection
                 .query_row(
-                    "SELECT content, owed, messages.id FROM deliveries
+                    "SELECT content, owed, messages.id, deliveries.rowid FROM deliveries
                      JOIN messages ON messages.id = message
                      WHERE state = 'waiting' AND channel = ?1 AND next <= ?2
                      ORDER BY next, at, messages.rowid LIMIT 1",
                     params![channel, now.as_millisecond()],
                     |row| {
-                        let texts: (String, String, String) =
-                            (row.get(0)?, row.get(1)?, row.get(2)?);
-                        Ok(texts)
+                        let texts = (text(row, 0)?, text(row, 1)?, text(row, 2)?);
+                        Ok((texts, row.get::<_, i64>(3)?))
                     },
                 )
                 .optional()?;
-            let Some((content, owed, id)) = found else {
+            let Some(((content, owed, id), row)) = found else {
                 return Ok(None);
             };
-            match serde_json::from_str(&content) {
-                Ok(message) => {
-                    let owed = parse(Some(owed));
-                    return Ok(Some(Due { message, owed }));
-                }
-                // Nobody can read it; it must not stand in the way of the others.
-                Err(error) => {
-                    let failed = Attempted {
-                        message: &id,
-                        channel,
-                        state: DeliveryState::Failed,
-                        owed: &parse::<Vec<String>>(Some(owed)),
-                        next: now,
-                        now,
-                        error: Some(&format!("the stored message cannot be read: {error}")),
-                    };
-                    self.attempted(&failed)?;
-                }
+            let readable = serde_json::from_str::<Message>(&content)
+                .ok()
+                .zip(serde_json::from_str::<Vec<String>>(&owed).ok())
+                .filter(|(message, _)| message.id == id);
+            if let Some((message, owed)) = readable {
+                return Ok(Some(Due { message, owed }));
             }
+            log::warn!("the outbox has a message for the channel `{channel}` that cannot be read");
+            self.connection.execute(
+                "UPDATE deliveries SET state = 'failed', ended = ?2,
+                    error = 'the stored message cannot be read' WHERE rowid = ?1",
+                params![row, now.as_millisecond()],
+            )?;
         }
     }
 
@@ -300,7 +295,7 @@ impl Outbox {
             .prepare(
                 "SELECT channel, min(next) FROM deliveries WHERE state = 'waiting' GROUP BY channel",
             )?
-            .query_map([], |row| Ok((row.get(0)?, time(row, 1)?)))?
+            .query_map([], |row| Ok((text(row, 0)?, time(row, 1)?)))?
             .collect()
     }
 
@@ -366,14 +361,14 @@ impl Outbox {
         };
         {
             let mut waiting = transaction.prepare(
-                "SELECT message, channel, at, subject, severity, length(content) FROM deliveries
+                "SELECT deliveries.rowid, channel, at, subject, severity, length(content) FROM deliveries
                  JOIN messages ON messages.id = message WHERE state = 'waiting'
                  ORDER BY at DESC, messages.rowid DESC",
             )?;
             let mut rows = waiting.query([])?;
             let mut size = 0_u64;
             while let Some(row) = rows.next()? {
-                let (message, channel): (String, String) = (row.get(0)?, row.get(1)?);
+                let (delivery, channel) = (row.get::<_, i64>(0)?, text(row, 1)?);
                 let at: i64 = row.get(2)?;
                 size = size.saturating_add(row.get::<_, i64>(5)?.unsigned_abs());
                 let why = if !channels.contains(&channel.as_str()) {
@@ -386,14 +381,12 @@ impl Outbox {
                     continue;
                 };
                 transaction.execute(
-                    "UPDATE deliveries SET state = 'given up', ended = ?3,
-                        error = ?4 || coalesce(': ' || error, '')
-                     WHERE message = ?1 AND channel = ?2",
-                    params![message, channel, now.as_millisecond(), why],
+                    "UPDATE deliveries SET state = 'given up', ended = ?2,
+                        error = ?3 || coalesce(': ' || error, '') WHERE rowid = ?1",
+                    params![delivery, now.as_millisecond(), why],
                 )?;
-                let severity: Severity =
-                    row.get::<_, String>(4)?.parse().unwrap_or(Severity::Error);
-                let subject: String = row.get(3)?;
+                let severity: Severity = text(row, 4)?.parse().unwrap_or(Severity::Error);
+                let subject = text(row, 3)?;
                 let sum = given.entry(channel.clone()).or_insert(GivenUp {
                     channel,
                     count: 0,
@@ -429,21 +422,21 @@ impl Outbox {
                  ORDER BY at DESC, messages.rowid DESC, channel LIMIT ?1",
             )?
             .query_map([i64::try_from(most).unwrap_or(i64::MAX)], |row| {
-                let state = DeliveryState::parse(&row.get::<_, String>(4)?);
+                let state = DeliveryState::parse(&text(row, 4)?);
                 Ok(Delivery {
-                    message: row.get(0)?,
-                    subject: row.get(1)?,
+                    message: text(row, 0)?,
+                    subject: text(row, 1)?,
                     at: time(row, 2)?,
-                    channel: row.get(3)?,
+                    channel: some_text(row, 3)?,
                     state,
-                    owed: parse(Some(row.get(5)?)),
+                    owed: parse(Some(text(row, 5)?)),
                     attempts: row.get(6)?,
                     next: if state == DeliveryState::Waiting {
                         Some(time(row, 7)?)
                     } else {
                         None
                     },
-                    error: row.get(8)?,
+                    error: some_text(row, 8)?,
                 })
             })?
             .collect()
@@ -503,6 +496,20 @@ fn parse<T: serde::de::DeserializeOwned + Default>(text: Option<String>) -> T {
 
 fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("our own plain values have a JSON form")
+}
+
+/// A text, however damaged: one that is no UTF-8 any more must not keep the others from being read.
+fn text(row: &Row<'_>, index: usize) -> rusqlite::Result<String> {
+    Ok(some_text(row, index)?.unwrap_or_default())
+}
+
+fn some_text(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<String>> {
+    Ok(match row.get_ref(index)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
+            Some(String::from_utf8_lossy(bytes).into_owned())
+        }
+        _ => None,
+    })
 }
 
 fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Timestamp> {
@@ -706,9 +713,10 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     }
 }
 
-/// Fails for a database that is damaged, as far as that can be seen without comparing its indexes.
+/// Fails for a database that is damaged, indexes included: one that only fails when it is written to
+/// would be opened again and again. It is small, so that reading all of it takes no time.
 fn check(connection: &Connection) -> rusqlite::Result<()> {
-    let said: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    let said: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if said != "ok" {
         let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
         return Err(rusqlite::Error::SqliteFailure(corrupt, Some(said)));
@@ -759,79 +767,5 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::alert::Alert;
-    use crate::policy::Policy;
-
-    fn routed(id: &str, at: Timestamp) -> Routed {
-        let message = Message::test(id, "shop1", at);
-        (message, vec![("admin".into(), vec!["ops".into()])])
-    }
-
-    #[test]
-    fn what_came_while_the_file_could_not_be_written_moves_to_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("alerts.db");
-        let now = Timestamp::UNIX_EPOCH;
-        let mut outbox = Outbox::open(&path, now).unwrap();
-        let mut machine = Machine::new(Policy::default(), "shop1", "salt");
-        machine.raise(Alert::new("blog", Severity::Error, "before"), now);
-        outbox.commit(&mut machine, &[routed("one", now)]).unwrap();
-        outbox.leave_file(&mut machine, "full".into()).unwrap();
-        assert_eq!(outbox.trouble(), Some("full"));
-        machine.raise(Alert::new("blog", Severity::Error, "after"), now);
-        outbox.commit(&mut machine, &[routed("two", now)]).unwrap();
-        assert_eq!(outbox.list(10).unwrap().len(), 1);
-        assert!(outbox.return_to_file(&mut machine, now));
-        assert_eq!(outbox.trouble(), None);
-        drop(outbox);
-        let outbox = Outbox::open(&path, now).unwrap();
-        let ids: Vec<String> = outbox
-            .list(10)
-            .unwrap()
-            .into_iter()
-            .map(|delivery| delivery.message)
-            .collect();
-        assert_eq!(ids.len(), 2, "{ids:?}");
-        let stored = outbox.load().unwrap();
-        let again = Machine::from_stored(Policy::default(), "shop1", stored, now);
-        assert_eq!((again.counts().raised, again.waiting()), (2, 2));
-        assert_eq!(outbox.due("admin", now).unwrap().unwrap().owed, ["ops"]);
-    }
-
-    #[test]
-    fn too_old_and_too_much_is_given_up_the_oldest_first_and_what_is_over_is_forgotten() {
-        let directory = tempfile::tempdir().unwrap();
-        let at = |seconds: i64| Timestamp::from_second(1_000_000 + seconds).unwrap();
-        let mut outbox = Outbox::open(&directory.path().join("alerts.db"), at(0)).unwrap();
-        let mut machine = Machine::new(Policy::default(), "shop1", "salt");
-        let all: Vec<Routed> = (0..10).map(|n| routed(&format!("m{n}"), at(n))).collect();
-        outbox.commit(&mut machine, &all).unwrap();
-        let size = serde_json::to_string(&all[0].0).unwrap().len() as u64;
-        let keep = Keep {
-            age: Duration::from_secs(7),
-            size: size * 4,
-            history: Duration::from_hours(1),
-            messages: 3,
-        };
-        // At second 9 those of the seconds 0 and 1 are too old, and four have room.
-        let given = outbox.trim(&keep, &["admin"], at(9)).unwrap();
-        assert_eq!(given.len(), 1);
-        assert_eq!((given[0].count, given[0].channel.as_str()), (6, "admin"));
-        let listed = outbox.list(20).unwrap();
-        let waiting = listed.iter().filter(|d| d.state == DeliveryState::Waiting);
-        assert_eq!(waiting.count(), 4, "{listed:?}");
-        assert_eq!(
-            listed.len(),
-            4,
-            "of those given up none is among the last three"
-        );
-        let mode = std::os::unix::fs::PermissionsExt::mode(
-            &std::fs::metadata(directory.path().join("alerts.db"))
-                .unwrap()
-                .permissions(),
-        );
-        assert_eq!(mode & 0o777, 0o600);
-    }
-}
+#[path = "outbox_tests.rs"]
+mod tests;

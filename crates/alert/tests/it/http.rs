@@ -177,7 +177,7 @@ fn serve(stream: impl Read + Write, state: &State) -> std::io::Result<()> {
         ENDLESS => {
             stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
             while !closed() {
-                stream.get_mut().write_all(&[b'x'; 65536])?;
+                stream.get_mut().write_all(&[b'x'; 8192])?;
             }
             return Ok(());
         }

@@ -95,7 +95,9 @@ fn a_damaged_outbox_is_set_aside() {
     let target = Target::Custom(Arc::clone(&channel) as Arc<dyn Channel>);
     let alerts = start(config(directory.path()).channel("own", When::default(), target));
     alerts.raise(Alert::new("blog", Severity::Error, "x"));
-    eventually("the alert", || (told(&channel) == 1).then_some(()));
+    eventually("the alert, and that of the damage", || {
+        (told(&channel) == 2).then_some(())
+    });
     assert!(alerts.list().unwrap().trouble.is_none());
     alerts.shutdown(Duration::from_secs(10));
     let aside = std::fs::read_dir(directory.path()).unwrap().any(|entry| {
