@@ -22,6 +22,7 @@
 //!   caller, and a pid file that at most one process can hold.
 //! - **Not taking what waits to the grave** ([`spill`]): buffers that a signal handler can still
 //!   write out when the process ends unasked.
+//! - **Looking without waiting** ([`current`]): a value that all threads look at and one replaces.
 //! - **Being small afterwards** ([`memory`]): what only the start needed goes back.
 //! - **Asking the kernel** ([`users`], [`peer`], [`gauge`], [`limits`], [`proc`]).
 //!
@@ -55,6 +56,7 @@
 
 mod call;
 mod child;
+pub mod current;
 pub mod daemon;
 pub mod epoll;
 mod error;

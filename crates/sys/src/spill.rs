@@ -109,6 +109,8 @@ pub struct Spill(Arc<Shared>);
 pub struct Half {
     shared: Arc<Shared>,
     which: usize,
+    /// That of the seat, which is never freed.
+    part: &'static Part,
 }
 
 /// Makes two empty buffers of this many bytes each. Memory that was never filled costs nothing.
@@ -133,6 +135,7 @@ pub fn pair(capacity: usize) -> (Spill, Half, Half) {
     let half = |which| Half {
         shared: Arc::clone(&shared),
         which,
+        part: &seat.parts[which],
     };
     let (first, second) = (half(0), half(1));
     (Spill(shared), first, second)
@@ -181,13 +184,10 @@ impl Spill {
 }
 
 impl Half {
-    fn part(&self) -> &'static Part {
-        &self.shared.seat.parts[self.which]
-    }
-
     /// How many bytes it holds.
+    #[inline]
     pub fn len(&self) -> usize {
-        let part = self.part();
+        let part = self.part;
         part.end.load(Ordering::Relaxed) - part.start.load(Ordering::Relaxed)
     }
 
@@ -203,7 +203,7 @@ impl Half {
 
     /// The bytes it holds.
     pub fn bytes(&self) -> &[u8] {
-        let part = self.part();
+        let part = self.part;
         let (start, length) = (part.start.load(Ordering::Relaxed), self.len());
         let memory = part.memory.load(Ordering::Relaxed);
         // SAFETY: `start..start + length` lies within the allocation and was written before `end`
@@ -214,7 +214,7 @@ impl Half {
     /// Adds bytes at the end; false if there is no room for all of them, and then none is added.
     #[inline]
     pub fn append(&mut self, bytes: &[u8]) -> bool {
-        let part = self.part();
+        let part = self.part;
         let end = part.end.load(Ordering::Relaxed);
         if bytes.len() > self.shared.capacity - end {
             let start = part.start.load(Ordering::Relaxed);
@@ -234,7 +234,7 @@ impl Half {
 
     /// Moves what is there to the beginning of the memory. A handler that comes meanwhile sees none.
     fn move_down(&mut self) {
-        let part = self.part();
+        let part = self.part;
         let (start, length) = (part.start.load(Ordering::Relaxed), self.len());
         let memory = part.memory.load(Ordering::Relaxed);
         part.end.store(start, Ordering::SeqCst);
@@ -246,7 +246,7 @@ impl Half {
 
     /// Drops so many bytes from the front, at most all.
     pub fn discard(&mut self, bytes: usize) {
-        let part = self.part();
+        let part = self.part;
         let length = self.len();
         if bytes >= length {
             self.clear();
@@ -257,7 +257,7 @@ impl Half {
 
     /// Drops all bytes.
     pub fn clear(&mut self) {
-        let part = self.part();
+        let part = self.part;
         // In this order a handler never sees an end before the start.
         part.end
             .store(part.start.load(Ordering::Relaxed), Ordering::SeqCst);
@@ -268,7 +268,7 @@ impl Half {
     /// Drops the bytes of these lengths for which `keep` says no; the lengths, one after another, make
     /// up all that is here. A handler that comes meanwhile sees none.
     pub fn retain(&mut self, lengths: impl Iterator<Item = (usize, bool)>) {
-        let part = self.part();
+        let part = self.part;
         let (start, length) = (part.start.load(Ordering::Relaxed), self.len());
         let memory = part.memory.load(Ordering::Relaxed);
         part.end.store(start, Ordering::SeqCst);
