@@ -29,6 +29,9 @@ use crate::target::{self, Door, Target};
 
 use roll::current_path;
 
+/// How often a file that this process alone writes is looked at, at most: looking costs about half of
+/// what a line costs.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// How often the path is compared with the open file, at most.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How often retention is applied when no roll does it.
@@ -55,8 +58,9 @@ const NOTICES: usize = 32;
 /// A roll that fails loses nothing: the current file grows, the roll is tried again after one second,
 /// two, four, up to a minute, and [`RollingFile::take_notices`] says why.
 ///
-/// The file may be moved, deleted or truncated by others. Deletion and truncation are seen before
-/// every write, a move within a second; writing goes on in a new file, at the new end. The file is not
+/// The file may be moved, deleted or truncated by others. Deletion and truncation are seen by the first
+/// write after a millisecond (and before every write where the file is shared, see [`Rolls`]), a move
+/// within a second; writing goes on in a new file, at the new end. The file is not
 /// opened with `O_APPEND`, because splice(2) refuses that. Writes append by themselves (`RWF_APPEND`),
 /// so that two that write the same file, as two pipelines do while one replaces the other, never
 /// write over each other; a splice goes to the end as it was looked up just before.
@@ -85,6 +89,8 @@ pub struct RollingFile {
     door: Door,
     position: u64,
     line: Line,
+    /// When it was seen last what others did to the file; `None` to see it before the next write.
+    looked: Option<Duration>,
     checked: Duration,
     pruned: Duration,
     blocked: Option<Backoff>,
@@ -228,6 +234,7 @@ impl RollingFile {
             door,
             position: 0,
             line: Line::Unknown,
+            looked: None,
             checked: now,
             pruned: now,
             blocked: None,
@@ -405,11 +412,16 @@ impl RollingFile {
         if data.is_empty() {
             return Ok(());
         }
-        self.look()?;
+        // What is decided by the size is decided by the size as it is.
+        let mut fresh = self.look_now_and_then()?;
         while *written < data.len() {
             let rest = &data[*written..];
             let part = match self.limit() {
                 Some(limit) if self.position.saturating_add(rest.len() as u64) > limit => {
+                    if !std::mem::replace(&mut fresh, true) {
+                        self.look()?;
+                        continue;
+                    }
                     let line = self.line_length()?;
                     match step(self.position, line, limit, self.cut(), rest) {
                         Step::Write(part) => part,
@@ -728,11 +740,28 @@ impl RollingFile {
         Ok(length)
     }
 
+    /// Sees what others did to the file, unless that was seen a moment ago and nothing depends on it.
+    /// Returns whether it was seen now.
+    fn look_now_and_then(&mut self) -> io::Result<bool> {
+        let is_recent = |looked: Duration| {
+            let now = self.clock.monotonic();
+            now.saturating_sub(looked) < LOOK_EVERY
+        };
+        let may_wait = self.appends && !self.rolls.shared;
+        if may_wait && self.looked.is_some_and(is_recent) {
+            self.look_at_the_calendar();
+            return Ok(false);
+        }
+        self.look()?;
+        Ok(true)
+    }
+
     /// Sees what others did to the file since the last write.
     fn look(&mut self) -> io::Result<()> {
         if !self.door.is_plain() {
             return Ok(());
         }
+        self.looked = None;
         let (size, links) = size_and_links(&self.file)?;
         if links == 0 {
             // What went into the deleted file is gone by somebody's will; nothing more follows it.
@@ -762,6 +791,7 @@ impl RollingFile {
         }
         self.look_at_the_calendar();
         let now = self.clock.monotonic();
+        self.looked = Some(now);
         if self.rolls.shared || now.saturating_sub(self.checked) >= CHECK_EVERY {
             self.checked = now;
             self.moved_away = !self.is_current();

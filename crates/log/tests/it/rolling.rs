@@ -255,10 +255,14 @@ fn moved_deleted_truncated_and_appended_by_others() {
     file.write(b"5\n").unwrap();
     assert_eq!((text(&aside), text(&path)), ("4\n".into(), "5\n".into()));
 
+    // Looked at once a millisecond, and not for each write.
+    let a_moment = Duration::from_millis(1);
     fs::remove_file(&path).unwrap();
+    clock.advance(a_moment);
     file.write(b"6\n").unwrap();
     assert_eq!(text(&path), "6\n");
     fs::remove_dir_all(dir.path()).unwrap();
+    clock.advance(a_moment);
     file.write(b"7\n").unwrap();
     assert_eq!(text(&path), "7\n", "with the directory");
     file.take_notices();
@@ -269,6 +273,7 @@ fn moved_deleted_truncated_and_appended_by_others() {
         .unwrap()
         .set_len(0)
         .unwrap();
+    clock.advance(a_moment);
     file.write(b"8\n").unwrap();
     assert_eq!(text(&path), "8\n", "no hole");
     assert!(file.take_notices()[0].text.contains("truncated"));
@@ -278,6 +283,22 @@ fn moved_deleted_truncated_and_appended_by_others() {
     file.write(b"9\n").unwrap();
     assert_eq!(text(&path), "8\nother\n9\n");
     assert_eq!(file.take_notices(), []);
+}
+
+#[test]
+fn what_others_append_counts_when_the_file_rolls() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f.log");
+    let (mut file, _) = open(&path, keep_all(10));
+    file.write(b"123\n").unwrap();
+    // Truncated within the same millisecond: the size is looked at before anything rolls for it.
+    fs::write(&path, "").unwrap();
+    file.write(b"456789a\n").unwrap();
+    assert_eq!(text(&path), "456789a\n");
+    assert!(!dir.path().join("f.log.1").exists());
+    fs::write(&path, "").unwrap();
+    file.write(b"b\n").unwrap();
+    assert_eq!(text(&path), "b\n", "no hole");
 }
 
 #[test]
