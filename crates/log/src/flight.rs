@@ -192,6 +192,7 @@ impl Half {
                 Message::Bytes(bytes) => out.extend_from_slice(bytes),
                 // What cannot be shown is cut off where it fails.
                 Message::Format(arguments) => drop(Raw(out).write_fmt(arguments)),
+                Message::Parts(append) => drop(append(out)),
             }
             for (key, value) in record.fields {
                 text_field(key, *value, out);

@@ -4,10 +4,13 @@
 //! used again costs no allocation once it has grown.
 
 use std::fmt::{self, Write as _};
+use std::ops::Range;
 use std::sync::Arc;
 
+use crate::digits::{signed, unsigned};
 use crate::level::Level;
 use crate::record::{Location, Message, Record, Value};
+use crate::scratch;
 use crate::seelog::{Custom, DateLayout};
 use crate::sinks::SyslogFormat;
 use crate::sinks::journald::JournaldFormat;
@@ -230,9 +233,43 @@ impl Format {
         })
     }
 
+    /// How many of the first operations write the same for all records of one level and one second
+    /// that are no output of a program; or of one millisecond, if the second answer says so.
+    pub(crate) fn steady(&self) -> (usize, bool) {
+        let mut millis = false;
+        let is_steady = |op: &&Op| match op {
+            Op::Stamp => {
+                millis = true;
+                true
+            }
+            Op::Date(layout, _) => !layout.shows_subseconds(),
+            Op::Literal(_)
+            | Op::Clock
+            | Op::Level
+            | Op::ColouredLevel
+            | Op::LevelName(_)
+            | Op::Program => true,
+            _ => false,
+        };
+        let count = self.ops.iter().take_while(is_steady).count();
+        (count, millis)
+    }
+
     /// Appends the record, with its line end if the format has one.
     pub fn render(&self, record: &Record<'_>, stamp: &mut Stamp, out: &mut Vec<u8>) {
-        for op in &*self.ops {
+        self.render_part(0..usize::MAX, record, stamp, out);
+    }
+
+    /// Appends what these of its operations write, as far as there are so many.
+    pub(crate) fn render_part(
+        &self,
+        operations: Range<usize>,
+        record: &Record<'_>,
+        stamp: &mut Stamp,
+        out: &mut Vec<u8>,
+    ) {
+        let end = operations.end.min(self.ops.len());
+        for op in self.ops.get(operations.start..end).unwrap_or_default() {
             match op {
                 Op::Literal(text) => out.extend_from_slice(text.as_bytes()),
                 Op::Stamp => stamp.full(record.time, out),
@@ -275,6 +312,7 @@ impl Format {
                     Some(location) => unsigned(u64::from(location.line), out),
                     None => out.extend_from_slice(NOWHERE.as_bytes()),
                 },
+                Op::Text(Piece::Message, Escape::None) => message_bytes(record.message, out),
                 Op::Text(piece, Escape::None) => text_piece(piece, record, &mut Raw(out)),
                 Op::Text(piece, Escape::Json) => text_piece(piece, record, &mut Json(out)),
                 Op::Text(piece, Escape::Xml) => text_piece(piece, record, &mut Xml(out)),
@@ -330,14 +368,22 @@ fn raw_message(message: Message<'_>, out: &mut impl fmt::Write) -> fmt::Result {
     match message {
         Message::Text(text) => out.write_str(text),
         Message::Format(arguments) => out.write_fmt(arguments),
-        Message::Bytes(bytes) => bytes.utf8_chunks().try_for_each(|chunk| {
-            out.write_str(chunk.valid())?;
-            if chunk.invalid().is_empty() {
-                return Ok(());
-            }
-            out.write_str("\u{fffd}")
+        Message::Bytes(bytes) => lossy(bytes, out),
+        Message::Parts(append) => scratch::with_message(|bytes| {
+            let shown = append(bytes);
+            lossy(bytes, out).and(shown)
         }),
     }
+}
+
+fn lossy(bytes: &[u8], out: &mut impl fmt::Write) -> fmt::Result {
+    bytes.utf8_chunks().try_for_each(|chunk| {
+        out.write_str(chunk.valid())?;
+        if chunk.invalid().is_empty() {
+            return Ok(());
+        }
+        out.write_str("\u{fffd}")
+    })
 }
 
 fn nanoseconds(record: &Record<'_>, out: &mut Vec<u8>) {
@@ -350,21 +396,6 @@ fn nanoseconds(record: &Record<'_>, out: &mut Vec<u8>) {
         // After the year 2554. Writing to memory cannot fail.
         Err(_) => drop(write!(Raw(out), "{}", nanos.unsigned_abs())),
     }
-}
-
-/// Appends a number without the machinery of `fmt`.
-fn unsigned(mut number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + u8::try_from(number % 10).unwrap_or(0);
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
 }
 
 fn colour(level: Level) -> &'static str {
@@ -396,13 +427,26 @@ fn source(record: &Record<'_>, out: &mut Vec<u8>) {
 
 fn plain_message(message: Message<'_>, out: &mut Vec<u8>) {
     let start = out.len();
-    message_text(message, &mut Raw(out));
+    message_bytes(message, out);
     make_plain(start, out);
 }
 
 /// The text of a message; each ill-formed sequence of a program's output is U+FFFD.
 pub(crate) fn message_text(message: Message<'_>, out: &mut impl fmt::Write) {
     shown(raw_message(message, out), out);
+}
+
+/// The same into memory, where nothing stands between.
+#[inline]
+pub(crate) fn message_bytes(message: Message<'_>, out: &mut Vec<u8>) {
+    match message {
+        Message::Text(text) => out.extend_from_slice(text.as_bytes()),
+        Message::Parts(append) => {
+            let result = append(out);
+            shown(result, &mut Raw(out));
+        }
+        message => message_text(message, &mut Raw(out)),
+    }
 }
 
 /// Makes the text from `start` on such that it can stand in a line, see [`Format`].
@@ -422,6 +466,11 @@ fn shown(result: fmt::Result, out: &mut impl fmt::Write) {
 
 /// The value bare where that is clear, else in quotes.
 fn plain_value(value: Value<'_>, out: &mut Vec<u8>) {
+    match value {
+        Value::Signed(number) => return signed(number, out),
+        Value::Unsigned(number) => return unsigned(number, out),
+        _ => {}
+    }
     quoted_if_needed(out, |out| value_text(value, &mut Raw(out)));
 }
 

@@ -22,8 +22,9 @@ use crate::record::{Field, Location, Record, Spans, Value};
 const CRITICAL: &str = "critical";
 /// The field that holds what `tracing` calls the message.
 const MESSAGE: &str = "message";
-/// An event has at most 32 fields.
+/// An event has at most 32 fields, and most have few: each place in a row of them is written.
 const FIELDS: usize = 32;
+const FEW: usize = 4;
 
 /// A layer for `tracing_subscriber::registry()` that hands events to a logger, with the spans they
 /// happened in. It lets through what the logger does, and other layers see all the same.
@@ -160,6 +161,7 @@ struct Buffers {
     spans_json: Vec<u8>,
     /// The message, and values that are lent only while they are visited.
     text: String,
+    fields: Vec<(&'static str, HeldValue)>,
 }
 
 thread_local! {
@@ -197,6 +199,7 @@ where
         buffers.spans_text.clear();
         buffers.spans_json.clear();
         buffers.text.clear();
+        buffers.fields.clear();
         let mut root = None;
         for span in context
             .event_scope(event)
@@ -233,30 +236,17 @@ impl Events {
         let mut level = level_of(metadata);
         let mut held = Held {
             text: &mut buffers.text,
-            fields: [const { (None, HeldValue::Plain(Value::Null)) }; FIELDS],
-            count: 0,
+            fields: &mut buffers.fields,
             message: 0..0,
             may_be_critical: level == Level::Error,
             critical: false,
         };
         event.record(&mut held);
         let Held {
-            fields: held,
-            count,
-            message,
-            critical,
-            ..
+            message, critical, ..
         } = held;
         if critical {
             level = Level::Critical;
-        }
-        let mut fields: [Field<'_>; FIELDS] = [("", Value::Null); FIELDS];
-        for (field, (key, value)) in fields.iter_mut().zip(&held[..count]) {
-            let value = match value {
-                HeldValue::Plain(value) => *value,
-                HeldValue::Text(range) => Value::Text(&buffers.text[range.clone()]),
-            };
-            *field = (key.map_or("", |key| key), value);
         }
         let spans = root.map(|root| Spans {
             // Both are put together of whole strings.
@@ -272,20 +262,50 @@ impl Events {
                 line,
                 function: metadata.module_path(),
             });
-        self.logger.write_now(|time| {
-            Record::new(time, level, metadata.target(), &buffers.text[message])
-                .fields(&fields[..count])
-                .location(location)
-                .spans(spans)
+        with_fields(buffers, |fields| {
+            self.logger.write_now(|time| {
+                Record::new(time, level, metadata.target(), &buffers.text[message])
+                    .fields(fields)
+                    .location(location)
+                    .spans(spans)
+            });
         });
+    }
+}
+
+/// Lends the fields as records have them.
+fn with_fields(buffers: &Buffers, work: impl FnOnce(&[Field<'_>])) {
+    match buffers.fields.len() {
+        0 => work(&[]),
+        count if count <= FEW => {
+            let mut fields = [("", Value::Null); FEW];
+            buffers.resolve(&mut fields);
+            work(&fields[..count]);
+        }
+        count => {
+            let mut fields = [("", Value::Null); FIELDS];
+            buffers.resolve(&mut fields);
+            work(&fields[..count.min(FIELDS)]);
+        }
+    }
+}
+
+impl Buffers {
+    fn resolve<'a>(&'a self, fields: &mut [Field<'a>]) {
+        for (place, (key, value)) in fields.iter_mut().zip(&self.fields) {
+            let value = match value {
+                HeldValue::Plain(value) => *value,
+                HeldValue::Text(range) => Value::Text(&self.text[range.clone()]),
+            };
+            *place = (key, value);
+        }
     }
 }
 
 /// An event's fields between the visit, which lends each only for a moment, and the record.
 struct Held<'a> {
     text: &'a mut String,
-    fields: [(Option<&'static str>, HeldValue); FIELDS],
-    count: usize,
+    fields: &'a mut Vec<(&'static str, HeldValue)>,
     message: std::ops::Range<usize>,
     may_be_critical: bool,
     critical: bool,
@@ -298,11 +318,7 @@ enum HeldValue {
 
 impl Held<'_> {
     fn field(&mut self, key: &Key, value: HeldValue) {
-        // `tracing` itself allows no more than there is room for.
-        if let Some(place) = self.fields.get_mut(self.count) {
-            *place = (Some(key.name()), value);
-            self.count += 1;
-        }
+        self.fields.push((key.name(), value));
     }
 
     fn shown(&mut self, value: fmt::Arguments<'_>) -> std::ops::Range<usize> {

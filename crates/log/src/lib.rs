@@ -68,10 +68,12 @@
 mod admission;
 mod batch;
 mod capture;
+mod digits;
 mod error;
 mod explain;
 mod flight;
 mod format;
+mod head;
 mod inspect;
 mod join;
 mod layer;
@@ -84,6 +86,7 @@ mod names;
 mod naming;
 mod outlet;
 mod pack;
+mod parts;
 mod period;
 mod pipeline;
 mod plumbing;
@@ -119,8 +122,15 @@ pub use join::{Joined, Joiner, Limits};
 pub use layer::{Events, Levels, layer};
 pub use level::{Level, LevelSet, UnknownLevel};
 pub use logger::{Logger, bridge};
+/// What the code of the macros is made of.
+#[doc(hidden)]
+pub mod __parts {
+    pub use crate::parts::{Argument, Arguments, Known, Shown};
+}
 #[doc(hidden)]
 pub use macros::{__enabled, __write};
+#[doc(hidden)]
+pub use mainstay_log_macros::message as __message;
 pub use model::{Config, Route, SinkConfig, SinkId, SinkKind};
 pub use names::{
     LoadError, Loading, current, disable_log, disabled, flush, logger_from_config_as_bytes,

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use mainstay_sys::current::Current;
 use mainstay_sys::spill;
 
 use crate::error::Error;
@@ -36,7 +36,8 @@ pub struct Logger(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    current: ArcSwap<Pipeline>,
+    /// Never none.
+    current: Current<Pipeline>,
     /// The macros of this crate write here.
     global: AtomicBool,
     /// Some layer of `tracing` asks it what is let through.
@@ -59,8 +60,10 @@ pub fn bridge(pipeline: Pipeline) -> Logger {
 impl Logger {
     /// A handle to this pipeline.
     pub fn new(pipeline: Pipeline) -> Self {
+        let current = Current::new();
+        current.replace(Some(Arc::new(pipeline)));
         Self(Arc::new(Shared {
-            current: ArcSwap::from_pointee(pipeline),
+            current,
             global: AtomicBool::new(false),
             traced: AtomicBool::new(false),
             changing: Mutex::new(()),
@@ -133,7 +136,7 @@ impl Logger {
 
     /// The pipeline that records go to now.
     pub fn pipeline(&self) -> Arc<Pipeline> {
-        self.0.current.load_full()
+        self.0.current.get().expect("there is one from the start")
     }
 
     /// Sends all further records to another pipeline. Returns the one before, flushed; records that
@@ -161,7 +164,11 @@ impl Logger {
         drop(self.swap(Arc::clone(&next)));
         // Whoever is in the middle of a record finishes it, unless it waits for a sink that fails.
         let until = Instant::now() + LEAVE_WAIT;
-        while Arc::strong_count(&before) > 1 && Instant::now() < until {
+        let is_written_to = || {
+            let settled = self.0.current.is_settled() && macros::is_settled();
+            !settled || Arc::strong_count(&before) > 1
+        };
+        while is_written_to() && Instant::now() < until {
             std::thread::sleep(Duration::from_micros(100));
         }
         before.close_for(&next);
@@ -206,18 +213,26 @@ impl Logger {
     /// Writes a record, see [`Pipeline::write`].
     #[inline]
     pub fn write(&self, record: &Record<'_>) {
-        self.0.current.load().write(record);
+        self.0.current.with(|pipeline| {
+            if let Some(pipeline) = pipeline {
+                pipeline.write(record);
+            }
+        });
     }
 
     /// Writes the record that is made for this moment.
     pub(crate) fn write_now<'a>(&self, record: impl FnOnce(Timestamp) -> Record<'a>) {
-        let pipeline = self.0.current.load();
-        pipeline.write(&record(pipeline.now()));
+        self.0.current.with(|pipeline| {
+            if let Some(pipeline) = pipeline {
+                pipeline.write(&record(pipeline.now()));
+            }
+        });
     }
 
     /// Whether a record would reach any sink.
     pub(crate) fn lets_through(&self, level: Level, target: &str) -> bool {
-        self.0.current.load().enabled(level, target)
+        let asked = |pipeline: Option<&Pipeline>| pipeline?.enabled(level, target).then_some(());
+        self.0.current.with(asked).is_some()
     }
 
     /// A layer of `tracing` is to hear when levels change.
@@ -231,7 +246,8 @@ impl Logger {
     }
 
     fn swap(&self, next: Arc<Pipeline>) -> Arc<Pipeline> {
-        let before = self.0.current.swap(Arc::clone(&next));
+        let before = self.0.current.replace(Some(Arc::clone(&next)));
+        let before = before.expect("there is one from the start");
         if self.0.global.load(Ordering::SeqCst) {
             macros::publish(Some(next));
         }
@@ -261,46 +277,57 @@ fn drain() {
     let until = Instant::now() + END_WAIT;
     for logger in loggers {
         let left = until.saturating_duration_since(Instant::now());
-        logger.current.load_full().flush_within(left);
+        if let Some(pipeline) = logger.current.get() {
+            pipeline.flush_within(left);
+        }
+    }
+}
+
+/// Whether the record may reach a sink; an error may turn out to be critical.
+fn lets_through(pipeline: &Pipeline, metadata: &log::Metadata<'_>) -> bool {
+    let level = Level::from(metadata.level());
+    pipeline.enabled(level, metadata.target())
+        || level == Level::Error && pipeline.enabled(Level::Critical, metadata.target())
+}
+
+fn write(pipeline: &Pipeline, from: &log::Record<'_>) {
+    let location = from.file().zip(from.line()).map(|(file, line)| Location {
+        file,
+        line,
+        function: from.module_path(),
+    });
+    let base = Record::new(
+        pipeline.now(),
+        Level::from(from.level()),
+        from.target(),
+        *from.args(),
+    )
+    .location(location);
+    if from.key_values().count() == 0 {
+        pipeline.write(&base);
+    } else {
+        with_fields(from, |fields, critical| {
+            let mut record = base.fields(fields);
+            if critical {
+                record.level = Level::Critical;
+            }
+            pipeline.write(&record);
+        });
     }
 }
 
 impl log::Log for Logger {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        let level = Level::from(metadata.level());
-        let pipeline = self.0.current.load();
-        pipeline.enabled(level, metadata.target())
-            || level == Level::Error && pipeline.enabled(Level::Critical, metadata.target())
+        let asked = |pipeline: Option<&Pipeline>| lets_through(pipeline?, metadata).then_some(());
+        self.0.current.with(asked).is_some()
     }
 
     fn log(&self, from: &log::Record<'_>) {
-        if !self.enabled(from.metadata()) {
-            return;
-        }
-        let pipeline = self.0.current.load();
-        let location = from.file().zip(from.line()).map(|(file, line)| Location {
-            file,
-            line,
-            function: from.module_path(),
+        self.0.current.with(|pipeline| {
+            if let Some(pipeline) = pipeline.filter(|it| lets_through(it, from.metadata())) {
+                write(pipeline, from);
+            }
         });
-        let base = Record::new(
-            pipeline.now(),
-            Level::from(from.level()),
-            from.target(),
-            *from.args(),
-        )
-        .location(location);
-        if from.key_values().count() == 0 {
-            pipeline.write(&base);
-        } else {
-            with_fields(from, |fields, critical| {
-                let mut record = base.fields(fields);
-                if critical {
-                    record.level = Level::Critical;
-                }
-                pipeline.write(&record);
-            });
-        }
     }
 
     fn flush(&self) {

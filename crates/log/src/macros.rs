@@ -1,24 +1,28 @@
 //! The macros, and the logger of the process that they write to.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use arc_swap::ArcSwapOption;
+use mainstay_sys::current::Current;
 
 use crate::level::{Level, LevelSet};
 use crate::pipeline::Pipeline;
-use crate::record::{Field, Location, Record, Value};
+use crate::record::{Field, Location, Message, Record, Value};
 
 /// Where the macros write to.
-static CURRENT: ArcSwapOption<Pipeline> = ArcSwapOption::const_empty();
+static CURRENT: Current<Pipeline> = Current::new();
 /// The levels that some record can be let through with: all a disabled call looks at.
 static GATE: AtomicU8 = AtomicU8::new(0);
 
-/// Makes this the pipeline of the macros; `None` for none. Returns the one before.
-pub(crate) fn publish(pipeline: Option<Arc<Pipeline>>) -> Option<Arc<Pipeline>> {
+/// Makes this the pipeline of the macros; `None` for none.
+pub(crate) fn publish(pipeline: Option<Arc<Pipeline>>) {
     open(pipeline.as_deref());
-    CURRENT.swap(pipeline)
+    CURRENT.replace(pipeline);
+}
+
+/// Whether no macro writes any more to a pipeline that was replaced.
+pub(crate) fn is_settled() -> bool {
+    CURRENT.is_settled()
 }
 
 /// Has the macros know which levels the pipeline lets through now.
@@ -41,28 +45,34 @@ pub fn __write(
     target: &str,
     (file, line, here): (&'static str, u32, &'static str),
     fields: &[Field<'_>],
-    message: fmt::Arguments<'_>,
+    message: Message<'_>,
 ) {
-    let current = CURRENT.load();
-    let Some(pipeline) = current.as_deref() else {
-        return;
-    };
-    let location = Location {
-        file,
-        line,
-        function: Some(function_of(here)),
-    };
-    let record = Record::new(pipeline.now(), level, target, message)
-        .fields(fields)
-        .location(Some(location));
-    pipeline.write(&record);
+    CURRENT.with(|pipeline| {
+        let Some(pipeline) = pipeline else {
+            return;
+        };
+        let location = Location {
+            file,
+            line,
+            function: Some(function_of(here)),
+        };
+        let record = Record::new(pipeline.now(), level, target, message)
+            .fields(fields)
+            .location(Some(location));
+        pipeline.write(&record);
+    });
 }
 
 /// The function around a function of its own.
+#[inline]
 fn function_of(here: &'static str) -> &'static str {
     let mut name = here.strip_suffix("::here").unwrap_or(here);
-    while let Some(outer) = name.strip_suffix("::{{closure}}") {
-        name = outer;
+    // Most are no closures, and one byte tells.
+    while name.ends_with('}') {
+        match name.strip_suffix("::{{closure}}") {
+            Some(outer) => name = outer,
+            None => break,
+        }
     }
     name
 }
@@ -102,24 +112,25 @@ macro_rules! log {
 macro_rules! __record {
     ($level:expr, $target:expr,
      $($key:ident $(: $sigil:tt)? $(= $value:expr)?),+ $(,)? ; $($message:tt)+) => {
-        $crate::__write(
-            $level,
-            $target,
-            $crate::__here!(),
-            &[$((
-                ::core::stringify!($key),
-                $crate::__value!([$($sigil)?] $key $(, $value)?),
-            )),+],
-            ::core::format_args!($($message)+),
+        $crate::__message!(
+            ($crate)
+            (
+                $level,
+                $target,
+                $crate::__here!(),
+                &[$((
+                    ::core::stringify!($key),
+                    $crate::__value!([$($sigil)?] $key $(, $value)?),
+                )),+]
+            )
+            $($message)+
         )
     };
     ($level:expr, $target:expr, $($message:tt)+) => {
-        $crate::__write(
-            $level,
-            $target,
-            $crate::__here!(),
-            &[],
-            ::core::format_args!($($message)+),
+        $crate::__message!(
+            ($crate)
+            ($level, $target, $crate::__here!(), &[])
+            $($message)+
         )
     };
 }

@@ -12,6 +12,7 @@ use mainstay_base::Clock;
 use crate::error::{Error, Notice, Reason};
 use crate::flight::Flight;
 use crate::format::Format;
+use crate::head::{Headed, Moments};
 use crate::level::{Level, LevelSet};
 use crate::loss::Counts;
 use crate::model::{Config, SinkConfig, SinkKind};
@@ -79,8 +80,10 @@ pub(crate) struct Core {
     /// Tells pipelines apart in what threads keep of them.
     number: u64,
     zone: TimeZone,
-    formats: Vec<Format>,
+    formats: Vec<Headed>,
     routes: Vec<Compiled>,
+    /// Where the process's own records go, by level, where nothing but the level decides that.
+    ways: [Option<Box<[Way]>>; Level::ALL.len()],
     outlets: Vec<Arc<Outlet>>,
     clock: Arc<dyn Clock>,
     last_resort: Mutex<Option<Box<dyn Write + Send>>>,
@@ -95,6 +98,12 @@ struct Compiled {
     when: When,
     /// Places in `outlets` and `formats`.
     to: Vec<(usize, usize)>,
+}
+
+/// A place in `formats`, and places in `outlets` that get what it makes.
+struct Way {
+    format: usize,
+    to: Vec<usize>,
 }
 
 /// Levels that somebody has set while the pipeline runs.
@@ -186,7 +195,8 @@ impl Pipeline {
             zone: config.zone.clone(),
             gate: config.gate.clone(),
             precise: formats.iter().any(Format::needs_subseconds),
-            formats,
+            ways: Level::ALL.map(|level| ways(&routes, level)),
+            formats: formats.into_iter().map(Headed::new).collect(),
             routes,
             outlets,
             clock: surroundings.clock,
@@ -342,11 +352,12 @@ impl Pipeline {
             return true;
         }
         self.admits(level, target)
-            && self
-                .core
-                .routes
-                .iter()
-                .any(|route| !route.to.is_empty() && route.when.admits(level, target, None, None))
+            && match &self.core.ways[level.index()] {
+                Some(ways) => !ways.is_empty(),
+                None => self.core.routes.iter().any(|route| {
+                    !route.to.is_empty() && route.when.admits(level, target, None, None)
+                }),
+            }
     }
 
     /// Whether any line this program prints there could reach a sink.
@@ -536,6 +547,33 @@ fn compile(config: &Config) -> Result<(Vec<Format>, Vec<Compiled>), Error> {
     Ok((formats, routes))
 }
 
+/// Where the process's own records of this level go; `None` where some route asks for more of them.
+fn ways(routes: &[Compiled], level: Level) -> Option<Box<[Way]>> {
+    let mut ways: Vec<Way> = Vec::new();
+    for Compiled { when, to } in routes {
+        if !when.levels.contains(level) || !when.programs.is_empty() {
+            continue;
+        }
+        if when.target.is_some() || when.stream.is_some() {
+            return None;
+        }
+        for (sink, format) in to {
+            // The first route that names a sink says how it is written there.
+            if ways.iter().any(|way| way.to.contains(sink)) {
+                continue;
+            }
+            match ways.iter_mut().find(|way| way.format == *format) {
+                Some(way) => way.to.push(*sink),
+                None => ways.push(Way {
+                    format: *format,
+                    to: vec![*sink],
+                }),
+            }
+        }
+    }
+    Some(ways.into())
+}
+
 /// A sink with all that is around it: records are redacted first, then go to the one that takes them,
 /// and wait on disk when none does.
 fn open(
@@ -612,6 +650,24 @@ impl Core {
     ) -> bool {
         let mut taken = false;
         let mut ident = None;
+        if let Some(ways) = &self.ways[record.level.index()]
+            && record.program.is_none()
+            && except.is_none()
+        {
+            for way in ways {
+                scratch.bytes.clear();
+                let moments = self.moments(&mut scratch.moments);
+                self.formats[way.format].render(way.format, record, moments, &mut scratch.bytes);
+                for sink in &way.to {
+                    let outlet = &self.outlets[*sink];
+                    let ident = outlet
+                        .compares()
+                        .then(|| *ident.get_or_insert_with(|| identify(record)));
+                    taken |= outlet.take(&scratch.bytes, record, ident, may_wait, reports);
+                }
+            }
+            return taken;
+        }
         scratch.bytes.clear();
         scratch.rendered.clear();
         scratch.rendered.resize(self.formats.len(), None);
@@ -632,8 +688,8 @@ impl Core {
                     range.clone()
                 } else {
                     let start = scratch.bytes.len();
-                    let stamp = stamp(&mut scratch.stamp, self.number, &self.zone);
-                    self.formats[*format].render(record, stamp, &mut scratch.bytes);
+                    let moments = self.moments(&mut scratch.moments);
+                    self.formats[*format].render(*format, record, moments, &mut scratch.bytes);
                     let range = start..scratch.bytes.len();
                     scratch.rendered[*format] = Some(range.clone());
                     range
@@ -645,6 +701,19 @@ impl Core {
             }
         }
         taken
+    }
+
+    /// What the thread remembers, made anew when another pipeline used it last.
+    #[inline]
+    fn moments<'a>(&self, held: &'a mut Option<(u64, Moments)>) -> &'a mut Moments {
+        if held
+            .as_ref()
+            .is_some_and(|(owner, _)| *owner != self.number)
+        {
+            *held = None;
+        }
+        let moments = || Moments::new(self.zone.clone(), self.formats.len());
+        &mut held.get_or_insert_with(|| (self.number, moments())).1
     }
 
     /// Writes what was kept and belongs to this record to the sinks that get the record.
@@ -670,7 +739,9 @@ impl Core {
                     let fields = [("kept", Value::Bool(true))];
                     let record = kept.record().fields(&fields);
                     line.clear();
-                    self.formats[*format].render(&record, &mut stamp, &mut line);
+                    self.formats[*format]
+                        .format()
+                        .render(&record, &mut stamp, &mut line);
                     self.outlets[*sink].take(&line, &record, None, true, &mut reports);
                 }
             }
@@ -714,6 +785,13 @@ fn identify(record: &Record<'_>) -> Ident {
         Message::Bytes(bytes) => hash.add(bytes),
         // Writing to it cannot fail; what cannot be shown ends where it fails.
         Message::Format(arguments) => drop(fmt::Write::write_fmt(&mut hash, arguments)),
+        Message::Parts(append) => scratch::with_message(|bytes| {
+            // The same as far as it can be shown.
+            let _ = append(bytes);
+            for byte in bytes.iter() {
+                hash.byte(*byte);
+            }
+        }),
     }
     Ident {
         key: key.0,
@@ -752,14 +830,4 @@ impl fmt::Write for Fnv {
         }
         Ok(())
     }
-}
-
-/// The thread's stamp, made anew when another pipeline used it last.
-fn stamp<'a>(held: &'a mut Option<(u64, Stamp)>, number: u64, zone: &TimeZone) -> &'a mut Stamp {
-    if held.as_ref().is_some_and(|(owner, _)| *owner != number) {
-        *held = None;
-    }
-    &mut held
-        .get_or_insert_with(|| (number, Stamp::new(zone.clone())))
-        .1
 }

@@ -40,7 +40,8 @@ impl Default for QueueConfig {
             overflow: Overflow::Block,
             bytes: 1 << 20,
             linger: Duration::from_millis(10),
-            batch: 64 << 10,
+            // Waking the thread costs as much as some hundred records do.
+            batch: 256 << 10,
         }
     }
 }
@@ -144,6 +145,7 @@ impl Store {
         self.gone = 0;
     }
 
+    #[inline]
     fn push(&mut self, bytes: &[u8], mark: Mark) -> bool {
         let taken = self.half.append(bytes);
         if taken {
@@ -178,6 +180,10 @@ impl Store {
 /// The records that wait for one sink.
 pub(crate) struct Queue {
     config: QueueConfig,
+    /// So many bytes may wait when a record below level error comes: the rest is for graver ones.
+    room: usize,
+    /// So many records may wait: marks need room too.
+    most: usize,
     filling: Store,
     /// Lost ahead of everything that waits.
     before: Option<Loss>,
@@ -198,8 +204,15 @@ const FULL: &str = "the queue was full";
 
 impl Queue {
     pub(crate) fn new(config: QueueConfig, filling: Store) -> Self {
+        let capacity = config.bytes;
+        let reserve = match config.overflow {
+            Overflow::Block => 0,
+            _ => capacity / 8,
+        };
         Self {
             config,
+            room: capacity - reserve,
+            most: (capacity / 16).max(64),
             filling,
             before: None,
             after: None,
@@ -298,18 +311,17 @@ impl Queue {
         taken
     }
 
+    #[inline]
     fn fits(&self, length: usize, level: Level) -> bool {
-        let capacity = self.config.bytes;
-        let keeps_a_reserve = !matches!(self.config.overflow, Overflow::Block);
-        let limit = if keeps_a_reserve && level < Level::Error {
-            capacity - capacity / 8
+        let limit = if level < Level::Error {
+            self.room
         } else {
-            capacity
+            self.config.bytes
         };
-        // Marks need room too: short records are counted by number.
-        self.bytes() + length <= limit && self.filling.records() < (capacity / 16).max(64)
+        self.bytes() + length <= limit && self.filling.records() < self.most
     }
 
+    #[inline]
     fn is_sampled_out(&mut self, level: Level) -> bool {
         let Overflow::Sample(one_in) = self.config.overflow else {
             return false;

@@ -112,6 +112,8 @@ pub enum Message<'a> {
     Bytes(&'a [u8]),
     /// What a logging macro was given; rendered when a route wants it, in the caller.
     Format(fmt::Arguments<'a>),
+    /// The same from the macros of this crate: appends the message, which is UTF-8.
+    Parts(&'a dyn Fn(&mut Vec<u8>) -> fmt::Result),
 }
 
 impl<'a> From<&'a str> for Message<'a> {
@@ -138,6 +140,11 @@ impl fmt::Debug for Message<'_> {
             Self::Text(text) => fmt::Debug::fmt(text, f),
             Self::Bytes(bytes) => fmt::Debug::fmt(&String::from_utf8_lossy(bytes), f),
             Self::Format(arguments) => fmt::Debug::fmt(&arguments.to_string(), f),
+            Self::Parts(append) => {
+                let mut bytes = Vec::new();
+                append(&mut bytes)?;
+                fmt::Debug::fmt(&String::from_utf8_lossy(&bytes), f)
+            }
         }
     }
 }

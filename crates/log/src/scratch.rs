@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use crate::stamp::Stamp;
+use crate::head::Moments;
 
 /// A buffer this large is given back after use: one huge record should not cost for ever.
 const KEEP: usize = 256 * 1024;
@@ -17,12 +17,32 @@ pub(crate) struct Scratch {
     pub(crate) rendered: Vec<Option<Range<usize>>>,
     /// Which sinks have the record already.
     pub(crate) served: Vec<bool>,
-    /// Stamps of the pipeline with this number.
-    pub(crate) stamp: Option<(u64, Stamp)>,
+    /// What is remembered for the pipeline with this number.
+    pub(crate) moments: Option<(u64, Moments)>,
 }
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static MESSAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends an empty buffer for one message, another one than [`with`].
+pub(crate) fn with_message<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    let take = |held: &RefCell<Vec<u8>>| {
+        held.try_borrow_mut()
+            .map(|mut held| std::mem::take(&mut *held))
+    };
+    let mut bytes = MESSAGE
+        .try_with(take)
+        .ok()
+        .and_then(Result::ok)
+        .unwrap_or_default();
+    bytes.clear();
+    let result = work(&mut bytes);
+    if bytes.capacity() <= KEEP {
+        let _ = MESSAGE.try_with(|held| held.try_borrow_mut().map(|mut held| *held = bytes));
+    }
+    result
 }
 
 /// Lends the thread's buffers. A record that is written while another is being formatted (something

@@ -12,6 +12,7 @@ use super::tree::Tree;
 const LAYERS: &[(&str, u8)] = &[
     ("base", 0),
     ("sys", 0),
+    ("log-macros", 0),
     ("log", 1),
     ("alert", 1),
     ("fault", 1),

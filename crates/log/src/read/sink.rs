@@ -576,7 +576,8 @@ fn read_queue(mut section: Section<'_>) -> QueueConfig {
         overflow,
         bytes,
         linger: section.get("linger").unwrap_or(default.linger),
-        batch: default.batch.min(bytes),
+        // While these are written as many have room again and again.
+        batch: default.batch.min(bytes / 4),
     };
     section.finish();
     config

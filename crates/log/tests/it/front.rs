@@ -43,7 +43,7 @@ fn lines(dir: &std::path::Path) -> Vec<Value> {
 
 // The tests of this file share the logger of the process; each runs in a process of its own under
 // nextest, and one after another otherwise.
-static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+pub(crate) static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 #[test]
 fn own_macros() {

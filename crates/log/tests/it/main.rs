@@ -8,6 +8,7 @@ mod capture;
 mod front;
 mod full;
 mod inspect;
+mod messages;
 mod pipeline;
 mod queue;
 mod rolling;
