@@ -38,12 +38,22 @@ pub fn __enabled(level: Level) -> bool {
     GATE.load(Ordering::Relaxed) & (1 << level.index()) != 0
 }
 
-/// What the macros write. `here` is the path of a function inside the one that writes.
+/// A place in the code, for the macros. It is where the program is, so that a record's caller hands on
+/// a pointer.
+#[doc(hidden)]
+pub struct __Place {
+    pub file: &'static str,
+    pub line: u32,
+    /// Gives the path of a function inside the one that writes.
+    pub here: fn() -> &'static str,
+}
+
+/// What the macros write.
 #[doc(hidden)]
 pub fn __write(
     level: Level,
     target: &str,
-    (file, line, here): (&'static str, u32, &'static str),
+    place: &'static __Place,
     fields: &[Field<'_>],
     message: Message<'_>,
 ) {
@@ -52,9 +62,9 @@ pub fn __write(
             return;
         };
         let location = Location {
-            file,
-            line,
-            function: Some(function_of(here)),
+            file: place.file,
+            line: place.line,
+            function: Some(function_of((place.here)())),
         };
         let record = Record::new(pipeline.now(), level, target, message)
             .fields(fields)
@@ -167,11 +177,12 @@ macro_rules! __chosen {
 macro_rules! __here {
     () => {{
         fn here() {}
-        (
-            ::core::file!(),
-            ::core::line!(),
-            ::core::any::type_name_of_val(&here),
-        )
+        static PLACE: $crate::__Place = $crate::__Place {
+            file: ::core::file!(),
+            line: ::core::line!(),
+            here: || ::core::any::type_name_of_val(&here),
+        };
+        &PLACE
     }};
 }
 
