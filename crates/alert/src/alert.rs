@@ -135,6 +135,19 @@ impl Alert {
         }
     }
 
+    /// An event that a log record tells. Its kind is the app, the target and the message without what
+    /// differs from one time to the next ([`fingerprint`](crate::fingerprint())).
+    pub fn of_record(app: &str, severity: Severity, target: &str, message: &str) -> Self {
+        let (title, body) = message.split_once('\n').unwrap_or((message, ""));
+        let mut alert = Self::new(app, severity, title)
+            .fingerprint(fingerprint(&format!("{target}\n{message}")))
+            .body(body);
+        if !target.is_empty() && target != app {
+            alert = alert.label("target", target);
+        }
+        alert
+    }
+
     /// With a fingerprint of the caller's choice.
     #[must_use]
     pub fn fingerprint(mut self, fingerprint: impl Into<String>) -> Self {

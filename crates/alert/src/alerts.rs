@@ -16,7 +16,7 @@ use crate::channel::{Channel, Failure};
 use crate::config::{ChannelConfig, Config, Target};
 use crate::error::{Error, ErrorKind};
 use crate::exec::ExecChannel;
-use crate::fingerprint::{fingerprint, hex};
+use crate::fingerprint::hex;
 use crate::heartbeat::{self, Beating, Heartbeat};
 use crate::inbox::Inbox;
 use crate::machine::{Counts, Listed, Machine, Silence};
@@ -204,9 +204,8 @@ impl Alerts {
         self.0.inbox.resolve(key, self.0.pace.now())
     }
 
-    /// Raises a log record as an event. Its kind is the app, the target and the message without what
-    /// differs from one time to the next ([`fingerprint`](crate::fingerprint())). Records of this
-    /// crate itself are not taken: an alert about the failing of alerts would go in a circle.
+    /// Raises a log record as an event, see [`Alert::of_record`]. Records of this crate itself are not
+    /// taken: an alert about the failing of alerts would go in a circle.
     pub fn raise_record<S: Into<String>>(
         &self,
         severity: Severity,
@@ -219,14 +218,7 @@ impl Alerts {
         if target == "mainstay_alert" || target.starts_with("mainstay_alert::") {
             return;
         }
-        let (title, body) = message.split_once('\n').unwrap_or((message, ""));
-        let mut alert = Alert::new(app, severity, title)
-            .fingerprint(fingerprint(&format!("{target}\n{message}")))
-            .body(body)
-            .context(context);
-        if !target.is_empty() {
-            alert = alert.label("target", target);
-        }
+        let mut alert = Alert::of_record(app, severity, target, message).context(context);
         if app != "mainstay" {
             alert = alert.command(format!("mainstay logs {app}"));
         }

@@ -67,6 +67,8 @@ pub struct MailConfig {
     pub password: Option<Credential>,
     /// How long the server may take for each answer; all of a delivery may take four times that.
     pub timeout: Duration,
+    /// What stands in front of each subject.
+    pub subject: String,
     /// Further headers.
     pub headers: Vec<(String, String)>,
 }
@@ -88,6 +90,7 @@ impl MailConfig {
             user: None,
             password: None,
             timeout: Duration::from_secs(30),
+            subject: String::new(),
             headers: Vec::new(),
         }
     }

@@ -98,7 +98,7 @@ impl MailChannel {
         let domain = self.from.email.domain();
         let mut builder = Mail::builder()
             .from(self.from.clone())
-            .subject(text::subject(message))
+            .subject(format!("{}{}", self.config.subject, text::subject(message)))
             .date(SystemTime::from(message.at))
             .message_id(Some(format!("<{}@{domain}>", message.id)))
             // RFC 3834: nobody's holiday notice answers a machine.

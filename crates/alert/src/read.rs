@@ -63,8 +63,8 @@ impl Config {
     /// - `mail`, which also has `tls` (`required`, the default, is STARTTLS; `opportunistic`;
     ///   `implicit`; `none`), `password_file` instead of `password`, `ca` (PEM files with the only
     ///   authorities that are believed), `timeout` (`30s`, for each answer of the server; a whole
-    ///   delivery may take four times that) and `headers` (a table). The port is 587, 465 with
-    ///   implicit TLS and 25 without TLS.
+    ///   delivery may take four times that), `subject` (what stands in front of each subject) and
+    ///   `headers` (a table). The port is 587, 465 with implicit TLS and 25 without TLS.
     /// - `webhook`, with `kind`, `url`, `ca` and `timeout` (`30s`, for all of a request), and by kind:
     ///   - `json`: our own JSON, for programs; `secret` is the key of the HMAC-SHA256 of the body in
     ///     `X-Mainstay-Signature-256`;

@@ -28,7 +28,7 @@ pub(crate) fn read_channel(name: String, mut section: Section<'_>) -> Option<Cha
     };
     for dialect in Dialect::ALL {
         // A service that is known, written as if it were a channel of its own.
-        if let Some(value) = section.value(dialect.name()) {
+        if let Some(value) = section.misplaced(dialect.name()) {
             section.report(
                 value
                     .error(format!("`{}` is a kind of webhook", dialect.name()))
@@ -154,6 +154,14 @@ fn read_mail(mut section: Section<'_>) -> Option<MailConfig> {
     }
     let ca = one_or_more(&mut section, "ca");
     let timeout = read_timeout(&mut section, Duration::from_secs(30));
+    let subject = section.get_spanned::<String>("subject");
+    if let Some(subject) = subject.as_ref().filter(|s| s.value.contains(['\r', '\n'])) {
+        section.report(
+            Diagnostic::error("a subject is one line")
+                .at(&subject.place)
+                .help("write subject = \"[shop] \""),
+        );
+    }
     let mut headers = Vec::new();
     if let Some(value) = section.value("headers") {
         let named = section
@@ -178,6 +186,7 @@ fn read_mail(mut section: Section<'_>) -> Option<MailConfig> {
         user,
         password: password.or(password_file),
         timeout,
+        subject: subject.map(|subject| subject.value).unwrap_or_default(),
         headers,
     })
 }

@@ -710,6 +710,13 @@ impl<'d> Section<'d> {
         sections
     }
 
+    /// The raw value of a key that does not belong here, to say where it does. It is not among the keys
+    /// that are known here.
+    pub fn misplaced(&mut self, key: &str) -> Option<Value<'d>> {
+        let there = self.entries().iter().any(|(known, _)| known.value == key);
+        there.then(|| self.value(key)).flatten()
+    }
+
     /// Keys that are designed but do not work yet: their presence is an error that says so.
     pub fn planned(&mut self, keys: &[&str]) {
         for key in keys {
