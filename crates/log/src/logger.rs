@@ -20,6 +20,7 @@ use crate::model::Config;
 use crate::outlet::{inside_a_sink, lock};
 use crate::pipeline::{Changes, Override, Pipeline, Surroundings};
 use crate::record::{Field, Location, Record, Value};
+use crate::route;
 
 /// How long a pipeline that was replaced is waited for until no thread writes to it any more.
 const LEAVE_WAIT: Duration = Duration::from_secs(1);
@@ -286,6 +287,9 @@ fn drain() {
 /// Whether the record may reach a sink; an error may turn out to be critical.
 fn lets_through(pipeline: &Pipeline, metadata: &log::Metadata<'_>) -> bool {
     let level = Level::from(metadata.level());
+    if level == Level::Trace && is_confiding(metadata.target()) {
+        return false;
+    }
     pipeline.enabled(level, metadata.target())
         || level == Level::Error && pipeline.enabled(Level::Critical, metadata.target())
 }
@@ -333,6 +337,14 @@ impl log::Log for Logger {
     fn flush(&self) {
         Logger::flush(self);
     }
+}
+
+/// Targets that write down at level trace what they send, secret addresses and passwords included.
+const CONFIDING: [&str; 4] = ["lettre", "rustls", "ureq", "ureq_proto"];
+
+#[cold]
+fn is_confiding(target: &str) -> bool {
+    CONFIDING.iter().any(|one| route::is_within(target, one))
 }
 
 /// The key that makes an error critical.

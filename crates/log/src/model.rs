@@ -16,8 +16,8 @@ use crate::route::When;
 use crate::seelog::Gate;
 use crate::sinks::journald::JournaldFormat;
 use crate::sinks::{
-    JournaldConfig, LokiConfig, OtlpConfig, RedactConfig, SpoolConfig, StreamConfig, SyslogConfig,
-    SyslogFormat,
+    AlertConfig, JournaldConfig, LokiConfig, OtlpConfig, RedactConfig, SpoolConfig, StreamConfig,
+    SyslogConfig, SyslogFormat,
 };
 
 /// What a [`Pipeline`](crate::Pipeline) is built from.
@@ -162,6 +162,8 @@ pub enum SinkKind {
     Otlp(Box<OtlpConfig>),
     /// Loki.
     Loki(Box<LokiConfig>),
+    /// Alerts to people, by what the program hands in.
+    Alert(AlertConfig),
     /// A sink of the program's own, handed in by this name when the pipeline is built.
     Custom {
         /// Its name.
@@ -240,6 +242,7 @@ impl std::fmt::Display for SinkKind {
             Self::Journald(config, _) => write!(f, "journald:{}", config.socket.display()),
             Self::Otlp(config) => write!(f, "otlp:{}", config.http.place()),
             Self::Loki(config) => write!(f, "loki:{}", config.http.place()),
+            Self::Alert(config) => config.fmt(f),
             Self::Custom { name } => write!(f, "custom:{name}"),
         }
     }

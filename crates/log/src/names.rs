@@ -19,6 +19,7 @@ use crate::pipeline::{Pipeline, Surroundings};
 use crate::route::When;
 use crate::seelog::{self, Options};
 use crate::sink::Sink;
+use crate::sinks::OpenAlerts;
 
 /// Why there is no logger.
 #[derive(Debug)]
@@ -50,6 +51,8 @@ pub struct Loading<'a> {
     pub directory: &'a Path,
     /// Custom receivers by name.
     pub receivers: Vec<(String, Box<dyn Sink>)>,
+    /// What sends the mail of `<smtp>`; without it no config with one can be loaded.
+    pub alerts: Option<OpenAlerts>,
 }
 
 impl<'a> Loading<'a> {
@@ -60,6 +63,7 @@ impl<'a> Loading<'a> {
             zone,
             directory,
             receivers: Vec::new(),
+            alerts: None,
         }
     }
 }
@@ -106,6 +110,7 @@ fn logger_from_config(
         .map_err(LoadError::Config)?;
     let surroundings = Surroundings {
         custom: loading.receivers,
+        alerts: loading.alerts,
         ..surroundings()
     };
     let pipeline = Pipeline::build(&config, surroundings).map_err(LoadError::Open)?;

@@ -24,8 +24,10 @@ use crate::route::{self, When};
 use crate::scratch::{self, Scratch};
 use crate::seelog::Gate;
 use crate::sink::{Console, Sink};
+use crate::sinks::redact::Strikes;
 use crate::sinks::{
-    Failover, FailoverConfig, JournaldSink, LokiSink, OtlpSink, Redact, Spool, StreamSink,
+    Failover, FailoverConfig, JournaldSink, LokiSink, OpenAlerts, OtlpSink, Redact, Spool,
+    StreamSink, alert,
 };
 use crate::stamp::Stamp;
 use crate::voice::{TARGET, Voice};
@@ -41,6 +43,8 @@ pub struct Surroundings {
     pub last_resort: Option<Box<dyn Write + Send>>,
     /// The sinks that the config names as custom.
     pub custom: Vec<(String, Box<dyn Sink>)>,
+    /// What raises alerts; without it no config with a sink of them can be built.
+    pub alerts: Option<OpenAlerts>,
 }
 
 impl Surroundings {
@@ -50,6 +54,7 @@ impl Surroundings {
             clock,
             last_resort: None,
             custom: Vec::new(),
+            alerts: None,
         }
     }
 }
@@ -142,6 +147,8 @@ impl Pipeline {
         before: Option<&Self>,
     ) -> Result<(Self, Changes), Error> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let wider = alert::with_context(config);
+        let config = wider.as_ref().unwrap_or(config);
         let (formats, routes) = compile(config)?;
         let mut voices: Vec<Option<Voice>> = vec![None; config.sinks.len()];
         for (sink, format) in routes.iter().flat_map(|route: &Compiled| &route.to) {
@@ -581,6 +588,20 @@ fn open(
     zone: &TimeZone,
     surroundings: &mut Surroundings,
 ) -> Result<Box<dyn Sink>, Error> {
+    if let SinkKind::Alert(kind) = &config.kind {
+        let bare = SinkConfig {
+            redact: config.redact.clone(),
+            ..config.kind.clone().into()
+        };
+        if bare != *config {
+            return Err(Error::config(format!(
+                "the sink {kind} has a queue, a limit, a spool or a failover, and alerts have their own"
+            )));
+        }
+        let strikes = config.redact.as_ref().map(Strikes::compile).transpose()?;
+        let sink = alert::open(kind, strikes, surroundings.alerts.as_ref())?;
+        return Ok(Box::new(sink));
+    }
     let mut sink = open_kind(&config.kind, zone, surroundings)?;
     if !config.failover.is_empty() {
         let mut all = vec![(config.kind.to_string(), sink)];
@@ -628,6 +649,11 @@ fn open_kind(
         SinkKind::Journald(config, _) => Box::new(JournaldSink::new(config.clone(), clock())),
         SinkKind::Otlp(config) => Box::new(OtlpSink::open((**config).clone(), clock())?),
         SinkKind::Loki(config) => Box::new(LokiSink::open((**config).clone(), clock())?),
+        SinkKind::Alert(config) => {
+            return Err(Error::config(format!(
+                "the sink {config} cannot stand in for another one"
+            )));
+        }
         SinkKind::Custom { name } => {
             let known = |(known, _): &(String, _)| known == name;
             let at = surroundings.custom.iter().position(known);

@@ -19,6 +19,7 @@ use crate::record::Stream;
 use crate::retention::Retention;
 use crate::route::When;
 use crate::seelog::{Gate, Options, Rule};
+use crate::sinks::AlertConfig;
 
 /// What holds where the section says nothing.
 #[derive(Debug, Clone)]
@@ -194,10 +195,11 @@ impl RouteReader {
             ("rolling", Some(path)) if !path.is_empty() => {
                 SinkKind::rolling(self.path(path), self.config.retention)
             }
-            ("alert" | "smtp", _) => {
+            ("alert", None) => SinkKind::Alert(AlertConfig::default()),
+            ("mail" | "smtp", _) => {
                 return Err(value
-                    .error(format!("the sink `{kind}` does not work yet"))
-                    .label("designed, not built"));
+                    .error("mail is sent by the channels of alerts")
+                    .help("write to = [\"alert\"], and [alert.to.NAME] with mail = { … }"));
             }
             ("tcp" | "udp" | "unix" | "unixgram" | "syslog" | "journald" | "otlp" | "loki", _) => {
                 return Err(value
@@ -209,7 +211,7 @@ impl RouteReader {
             _ => {
                 let diagnostic = value
                     .error(format!("`{text}` is no place records can go"))
-                    .help("write one of console, file:PATH, rolling:PATH, or the NAME of a [log.sink.NAME]");
+                    .help("write one of console, file:PATH, rolling:PATH, alert, or the NAME of a [log.sink.NAME]");
                 let named = self.named.keys().map(String::as_str);
                 return Err(match nearest(kind, named.chain(TYPES)) {
                     Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
@@ -766,9 +768,19 @@ mod tests {
                 "write one of",
             ),
             (
-                "[log.route.x]\nto = [\"alert\"]",
+                "[log.route.x]\nto = [\"smtp\"]",
                 "m.toml:3:7:",
-                "does not work yet",
+                "mail is sent by the channels of alerts",
+            ),
+            (
+                "[log.sink.a]\ntype = \"alert\"\nqueue = {}",
+                "m.toml:4:9:",
+                "`queue` does nothing for a sink of type alert",
+            ),
+            (
+                "[log.sink.a]\ntype = \"alert\"\nspool = { dir = \"/s\" }",
+                "m.toml:4:9:",
+                "`spool` does nothing for a sink of type alert",
             ),
             (
                 "[log.route.x]\nto = [\"file:/a\", \"rolling:/a\"]",

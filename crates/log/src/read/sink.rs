@@ -21,8 +21,8 @@ use crate::seelog::DateLayout;
 use crate::sinks::journald::JournaldFormat;
 use crate::sinks::syslog::{self, Facility, Transport};
 use crate::sinks::{
-    Framing, HttpConfig, JournaldConfig, LokiConfig, Named, Net, OtlpConfig, RedactConfig, Roots,
-    SpoolConfig, StreamConfig, SyslogConfig, TlsConfig, check_url,
+    AlertConfig, Framing, HttpConfig, JournaldConfig, LokiConfig, Named, Net, OtlpConfig,
+    RedactConfig, Roots, SpoolConfig, StreamConfig, SyslogConfig, TlsConfig, check_url,
 };
 
 impl RouteReader {
@@ -66,6 +66,9 @@ impl RouteReader {
             section.finish();
             return;
         };
+        if matches!(kind, SinkKind::Alert(_)) {
+            refuse_around_alerts(&mut section);
+        }
         let sink = SinkConfig {
             kind,
             delivery,
@@ -85,7 +88,7 @@ impl RouteReader {
     /// one is told also where it has no place.
     fn kind(&self, section: &mut Section<'_>) -> Option<SinkKind> {
         use SinkType::{
-            Console, File, Journald, Loki, Otlp, Rolling, Syslog, Tcp, Udp, Unix, UnixGram,
+            Alert, Console, File, Journald, Loki, Otlp, Rolling, Syslog, Tcp, Udp, Unix, UnixGram,
         };
         let kind = section.required::<SinkType>("type");
         let stream = section.get_spanned::<Stream>("stream");
@@ -128,7 +131,11 @@ impl RouteReader {
             ("framing", place(framing.as_ref()), &[Tcp, Unix, Syslog]),
             ("transport", place(transport.as_ref()), &[Syslog]),
             ("facility", place(facility.as_ref()), &[Syslog]),
-            ("app", place(app.as_ref()), &[Syslog, Journald, Otlp, Loki]),
+            (
+                "app",
+                place(app.as_ref()),
+                &[Syslog, Journald, Otlp, Loki, Alert],
+            ),
             ("url", place(url.as_ref()), http),
             ("labels", place(labels.as_ref()), &[Loki]),
             ("gzip", place(gzip.as_ref()), http),
@@ -225,6 +232,10 @@ impl RouteReader {
                     ..OtlpConfig::new(url.0, app)
                 }))
             }
+            Alert => SinkKind::Alert(AlertConfig {
+                app,
+                ..AlertConfig::default()
+            }),
             Loki => {
                 let url = needed(url, "url", section)?;
                 let app = app.as_deref().unwrap_or("mainstay");
@@ -238,6 +249,20 @@ impl RouteReader {
                 SinkKind::Loki(Box::new(config))
             }
         })
+    }
+}
+
+/// Alerts have their own grouping, limits and outbox.
+fn refuse_around_alerts(section: &mut Section<'_>) {
+    for key in ["queue", "dedup", "limit", "sample", "spool", "failover"] {
+        let place = section.value(key).map(|value| value.place().clone());
+        if let Some(place) = place {
+            section.report(
+                Diagnostic::error(format!("`{key}` does nothing for a sink of type alert"))
+                    .at(&place)
+                    .help("remove it; [alert] says when alerts are told, and they wait on disk"),
+            );
+        }
     }
 }
 
@@ -376,9 +401,9 @@ fn naming(
 }
 
 /// The types of sinks that have a section.
-pub(super) const TYPES: [&str; 11] = [
+pub(super) const TYPES: [&str; 12] = [
     "console", "file", "rolling", "tcp", "udp", "unix", "unixgram", "syslog", "journald", "otlp",
-    "loki",
+    "loki", "alert",
 ];
 /// How dates in file names are written where nothing else is said.
 const DATE: &str = "2006-01-02";
@@ -396,15 +421,16 @@ enum SinkType {
     Journald,
     Otlp,
     Loki,
+    Alert,
 }
 
 impl FromValue for SinkType {
     fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
         use SinkType::{
-            Console, File, Journald, Loki, Otlp, Rolling, Syslog, Tcp, Udp, Unix, UnixGram,
+            Alert, Console, File, Journald, Loki, Otlp, Rolling, Syslog, Tcp, Udp, Unix, UnixGram,
         };
         let all = [
-            Console, File, Rolling, Tcp, Udp, Unix, UnixGram, Syslog, Journald, Otlp, Loki,
+            Console, File, Rolling, Tcp, Udp, Unix, UnixGram, Syslog, Journald, Otlp, Loki, Alert,
         ];
         one_of(value, "type of sink", &all, |kind| TYPES[kind as usize])
     }

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::level::{Level, LevelSet};
+use crate::seelog::import::is_composed;
 use crate::seelog::{
-    Archive, Buffered, Config, Conn, FormatUse, Leaf, LoggerType, NameMode, Receiver, RollWhen,
-    Rolling,
+    Archive, Buffered, Config, Conn, FormatUse, Leaf, LoggerType, NameMode, Password, Receiver,
+    RollWhen, Rolling, Smtp,
 };
 
 impl Config {
@@ -49,6 +50,13 @@ impl Config {
             let _ = writeln!(out, "to = [\"sink{number}\"]");
             line(&mut out, "format", &quoted(&self.format_text(leaf.format)));
         }
+        let mails = leaves.iter().filter_map(|leaf| match innermost(leaf) {
+            Receiver::Smtp(smtp) => Some((smtp, leaf.levels)),
+            _ => None,
+        });
+        for (number, (smtp, levels)) in (1..).zip(mails) {
+            channel(number, smtp, levels, &mut out);
+        }
         out
     }
 
@@ -79,6 +87,11 @@ impl Config {
                 line(out, "path", &quoted(&file.path.to_string_lossy()));
             }
             Receiver::Rolling(rolling) => rolling_file(rolling, out),
+            Receiver::Smtp(_) => {
+                // What is around it is for sinks that wait; alerts have their own.
+                queue = None;
+                out.push_str("type = \"alert\"\n");
+            }
             Receiver::Conn(conn) if stream_type(&conn.network).is_some() => connection(conn, out),
             other => {
                 let _ = writeln!(
@@ -110,6 +123,71 @@ impl Config {
 
 /// seelog's format for what names none.
 const DEFAULT: &str = "%Ns [%Level] %Msg%n";
+
+/// The receiver without what is around it.
+fn innermost<'a>(leaf: &Leaf<'a>) -> &'a Receiver {
+    let mut receiver = leaf.receiver;
+    while let Receiver::Buffered(Buffered { inner, .. }) = receiver {
+        receiver = inner;
+    }
+    receiver
+}
+
+/// A channel of alerts, which sends what `<smtp>` would.
+fn channel(number: usize, smtp: &Smtp, levels: LevelSet, out: &mut String) {
+    let _ = writeln!(out, "\n[alert.to.mail{number}]");
+    let severity = match lowest(levels) {
+        Some(Level::Critical) => "critical",
+        Some(Level::Error) => "error",
+        Some(Level::Warn) => "warning",
+        _ => "info",
+    };
+    let _ = writeln!(out, "when = {{ severity = \"{severity}\" }}");
+    let _ = writeln!(out, "\n[alert.to.mail{number}.mail]");
+    let to: Vec<String> = smtp.recipients.iter().map(|to| quoted(to)).collect();
+    let _ = writeln!(out, "to = [{}]", to.join(", "));
+    let name = smtp.sender_name.replace('\\', "\\\\").replace('"', "\\\"");
+    let from = if name.is_empty() {
+        smtp.sender_address.clone()
+    } else {
+        format!("\"{name}\" <{}>", smtp.sender_address)
+    };
+    line(out, "from", &quoted(&from));
+    let server = format!("{}:{}", smtp.host, smtp.port);
+    line(out, "server", &quoted(&server));
+    let tls = if smtp.port == 465 {
+        "implicit"
+    } else {
+        "opportunistic"
+    };
+    line(out, "tls", &quoted(tls));
+    if let Some(login) = &smtp.login {
+        line(out, "user", &quoted(&login.user));
+        match &login.password {
+            Password::File(file) => {
+                line(out, "password_file", &quoted(&file.to_string_lossy()));
+            }
+            Password::Value(_) => out.push_str(
+                "# put the password into this file, which only its owner may read\npassword_file = \"smtp.password\"\n",
+            ),
+        }
+    }
+    line(out, "subject", &quoted(&smtp.subject));
+    for directory in &smtp.ca_directories {
+        let _ = writeln!(
+            out,
+            "# ca = [the *.pem of {}]",
+            quoted(&directory.to_string_lossy())
+        );
+    }
+    let headers = smtp.headers.iter().filter(|header| !is_composed(header));
+    let headers: Vec<String> = headers
+        .map(|header| format!("{} = {}", quoted(&header.name), quoted(&header.value)))
+        .collect();
+    if !headers.is_empty() {
+        let _ = writeln!(out, "headers = {{ {} }}", headers.join(", "));
+    }
+}
 
 /// The type of sink for a network of seelog, if there is one.
 fn stream_type(network: &str) -> Option<&'static str> {

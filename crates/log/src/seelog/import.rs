@@ -15,9 +15,10 @@ use crate::record::Stream;
 use crate::retention::Retention;
 use crate::route::When;
 use crate::seelog::{
-    Archive, Buffered, Config, Conn, Leaf, LoggerType, NameMode, Receiver, RollWhen, Rolling,
+    Archive, Buffered, Config, Conn, Header, Leaf, LoggerType, NameMode, Receiver, RollWhen,
+    Rolling, Smtp,
 };
-use crate::sinks::{Framing, Net, StreamConfig, TlsConfig, UnknownNet};
+use crate::sinks::{AlertConfig, Framing, Net, StreamConfig, TlsConfig, UnknownNet};
 
 /// What "never" is for a buffer that is only written when it is full.
 const NEVER: Duration = Duration::from_hours(24 * 365);
@@ -112,15 +113,10 @@ impl Config {
                 ));
             }
             Receiver::Conn(conn) => stream(conn, leaf.place, said)?,
-            Receiver::Smtp(_) => {
-                return Err(Box::new(
-                    Diagnostic::error(format!(
-                        "`<{}>` is read and not yet written to",
-                        receiver.element()
-                    ))
-                    .at(leaf.place)
-                    .help("leave it out for now; the other receivers work"),
-                ));
+            Receiver::Smtp(smtp) => {
+                // It never waits, and groups what comes by itself.
+                delivery = Delivery::Direct;
+                mail(smtp, leaf.place, said)?
             }
         };
         Ok(SinkConfig {
@@ -196,6 +192,61 @@ fn stream(conn: &Conn, place: &Place, said: &mut Diagnostics) -> Result<SinkKind
         framing: Framing::None,
         ..StreamConfig::new(net, conn.address.clone())
     })))
+}
+
+/// The headers that are the composer's to set (RFC 5322 section 3.6, RFC 2045, RFC 3834).
+const COMPOSED: [&str; 12] = [
+    "from",
+    "to",
+    "cc",
+    "bcc",
+    "subject",
+    "date",
+    "message-id",
+    "mime-version",
+    "content-type",
+    "content-transfer-encoding",
+    "sender",
+    "auto-submitted",
+];
+
+/// Whether a header is the composer's to set.
+pub(super) fn is_composed(header: &Header) -> bool {
+    COMPOSED.contains(&header.name.to_ascii_lowercase().as_str())
+}
+
+fn mail(smtp: &Smtp, place: &Place, said: &mut Diagnostics) -> Result<SinkKind, Box<Diagnostic>> {
+    let error = |text: String, help: &str| Box::new(Diagnostic::error(text).at(place).help(help));
+    if !u16::try_from(smtp.port).is_ok_and(|port| port > 0) {
+        return Err(error(
+            format!("there is no port {}", smtp.port),
+            "ports are from 1 to 65535; seelog finds out at the first record, and loses it",
+        ));
+    }
+    if smtp.recipients.is_empty() {
+        return Err(error(
+            "mail goes to nobody: there is no recipient".to_owned(),
+            "put a <recipient address=\"…\"/> into it",
+        ));
+    }
+    let mut mail = smtp.clone();
+    for header in &smtp.headers {
+        if is_composed(header) {
+            let text = format!("the header {} is set as the mail needs it", header.name);
+            let warning = Diagnostic::warning(text).at(place);
+            said.push(warning.help("leave it out; seelog writes it into the body"));
+        }
+    }
+    mail.headers.retain(|header| !is_composed(header));
+    said.push(
+        Diagnostic::warning("records like each other are one mail, which says how many they are")
+            .at(place)
+            .help("seelog sends a mail for each record, in the thread that writes it"),
+    );
+    Ok(SinkKind::Alert(AlertConfig {
+        mail: Some(Box::new(mail)),
+        ..AlertConfig::default()
+    }))
 }
 
 fn lingering(linger: Duration) -> Delivery {

@@ -8,10 +8,12 @@
 //! - [`journald`]: the journal of systemd, by its native protocol.
 //! - [`otlp`], [`loki`]: HTTP with JSON.
 //! - [`Failover`], [`Spool`], [`Redact`]: around other sinks.
+//! - [`AlertConfig`]: what a person must know, by whatever the program raises alerts with.
 //!
 //! What is refused for good by a peer, or cut off because it does not fit, is counted by level
 //! ([`Sink::take_lost`](crate::Sink::take_lost)) and said in a [`Notice`](crate::Notice).
 
+pub(crate) mod alert;
 mod backoff;
 mod connection;
 mod endpoint;
@@ -21,13 +23,14 @@ pub mod journald;
 pub mod loki;
 mod losses;
 pub mod otlp;
-mod redact;
+pub(crate) mod redact;
 pub mod spool;
 mod stream;
 pub mod syslog;
 mod text;
 mod tls;
 
+pub use alert::{AlertConfig, OpenAlerts, Raise, Raised};
 pub use backoff::Pause;
 pub use connection::Timeouts;
 pub use endpoint::{Net, UnknownNet};

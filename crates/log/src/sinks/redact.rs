@@ -161,19 +161,24 @@ enum Replacement {
     Own(Vec<u8>),
 }
 
-/// Strikes out secrets of what a sink gets. Linear in time whatever the text is.
-pub struct Redact {
-    inner: Box<dyn Sink>,
+/// Strikes out secrets of text. Linear in time whatever the text is.
+pub(crate) struct Strikes {
     set: RegexSet,
     rules: Vec<Rule>,
+}
+
+/// Strikes out secrets of what a sink gets.
+pub struct Redact {
+    inner: Box<dyn Sink>,
+    strikes: Strikes,
     /// The end of a record that the inner sink took the beginning of. Given again from its middle, it
     /// could not be recognised.
     begun: Option<(Vec<u8>, Mark)>,
 }
 
-impl Redact {
+impl Strikes {
     /// Compiles the patterns; an error names the one that is none.
-    pub fn new(inner: Box<dyn Sink>, config: &RedactConfig) -> Result<Self, Error> {
+    pub(crate) fn compile(config: &RedactConfig) -> Result<Self, Error> {
         let mut texts = Vec::new();
         let mut rules = Vec::new();
         for named in &config.named {
@@ -195,12 +200,7 @@ impl Redact {
             texts.push(pattern.regex.clone());
         }
         let set = RegexSet::new(&texts).map_err(|error| wrong("all of them together", &error))?;
-        Ok(Self {
-            inner,
-            set,
-            rules,
-            begun: None,
-        })
+        Ok(Self { set, rules })
     }
 
     /// Appends the record with its secrets struck out.
@@ -214,6 +214,24 @@ impl Redact {
             text = replaced.into_owned();
         }
         out.extend_from_slice(&text);
+    }
+
+    /// The text with its secrets struck out.
+    pub(crate) fn text(&self, text: &str) -> String {
+        let mut out = Vec::with_capacity(text.len());
+        self.strike(text.as_bytes(), &mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+}
+
+impl Redact {
+    /// Compiles the patterns; an error names the one that is none.
+    pub fn new(inner: Box<dyn Sink>, config: &RedactConfig) -> Result<Self, Error> {
+        Ok(Self {
+            inner,
+            strikes: Strikes::compile(config)?,
+            begun: None,
+        })
     }
 
     fn complete(&mut self) -> io::Result<()> {
@@ -325,7 +343,10 @@ fn checks(digits: &[u8]) -> bool {
 impl Sink for Redact {
     fn write(&mut self, batch: &Batch<'_>) -> Result<(), Unwritten> {
         self.complete()?;
-        if !batch.entries().any(|entry| self.set.is_match(entry.bytes)) {
+        if !batch
+            .entries()
+            .any(|entry| self.strikes.set.is_match(entry.bytes))
+        {
             let result = self.inner.write(batch);
             let Err(Unwritten { taken, error }) = result else {
                 return Ok(());
@@ -348,7 +369,7 @@ impl Sink for Redact {
         let mut marks = Vec::with_capacity(batch.len());
         for entry in batch.entries() {
             let start = bytes.len();
-            self.strike(entry.bytes, &mut bytes);
+            self.strikes.strike(entry.bytes, &mut bytes);
             marks.push(Mark::new(entry.time, entry.level, bytes.len() - start));
         }
         let Err(Unwritten { taken, error }) = self.inner.write(&Batch::new(&bytes, &marks)) else {
@@ -433,7 +454,7 @@ mod tests {
     fn struck(config: &RedactConfig, text: &[u8]) -> Vec<u8> {
         let (redact, _) = redact(config);
         let mut out = Vec::new();
-        redact.strike(text, &mut out);
+        redact.strikes.strike(text, &mut out);
         out
     }
 

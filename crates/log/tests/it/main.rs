@@ -4,6 +4,7 @@
 // Why a test was skipped, and how lines were put together, need no finer means.
 #![allow(clippy::print_stderr, clippy::format_collect)]
 
+mod alerts;
 mod capture;
 mod front;
 mod full;

@@ -92,6 +92,7 @@ fn two() -> (Pipeline, Memory, Memory, Memory, Arc<ManualClock>) {
             ("a".into(), Box::new(a.clone())),
             ("b".into(), Box::new(b.clone())),
         ],
+        alerts: None,
     };
     let pipeline = Pipeline::build(&config, surroundings).unwrap();
     (pipeline, a, b, last, clock)
