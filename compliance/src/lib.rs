@@ -16,6 +16,8 @@
 //! ```
 #![allow(clippy::unwrap_used, reason = "a check that cannot go on has failed")]
 
+mod mail;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -24,6 +26,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+pub use mail::MailServer;
 
 /// How long anything may take before a check gives up on it. Generous: it is no measurement.
 pub const PATIENCE: Duration = Duration::from_mins(1);

@@ -15,7 +15,8 @@ const NO_KEY_TAKES: &str = "1979-05-27";
 const UNKNOWN: &str = "qqqqqqqq";
 
 /// Tables whose keys are names that people choose.
-const NAMED: [&str; 7] = [
+const NAMED: [&str; 8] = [
+    "alert.to",
     "secret",
     "program",
     "repository",

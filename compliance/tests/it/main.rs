@@ -3,6 +3,7 @@
 // What is skipped is told to the test runner.
 #![allow(clippy::print_stdout)]
 
+mod alert;
 mod backup;
 mod command_line;
 mod daemon;

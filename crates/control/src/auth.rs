@@ -91,6 +91,16 @@ pub enum Verb {
     ReopenLogs,
     /// Change which levels of the daemon's log and of programs' lines are let through.
     LogLevel,
+    /// How alerts stand.
+    Alerts,
+    /// Raise an alert, or say that it is over.
+    RaiseAlert,
+    /// Not be told of some alerts for a while.
+    SilenceAlerts,
+    /// End that again.
+    UnsilenceAlerts,
+    /// Send a test message through each channel.
+    TestAlerts,
     /// End the daemon and what it supervises.
     Shutdown,
     /// Replace the running binary in place.
@@ -99,7 +109,7 @@ pub enum Verb {
 
 impl Verb {
     /// Every verb, with its name and the least role that may ask it.
-    pub const TABLE: [(Verb, &'static str, Role); 13] = [
+    pub const TABLE: [(Verb, &'static str, Role); 18] = [
         (Verb::Connect, "connect", Role::Viewer),
         (Verb::Ping, "ping", Role::Viewer),
         (Verb::Version, "version", Role::Viewer),
@@ -111,6 +121,11 @@ impl Verb {
         (Verb::Signal, "signal", Role::Operator),
         (Verb::ReopenLogs, "reopen_logs", Role::Operator),
         (Verb::LogLevel, "log_level", Role::Operator),
+        (Verb::Alerts, "alerts", Role::Viewer),
+        (Verb::RaiseAlert, "raise_alert", Role::Operator),
+        (Verb::SilenceAlerts, "silence_alerts", Role::Operator),
+        (Verb::UnsilenceAlerts, "unsilence_alerts", Role::Operator),
+        (Verb::TestAlerts, "test_alerts", Role::Operator),
         (Verb::Shutdown, "shutdown", Role::Admin),
         (Verb::Upgrade, "upgrade", Role::Admin),
     ];
@@ -128,8 +143,13 @@ impl Verb {
             Verb::Signal => 8,
             Verb::ReopenLogs => 9,
             Verb::LogLevel => 10,
-            Verb::Shutdown => 11,
-            Verb::Upgrade => 12,
+            Verb::Alerts => 11,
+            Verb::RaiseAlert => 12,
+            Verb::SilenceAlerts => 13,
+            Verb::UnsilenceAlerts => 14,
+            Verb::TestAlerts => 15,
+            Verb::Shutdown => 16,
+            Verb::Upgrade => 17,
         };
         Self::TABLE[index]
     }

@@ -21,8 +21,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::error::{Error, Kind};
 use crate::wire::{
-    ActionDocument, ActionRequest, DoneDocument, ErrorDocument, LogLevelRequest, LogQuery, SCHEMA,
-    SignalRequest, StatusDocument, VersionDocument,
+    ActionDocument, ActionRequest, AlertsDocument, DoneDocument, ErrorDocument, LogLevelRequest,
+    LogQuery, RaiseRequest, SCHEMA, SignalRequest, SilenceRequest, SilencedDocument,
+    StatusDocument, TriedDocument, UnsilenceRequest, VersionDocument,
 };
 
 /// How long an answer may take, unless the request is one that waits.
@@ -152,6 +153,37 @@ impl Client {
     /// Has other levels let through, for a time or until the daemon ends.
     pub async fn log_level(&self, request: &LogLevelRequest) -> Result<DoneDocument, Error> {
         self.post("/v1/log/level", request, true).await
+    }
+
+    /// How all alerts stand.
+    pub async fn alerts(&self) -> Result<AlertsDocument, Error> {
+        self.get("/v1/alerts").await
+    }
+
+    /// Raises an alert, or says that it is over.
+    pub async fn raise_alert(&self, request: &RaiseRequest) -> Result<DoneDocument, Error> {
+        self.post("/v1/alerts/raise", request, true).await
+    }
+
+    /// Silences alerts for a while.
+    pub async fn silence_alerts(
+        &self,
+        request: &SilenceRequest,
+    ) -> Result<SilencedDocument, Error> {
+        self.post("/v1/alerts/silence", request, true).await
+    }
+
+    /// Ends a silence.
+    pub async fn unsilence_alerts(
+        &self,
+        request: &UnsilenceRequest,
+    ) -> Result<DoneDocument, Error> {
+        self.post("/v1/alerts/unsilence", request, true).await
+    }
+
+    /// Has a test message sent through each channel. It takes as long as the slowest of them.
+    pub async fn test_alerts(&self) -> Result<TriedDocument, Error> {
+        self.post("/v1/alerts/test", &(), false).await
     }
 
     /// Ends the daemon. It answers before it has ended; [`Client::gone`] waits for that.

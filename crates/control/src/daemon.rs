@@ -10,8 +10,9 @@ use hyper::body::Bytes;
 use crate::auth::{Actor, Role, Verb};
 use crate::error::Error;
 use crate::wire::{
-    ActionDocument, ActionRequest, DoneDocument, LogLevelRequest, LogQuery, SignalRequest,
-    StatusDocument, VersionDocument,
+    ActionDocument, ActionRequest, AlertsDocument, DoneDocument, LogLevelRequest, LogQuery,
+    RaiseRequest, SignalRequest, SilenceRequest, SilencedDocument, StatusDocument, TriedDocument,
+    UnsilenceRequest, VersionDocument,
 };
 
 /// A future answer. Boxed, so that [`Daemon`] can be used as `dyn Daemon`.
@@ -62,6 +63,29 @@ pub trait Daemon: Send + Sync + 'static {
 
     /// Lets other levels through.
     fn log_level(&self, caller: Caller, request: LogLevelRequest) -> Answer<'_, DoneDocument>;
+
+    /// How all alerts stand.
+    fn alerts(&self, caller: Caller) -> Answer<'_, AlertsDocument>;
+
+    /// Raises an alert, or says that it is over. The answer comes when that is stored.
+    fn raise_alert(&self, caller: Caller, request: RaiseRequest) -> Answer<'_, DoneDocument>;
+
+    /// Silences alerts for a while.
+    fn silence_alerts(
+        &self,
+        caller: Caller,
+        request: SilenceRequest,
+    ) -> Answer<'_, SilencedDocument>;
+
+    /// Ends a silence.
+    fn unsilence_alerts(
+        &self,
+        caller: Caller,
+        request: UnsilenceRequest,
+    ) -> Answer<'_, DoneDocument>;
+
+    /// Sends a test message through each channel, and waits for what comes of it.
+    fn test_alerts(&self, caller: Caller) -> Answer<'_, TriedDocument>;
 
     /// Begins to end the daemon, and answers before it has ended.
     fn shutdown(&self, caller: Caller) -> Answer<'_, DoneDocument>;

@@ -22,7 +22,8 @@ use crate::daemon::{AuditEntry, AuditOutcome, ByteStream, Caller, Daemon, Notice
 use crate::error::{Error, Kind};
 use crate::wire::{
     ActionDocument, ActionRequest, DoneDocument, ErrorDocument, LogLevelRequest, LogParameters,
-    LogQuery, PATTERN_LIMIT, RecordQuery, SignalRequest, check_names,
+    LogQuery, PATTERN_LIMIT, RaiseRequest, RecordQuery, SignalRequest, SilenceRequest,
+    SilencedDocument, TriedDocument, UnsilenceRequest, check_names,
 };
 
 /// Largest request body, in bytes.
@@ -72,6 +73,11 @@ type Shared = Arc<dyn Daemon>;
 /// | `GET /v1/programs/{name}/logs?stream=&lines=&follow=` | logs | | bytes as captured |
 /// | `POST /v1/log/reopen` | `reopen_logs` | | [`DoneDocument`] |
 /// | `POST /v1/log/level` | `log_level` | [`LogLevelRequest`] | [`DoneDocument`] |
+/// | `GET /v1/alerts` | alerts | | [`crate::wire::AlertsDocument`] |
+/// | `POST /v1/alerts/raise` | `raise_alert` | [`RaiseRequest`] | [`DoneDocument`] |
+/// | `POST /v1/alerts/silence` | `silence_alerts` | [`SilenceRequest`] | [`SilencedDocument`] |
+/// | `POST /v1/alerts/unsilence` | `unsilence_alerts` | [`UnsilenceRequest`] | [`DoneDocument`] |
+/// | `POST /v1/alerts/test` | `test_alerts` | | [`TriedDocument`] |
 /// | `POST /v1/shutdown` | shutdown | | [`DoneDocument`] |
 /// | `POST /v1/upgrade` | upgrade | | [`DoneDocument`] |
 ///
@@ -92,6 +98,17 @@ pub fn router(daemon: Arc<dyn Daemon>) -> Router {
         .route("/v1/programs/{name}/logs", at(Verb::Logs, get(logs)))
         .route("/v1/log/reopen", at(Verb::ReopenLogs, post(reopen_logs)))
         .route("/v1/log/level", at(Verb::LogLevel, post(log_level)))
+        .route("/v1/alerts", at(Verb::Alerts, get(alerts)))
+        .route("/v1/alerts/raise", at(Verb::RaiseAlert, post(raise_alert)))
+        .route(
+            "/v1/alerts/silence",
+            at(Verb::SilenceAlerts, post(silence_alerts)),
+        )
+        .route(
+            "/v1/alerts/unsilence",
+            at(Verb::UnsilenceAlerts, post(unsilence_alerts)),
+        )
+        .route("/v1/alerts/test", at(Verb::TestAlerts, post(test_alerts)))
         .route("/v1/shutdown", at(Verb::Shutdown, post(shutdown)))
         .route("/v1/upgrade", at(Verb::Upgrade, post(upgrade)))
         .fallback(no_such_route)
@@ -246,6 +263,21 @@ impl Audited for ActionDocument {
 impl Audited for DoneDocument {
     fn outcome(&self) -> AuditOutcome {
         AuditOutcome::Done
+    }
+}
+
+impl Audited for SilencedDocument {
+    fn outcome(&self) -> AuditOutcome {
+        AuditOutcome::Done
+    }
+}
+
+impl Audited for TriedDocument {
+    fn outcome(&self) -> AuditOutcome {
+        match self.tally() {
+            (_, 0) => AuditOutcome::Done,
+            (done, not) => AuditOutcome::Partly { done, not },
+        }
     }
 }
 
@@ -406,6 +438,96 @@ async fn log_level(
     answer(
         apart(async move {
             let result = daemon.log_level(caller, wanted).await;
+            pending.close(&result);
+            result
+        })
+        .await,
+    )
+}
+
+async fn alerts(State(daemon): State<Shared>, Extension(caller): Extension<Caller>) -> Response {
+    answer(apart(async move { daemon.alerts(caller).await }).await)
+}
+
+async fn raise_alert(
+    State(daemon): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
+    let wanted: RaiseRequest = match read_json(request).await {
+        Ok(wanted) => wanted,
+        Err(error) => return refuse(error),
+    };
+    if let Err(error) = wanted.check() {
+        return refuse(error);
+    }
+    let object = wanted.object();
+    let pending = Pending::new(&daemon, caller, Verb::RaiseAlert, object);
+    answer(
+        apart(async move {
+            let result = daemon.raise_alert(caller, wanted).await;
+            pending.close(&result);
+            result
+        })
+        .await,
+    )
+}
+
+async fn silence_alerts(
+    State(daemon): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
+    let wanted: SilenceRequest = match read_json(request).await {
+        Ok(wanted) => wanted,
+        Err(error) => return refuse(error),
+    };
+    if let Err(error) = wanted.check() {
+        return refuse(error);
+    }
+    let pending = Pending::new(&daemon, caller, Verb::SilenceAlerts, wanted.object());
+    answer(
+        apart(async move {
+            let result = daemon.silence_alerts(caller, wanted).await;
+            pending.close(&result);
+            result
+        })
+        .await,
+    )
+}
+
+async fn unsilence_alerts(
+    State(daemon): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
+    let wanted: UnsilenceRequest = match read_json(request).await {
+        Ok(wanted) => wanted,
+        Err(error) => return refuse(error),
+    };
+    if let Err(error) = wanted.check() {
+        return refuse(error);
+    }
+    let object = wanted.id.to_string();
+    let pending = Pending::new(&daemon, caller, Verb::UnsilenceAlerts, object);
+    answer(
+        apart(async move {
+            let result = daemon.unsilence_alerts(caller, wanted).await;
+            pending.close(&result);
+            result
+        })
+        .await,
+    )
+}
+
+async fn test_alerts(
+    State(daemon): State<Shared>,
+    Extension(caller): Extension<Caller>,
+) -> Response {
+    let pending = Pending::new(&daemon, caller, Verb::TestAlerts, String::new());
+    answer(
+        apart(async move {
+            let result = daemon.test_alerts(caller).await;
             pending.close(&result);
             result
         })

@@ -5,11 +5,19 @@
 //! ignored). Answers are read leniently (an older client meets a newer daemon after an upgrade), and
 //! always written whole: what is not known is `null`, never absent.
 
+mod alert;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::Verb;
 use crate::error::{Error, Kind};
+
+pub use alert::{
+    AlertCounts, AlertStatus, AlertSummary, AlertsDocument, ChannelStatus, DeliveryStatus,
+    RaiseRequest, SilenceRequest, SilenceStatus, SilencedDocument, TriedChannel, TriedDocument,
+    UnsilenceRequest,
+};
 
 /// The version of every document here. It changes only when a reader of the old one would
 /// misunderstand the new one; a field more does not change it.
@@ -39,6 +47,9 @@ pub struct StatusDocument {
     /// File systems that hold state, logs or repositories.
     #[serde(default)]
     pub disks: Vec<DiskStatus>,
+    /// How alerts stand; none where there are none.
+    #[serde(default)]
+    pub alerts: Option<AlertSummary>,
     /// What a person should know although nothing has failed.
     #[serde(default)]
     pub warnings: Vec<String>,

@@ -109,6 +109,13 @@ pub(crate) enum Command {
     )]
     Logs(Box<Logs>),
 
+    /// What a person must know: list, silence, raise, try whether it arrives
+    #[command(
+        subcommand,
+        after_help = "Example:\n  mainstay alert list\n  mainstay alert test"
+    )]
+    Alert(Alert),
+
     /// Configs of logs: check, explain, convert them; change levels of the running daemon
     #[command(
         subcommand,
@@ -256,6 +263,91 @@ pub(crate) struct Logs {
     /// Which of the two outputs
     #[arg(long, value_name = "STREAM", default_value = "both")]
     pub(crate) stream: StreamChoice,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Alert {
+    /// Show what is raised, silences, channels and messages
+    #[command(after_help = "Example:\n  mainstay alert list\n  mainstay alert list --json")]
+    List,
+
+    /// Raise an alert, or say that it is over, from a script in any language
+    #[command(
+        after_help = "Example:\n  mainstay alert raise --app blog --severity critical --lasting --fingerprint payments Payments_fail\n  mainstay alert raise --app blog --fingerprint payments --resolve"
+    )]
+    Raise(Raise),
+
+    /// Be told nothing of some alerts for a while; they are still counted
+    #[command(
+        after_help = "Example:\n  mainstay alert silence 2h --app blog --reason migration\n  mainstay alert silence 1d --key web/program-down --reason known"
+    )]
+    Silence(Silence),
+
+    /// End a silence
+    #[command(after_help = "Example:\n  mainstay alert unsilence 3")]
+    Unsilence {
+        /// Its number, as `mainstay alert list` shows it
+        id: i64,
+    },
+
+    /// Send a test message through each channel: by the daemon, or from here when none answers
+    #[command(after_help = "Example:\n  mainstay alert test\n  mainstay alert test --here --json")]
+    Test {
+        /// Use the config as it is now, from this process, also when a daemon answers
+        #[arg(long)]
+        here: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Raise {
+    /// One line: what happened
+    #[arg(required_unless_present = "resolve")]
+    pub(crate) title: Option<String>,
+    /// What it is about: the app or the part of it
+    #[arg(long)]
+    pub(crate) app: String,
+    /// info, warning, error, critical [default: error]
+    #[arg(long, conflicts_with = "resolve")]
+    pub(crate) severity: Option<mainstay_alert::Severity>,
+    /// More of it; `-` reads standard input
+    #[arg(
+        long,
+        value_name = "TEXT",
+        conflicts_with = "resolve",
+        allow_hyphen_values = true
+    )]
+    pub(crate) body: Option<String>,
+    /// What makes alerts the same [default: the title without numbers and the like]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) fingerprint: Option<String>,
+    /// It lasts until it is resolved: it is told again, and its end is told
+    #[arg(long, conflicts_with = "resolve")]
+    pub(crate) lasting: bool,
+    /// It is over; by its fingerprint, or by the same title
+    #[arg(long)]
+    pub(crate) resolve: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Silence {
+    /// For how long, as in 2h
+    pub(crate) time: String,
+    /// Those with this key, as `mainstay alert list` shows it; `*` stands for anything
+    #[arg(long, value_name = "APP/FINGERPRINT", required_unless_present_any = ["app", "severity"])]
+    pub(crate) key: Option<String>,
+    /// Those of this app
+    #[arg(long)]
+    pub(crate) app: Option<String>,
+    /// Those of this severity
+    #[arg(long)]
+    pub(crate) severity: Option<String>,
+    /// Why: whoever looks next must know
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Who asks [default: the user who runs this]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) author: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use mainstay_base::config::{Document, FileMode, Section};
 use mainstay_base::{Diagnostic, Diagnostics, Resolver, Secrets, Severity, nearest};
-use mainstay_log::{Format, Logger, Retention};
+use mainstay_log::{Format, Logger, Retention, SinkConfig, SinkKind};
 use mainstay_supervise::ProgramSpec;
 
 use crate::command::logs::OWN;
@@ -22,7 +22,7 @@ use crate::own_log::own_log_sink;
 const SCHEMA: i64 = 1;
 
 /// Sections that are designed and do not work yet.
-const PLANNED: [&str; 4] = ["app", "front", "alert", "import"];
+const PLANNED: [&str; 3] = ["app", "front", "import"];
 
 /// A unix socket's path has at most this many bytes (`sun_path` in unix(7), less its NUL).
 const LONGEST_SOCKET: usize = 107;
@@ -37,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) log: mainstay_log::Config,
     pub(crate) programs: Vec<Arc<ProgramSpec>>,
     pub(crate) backup: mainstay_backup::Config,
+    /// None for a config of supervisord, which has no words for it.
+    pub(crate) alert: Option<mainstay_alert::Config>,
     pub(crate) resolver: Resolver,
     /// What is probably not meant.
     pub(crate) warnings: Vec<Diagnostic>,
@@ -283,6 +285,7 @@ pub(crate) fn from_supervisord(
             repositories: Vec::new(),
             backups: Vec::new(),
         },
+        alert: None,
         host: Host {
             name: name.to_owned(),
             state,
@@ -310,6 +313,20 @@ fn read_log(root: &mut Section<'_>, host: &Host, colours: bool) -> mainstay_log:
         Some(section) => mainstay_log::Config::read(section, &defaults),
         None => mainstay_log::Config::standard(&defaults),
     }
+}
+
+fn read_alert(root: &mut Section<'_>, host: &Host, resolver: &Resolver) -> mainstay_alert::Config {
+    let defaults = mainstay_alert::Defaults {
+        host: host.name.clone(),
+        zone: host.zone.clone(),
+        outbox: host.state.join("alerts.db"),
+    };
+    let mut config = match root.section("alert") {
+        Some(section) => mainstay_alert::Config::read(section, &defaults),
+        None => mainstay_alert::Config::standard(&defaults),
+    };
+    config.resolver = resolver.clone();
+    config
 }
 
 /// Reads and checks everything. The error holds all that is wrong, not only the first.
@@ -346,6 +363,15 @@ pub(crate) fn load(
     }
     let backup = mainstay_backup::Config::read(&mut root, &host.name, &host.zone);
     check_stops(&root, &backup, &programs);
+    let alert = read_alert(&mut root, &host, &resolver);
+    let to_alert =
+        |sink: &SinkConfig| matches!(&sink.kind, SinkKind::Alert(alert) if alert.mail.is_none());
+    if alert.channels.is_empty() && log.sinks.iter().any(to_alert) {
+        root.report(
+            Diagnostic::warning("a route sends records to alert, and nobody is told of alerts")
+                .help("add [alert.to.NAME] with `mail` or `webhook`"),
+        );
+    }
     root.planned(&PLANNED);
     root.finish();
     document.check_references(&resolver);
@@ -361,6 +387,7 @@ pub(crate) fn load(
         log,
         programs: programs.into_iter().map(Arc::new).collect(),
         backup,
+        alert: Some(alert),
         resolver,
         warnings: diagnostics.into_iter().collect(),
     })
@@ -483,7 +510,14 @@ mod tests {
                 "schema = 1\n[front.blog]\nhosts = []\n",
                 ":2:2: error: `front` does not work yet",
             ),
-            ("schema = 1\n[alert]\n", "`alert` does not work yet"),
+            (
+                "schema = 1\n[alert]\nwiat = \"1m\"\n",
+                "did you mean `wait`?",
+            ),
+            (
+                "schema = 1\n[alert.to.a]\nwebhook = { kind = \"slack\", url = \"${secret.x}\" }\n",
+                "there is no secret `x`",
+            ),
             (
                 "schema = 1\n[progam.web]\ncommand = \"x\"\n",
                 "did you mean `program`?",

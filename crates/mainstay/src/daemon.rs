@@ -25,6 +25,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::alerting::{self, Bell, Desk};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::facade::Facade;
@@ -45,8 +46,14 @@ const BACKUP: &str = "backup";
 
 /// How long answers that are on their way have before another binary takes over.
 const GRACE: Duration = Duration::from_millis(100);
+/// So many turns of the runtime a signal takes at most from its handler to what it sets off.
+const TURNS: usize = 4;
 /// How long the log may take to have what the supervision said last, before another binary takes over.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How long alerts that are due may take to be told when the daemon ends; what is left waits for the
+/// next one.
+const LAST_ALERTS: Duration = Duration::from_secs(5);
 
 /// Whether and how the daemon ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -152,6 +159,8 @@ pub(crate) struct Daemon {
     child_nofile: Option<(u64, u64)>,
     /// What the terminal gets of the log.
     terminal: Terminal,
+    /// None under supervisord's name.
+    bell: Option<Arc<Bell>>,
     lock: LockFile,
 }
 
@@ -207,6 +216,8 @@ impl Daemon {
             .enable_all()
             // Its threads for files are rarely needed after the start.
             .thread_keep_alive(Duration::from_secs(1))
+            // A signal that one of them took in the moment another binary takes over would be lost.
+            .on_thread_start(|| drop(signals::block(&HEEDED)))
             .build()
             .map_err(|error| {
                 Failure::new(
@@ -222,8 +233,19 @@ impl Daemon {
                 .or_else(|_| mainstay_control::bind(path, mode, group))?,
             None => mainstay_control::bind(path, mode, group)?,
         };
+        // The threads of the alerts and of the log are to take no signals either.
+        let deaf = |error: std::io::Error| {
+            Failure::new(Exit::Failed, format!("cannot hold signals back: {error}"))
+        };
+        signals::block(&HEEDED).map_err(deaf)?;
+        let bell = match &config.alert {
+            None => None,
+            Some(config) => Some(Arc::new(Bell::start(config.clone()).map_err(|error| {
+                Failure::new(Exit::Failed, error.to_string()).help(error.help())
+            })?)),
+        };
         let logger = match &compat {
-            None => Terminal::of(terminal).open(config.log.clone()).map_err(|error| {
+            None => Terminal::of(terminal).open(config.log.clone(), bell.as_ref()).map_err(|error| {
                 Failure::new(Exit::Failed, error.to_string())
                     .help("set `[log] dir = \"…\"` to a directory that the user who runs mainstay may write, and that has room")
             })?,
@@ -233,6 +255,7 @@ impl Daemon {
                     .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?,
             ),
         };
+        signals::unblock(&HEEDED).map_err(deaf)?;
         let terminal = Terminal::of(terminal);
         let doors = match &mut compat {
             None => config.control.http.open(&config.resolver, &mut heritage)?,
@@ -296,6 +319,7 @@ impl Daemon {
             doors,
             child_nofile,
             terminal,
+            bell,
             lock,
         })
     }
@@ -325,12 +349,15 @@ impl Daemon {
             lock,
             child_nofile,
             terminal,
+            bell,
         } = self;
         let (stop, mut stopping) = watch::channel(End::No);
         let (upgrades, mut successors) = mpsc::channel(1);
         let mut sockets = vec![("control".to_owned(), listener.try_clone_fd())];
         let (down, is_down) = watch::channel(false);
         let supervisor = Arc::new(supervisor);
+        let (desk, acts) = bell.clone().map(Desk::new).unzip();
+        let desk = desk.map(Arc::new);
         let facade = Arc::new(Facade::new(
             Arc::clone(&config),
             Arc::clone(&supervisor),
@@ -338,6 +365,7 @@ impl Daemon {
             started,
             stop.clone(),
             upgrades,
+            desk,
         ));
         let mut stopped = stopping.clone();
         let (closing, closed) = watch::channel(false);
@@ -405,6 +433,12 @@ impl Daemon {
                 Either::Native(native)
             };
             check_descriptors(&config, &facade);
+            if let (Some(acts), Some(bell)) = (acts, &bell) {
+                let (bell, asked) = (Arc::clone(bell), Arc::clone(&supervisor));
+                tokio::spawn(alerting::work(acts, bell, asked));
+                let facade = Arc::clone(&facade);
+                tokio::spawn(async move { facade.reconcile().await });
+            }
             tokio::spawn(reap(Arc::clone(&facade), face.clone()));
             let signals = tokio::spawn(signals.watch(Arc::clone(&facade), host, stop));
             let timetable = tokio::spawn(jobs::keep(
@@ -429,7 +463,7 @@ impl Daemon {
                 give_way(
                     &successor,
                     &supervisor,
-                    &logger,
+                    (&logger, bell.clone()),
                     open,
                     child_nofile,
                     &stopping,
@@ -458,6 +492,9 @@ impl Daemon {
         });
         // What is left of the runtime are calls whose clients are gone.
         runtime.shutdown_timeout(Duration::from_secs(1));
+        if let Some(bell) = &bell {
+            bell.shutdown(LAST_ALERTS);
+        }
         log::info!("mainstay is down");
         // While the daemon is there, so are its files.
         drop(files);
@@ -476,7 +513,7 @@ impl Daemon {
 async fn give_way(
     successor: &Successor,
     supervisor: &Supervisor,
-    logger: &Logger,
+    (logger, bell): (&Logger, Option<Arc<Bell>>),
     open: Vec<(String, std::io::Result<OwnedFd>)>,
     child_nofile: Option<(u64, u64)>,
     stopping: &watch::Receiver<End>,
@@ -511,13 +548,20 @@ async fn give_way(
     // The supervision has ended, and with it what it had to tell: all of that is written down.
     let _ = tokio::time::timeout(LAST_WORDS, journal).await;
     log::info!("another binary takes over");
+    if let Some(bell) = bell {
+        // Not on this thread: signals that come meanwhile must be noted.
+        let _ = tokio::task::spawn_blocking(move || bell.shutdown(LAST_WORDS)).await;
+    }
     logger.pipeline().flush();
     // From here on a signal waits for the next binary, which would be ended by it otherwise.
     if let Err(error) = signals::block(&HEEDED) {
         log::warn!("a signal in this moment would be lost: {error}");
     }
-    // What came before that has been noted by now, but for a turn of the runtime.
-    tokio::task::yield_now().await;
+    // What came before that has been noted by now, but for the turns of the runtime in which it reaches
+    // first the task that watches, and then us.
+    for _ in 0..TURNS {
+        tokio::task::yield_now().await;
+    }
     // There is no supervision left here that could stop anything.
     let _ = match *stopping.borrow() {
         End::No => Ok(()),

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mainstay_control::wire::{
-    self, ActionDocument, ActionRequest, ActionResult, DaemonStatus, Desired, DiskStatus,
-    DoneDocument, LogLevelRequest, LogPaths, LogQuery, ProcessStatus, SignalRequest,
-    StatusDocument, VersionDocument,
+    self, ActionDocument, ActionRequest, ActionResult, AlertsDocument, DaemonStatus, Desired,
+    DiskStatus, DoneDocument, LogLevelRequest, LogPaths, LogQuery, ProcessStatus, RaiseRequest,
+    SignalRequest, SilenceRequest, SilencedDocument, StatusDocument, TriedDocument,
+    UnsilenceRequest, VersionDocument,
 };
 use mainstay_control::{
     Answer, AuditEntry, AuditOutcome, ByteStream, Bytes, Caller, Daemon, Error, Kind, Notice, Verb,
@@ -20,6 +21,7 @@ use mainstay_supervisord::rpc::Supervision;
 use mainstay_sys::{Signal, gauge};
 use tokio::sync::{mpsc, watch};
 
+use crate::alerting::{self, Bell, Desk, TIGHT};
 use crate::command::logs::OWN;
 use crate::config::Config;
 use crate::daemon::End;
@@ -29,9 +31,6 @@ use crate::upgrade::{Invocation, Successor};
 
 /// How often a followed log is looked at.
 const FOLLOW: Duration = Duration::from_millis(200);
-
-/// Below this share of free space a disk is worth a warning.
-const TIGHT: u64 = 5;
 
 /// What the API asks.
 pub(crate) struct Facade {
@@ -44,6 +43,8 @@ pub(crate) struct Facade {
     upgrades: mpsc::Sender<Successor>,
     invocation: Invocation,
     told: Mutex<Told>,
+    /// Where it is said what a person must know; none under supervisord's name.
+    desk: Option<Arc<Desk>>,
 }
 
 /// What events said that a status must show.
@@ -75,6 +76,7 @@ impl Facade {
         started: Timestamp,
         stop: watch::Sender<End>,
         upgrades: mpsc::Sender<Successor>,
+        desk: Option<Arc<Desk>>,
     ) -> Self {
         Self {
             config,
@@ -86,6 +88,22 @@ impl Facade {
             upgrades,
             invocation: Invocation::current(),
             told: Mutex::default(),
+            desk,
+        }
+    }
+
+    /// Where it is said what a person must know.
+    pub(crate) fn desk(&self) -> Option<&Arc<Desk>> {
+        self.desk.as_ref()
+    }
+
+    /// Ends the alerts about processes that are not there any more, or are well.
+    pub(crate) async fn reconcile(&self) {
+        let Some(desk) = &self.desk else {
+            return;
+        };
+        if let Ok(statuses) = self.statuses().await {
+            desk.reconcile(&statuses);
         }
     }
 
@@ -95,6 +113,9 @@ impl Facade {
 
     /// Remembers what a status must show of an event.
     pub(crate) fn note(&self, event: &Event) {
+        if let Some(desk) = &self.desk {
+            desk.on_event(event);
+        }
         let mut told = self.told();
         match event {
             Event::Adopted { process, pid, .. } | Event::LeftOver { process, pid } => {
@@ -143,6 +164,11 @@ impl Facade {
     /// Says that a scheduled backup has ended.
     pub(crate) fn backup_ends(&self, name: &str) {
         self.told().backups.retain(|(other, _)| other != name);
+    }
+
+    /// Whether a scheduled run of this backup is under way.
+    pub(crate) fn backup_runs(&self, name: &str) -> bool {
+        self.told().backups.iter().any(|(other, _)| other == name)
     }
 
     /// Whether this is a process that somebody here waits for.
@@ -205,6 +231,24 @@ impl Facade {
         }
     }
 
+    /// Does something with the alerts that may take its time.
+    async fn with_bell<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Bell) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let Some(desk) = &self.desk else {
+            return Err(Error::new(
+                Kind::Failed,
+                "this daemon has no alerts, because it runs a config of supervisord",
+            )
+            .help("run it with a mainstay.toml to have them"));
+        };
+        let bell = Arc::clone(desk.bell());
+        tokio::task::spawn_blocking(move || work(&bell))
+            .await
+            .map_err(|error| Error::new(Kind::Bug, format!("the alerts did not answer: {error}")))?
+    }
+
     async fn statuses(&self) -> Result<Vec<Status>, Error> {
         match self.ask(Command::Status { names: Vec::new() }).await? {
             Reply::Status(statuses) => Ok(statuses),
@@ -219,11 +263,13 @@ impl Facade {
         let statuses = self.statuses().await?;
         let config = Arc::clone(&self.config);
         // The catalog is a database and /proc may be slow: not on this thread.
-        let (backups, mut programs, disks) = tokio::task::spawn_blocking(move || {
+        let bell = self.desk.as_ref().map(|desk| Arc::clone(desk.bell()));
+        let (backups, mut programs, disks, alerts) = tokio::task::spawn_blocking(move || {
             (
                 crate::jobs::statuses(&config),
                 statuses.into_iter().map(process).collect::<Vec<_>>(),
                 disks(&config),
+                bell.map(|bell| alerting::summary(&bell)),
             )
         })
         .await
@@ -250,6 +296,14 @@ impl Facade {
             Err(why) => (Vec::new(), Some(why)),
         };
         warnings.extend(catalog);
+        let alerts = match alerts {
+            Some(Ok(summary)) => Some(summary),
+            Some(Err(error)) => {
+                warnings.push(error.message);
+                None
+            }
+            None => None,
+        };
         for backup in &mut backups {
             backup.running |= told.backups.iter().any(|(name, _)| *name == backup.name);
         }
@@ -270,6 +324,7 @@ impl Facade {
             programs,
             backups,
             disks,
+            alerts,
             warnings,
         })
     }
@@ -334,6 +389,14 @@ fn refusal(refusal: Refusal) -> Error {
             Error::new(Kind::Failed, refusal.to_string())
         }
         Refusal::ShuttingDown | Refusal::Gone => Error::new(Kind::TryLater, refusal.to_string()),
+    }
+}
+
+/// The user of that number by name, where there is one.
+fn user_name(uid: u32) -> String {
+    match mainstay_sys::users::by_uid(uid) {
+        Ok(Some(user)) => user.name,
+        _ => format!("uid {uid}"),
     }
 }
 
@@ -465,7 +528,7 @@ fn result(verb: Verb, outcome: mainstay_supervise::Outcome) -> ActionResult {
 }
 
 /// The file systems of the state, the logs and the repositories, each once.
-fn disks(config: &Config) -> Vec<DiskStatus> {
+pub(crate) fn disks(config: &Config) -> Vec<DiskStatus> {
     use std::os::unix::fs::MetadataExt;
     let mut seen = Vec::new();
     let mut disks = Vec::new();
@@ -652,6 +715,38 @@ impl Daemon for Facade {
                 request.level
             )))
         })
+    }
+
+    fn alerts(&self, _caller: Caller) -> Answer<'_, AlertsDocument> {
+        Box::pin(self.with_bell(alerting::document))
+    }
+
+    fn raise_alert(&self, _caller: Caller, request: RaiseRequest) -> Answer<'_, DoneDocument> {
+        Box::pin(self.with_bell(move |bell| alerting::raise(bell, request)))
+    }
+
+    fn silence_alerts(
+        &self,
+        caller: Caller,
+        request: SilenceRequest,
+    ) -> Answer<'_, SilencedDocument> {
+        Box::pin(self.with_bell(move |bell| {
+            let author = request.author.clone();
+            let author = author.unwrap_or_else(|| user_name(caller.actor.uid));
+            alerting::silence(bell, &request, &author)
+        }))
+    }
+
+    fn unsilence_alerts(
+        &self,
+        _caller: Caller,
+        request: UnsilenceRequest,
+    ) -> Answer<'_, DoneDocument> {
+        Box::pin(self.with_bell(move |bell| alerting::unsilence(bell, request.id)))
+    }
+
+    fn test_alerts(&self, _caller: Caller) -> Answer<'_, TriedDocument> {
+        Box::pin(self.with_bell(alerting::test))
     }
 
     fn shutdown(&self, caller: Caller) -> Answer<'_, DoneDocument> {

@@ -9,6 +9,7 @@ use mainstay_control::wire::BackupStatus;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
 
 use crate::config::Config;
 use crate::daemon::End;
@@ -30,10 +31,25 @@ const PATIENCE: &str = "1h";
 
 const TARGET: &str = "backup";
 
+/// How often it is looked whether a backup is overdue or a disk is full.
+const ROUND: Duration = Duration::from_mins(10);
+
 /// The state of every backup as the catalog has it.
 pub(crate) fn statuses(config: &Config) -> Result<Vec<BackupStatus>, String> {
     crate::command::backup::statuses(config)
         .map_err(|error| format!("the state of the backups is not known: {}", error.message))
+}
+
+/// What happens next in the timetable.
+enum Turn {
+    /// The daemon ends.
+    Stop,
+    /// Some run is due.
+    Due,
+    /// It is time to look how backups and disks are.
+    Look,
+    /// The run of this backup has ended; why it failed, if it did.
+    Ended(String, Option<String>),
 }
 
 /// Runs what is due until told to stop; then what still runs is asked to stop, and waited for.
@@ -60,8 +76,10 @@ pub(crate) async fn keep(config: Arc<Config>, facade: Arc<Facade>, mut stop: wat
             timetable.add(&backup.name, at.clone(), last, now);
         }
     }
-    let (ended, mut endings) = mpsc::unbounded_channel::<String>();
+    let (ended, mut endings) = mpsc::unbounded_channel::<(String, Option<String>)>();
     let mut runs = tokio::task::JoinSet::new();
+    let mut rounds = tokio::time::interval(ROUND);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let now = Timestamp::now();
         for name in timetable.due(now) {
@@ -69,24 +87,61 @@ pub(crate) async fn keep(config: Arc<Config>, facade: Arc<Facade>, mut stop: wat
             let (config, stop, ended) = (Arc::clone(&config), stop.clone(), ended.clone());
             let facade = Arc::clone(&facade);
             runs.spawn(async move {
-                run(&config, &facade, &name, stop).await;
-                let _ = ended.send(name);
+                let why = run(&config, &facade, &name, stop).await.err();
+                let _ = ended.send((name, why));
             });
         }
         let wait = timetable.next().map(|next| {
             let wait = Duration::try_from(next.duration_since(now)).unwrap_or_default();
             wait.min(LOOK)
         });
-        tokio::select! {
-            _ = stop.wait_for(|end| *end != End::No) => break,
-            Some(name) = endings.recv() => {
+        let turn = tokio::select! {
+            _ = stop.wait_for(|end| *end != End::No) => Turn::Stop,
+            Some((name, why)) = endings.recv() => Turn::Ended(name, why),
+            _ = rounds.tick() => Turn::Look,
+            () = sleep(wait) => Turn::Due,
+        };
+        match turn {
+            Turn::Stop => break,
+            Turn::Due => {}
+            Turn::Look => look(&config, &facade).await,
+            Turn::Ended(name, why) => {
                 facade.backup_ends(&name);
                 timetable.ended(&name);
+                look(&config, &facade).await;
+                if let (Some(why), Some(desk)) = (why, facade.desk()) {
+                    desk.on_failed_run(&name, &why);
+                }
             }
-            () = sleep(wait) => {}
         }
     }
     while runs.join_next().await.is_some() {}
+}
+
+/// Tells what a person must know of backups and disks.
+async fn look(config: &Arc<Config>, facade: &Facade) {
+    let Some(desk) = facade.desk() else {
+        return;
+    };
+    let config = Arc::clone(config);
+    // The catalog is a database: not on this thread.
+    let seen = tokio::task::spawn_blocking(move || {
+        let backups = if config.backup.backups.is_empty() {
+            Vec::new()
+        } else {
+            statuses(&config).unwrap_or_else(|why| {
+                log::error!(target: TARGET, "{why}");
+                Vec::new()
+            })
+        };
+        (backups, crate::facade::disks(&config))
+    });
+    if let Ok((mut backups, disks)) = seen.await {
+        for backup in &mut backups {
+            backup.running |= facade.backup_runs(&backup.name);
+        }
+        desk.look(&backups, &disks);
+    }
 }
 
 /// Sleeps, for ever when there is nothing to wait for.
@@ -97,8 +152,13 @@ async fn sleep(wait: Option<Duration>) {
     }
 }
 
-/// One run, from its start to its last word.
-async fn run(config: &Config, facade: &Facade, name: &str, mut stop: watch::Receiver<End>) {
+/// One run, from its start to its last word. The error is why it failed.
+async fn run(
+    config: &Config,
+    facade: &Facade,
+    name: &str,
+    mut stop: watch::Receiver<End>,
+) -> Result<(), String> {
     log::info!(target: TARGET, "{name}: begins");
     let spawned = std::env::current_exe().and_then(|binary| {
         Command::new(binary)
@@ -114,8 +174,9 @@ async fn run(config: &Config, facade: &Facade, name: &str, mut stop: watch::Rece
     let mut child = match spawned {
         Ok(child) => child,
         Err(error) => {
-            log::error!(target: TARGET, "{name}: cannot be started: {error}");
-            return;
+            let why = format!("cannot be started: {error}");
+            log::error!(target: TARGET, "{name}: {why}");
+            return Err(why);
         }
     };
     facade.backup_is(name, child.id());
@@ -149,9 +210,17 @@ async fn run(config: &Config, facade: &Facade, name: &str, mut stop: watch::Rece
         Ok(status) if status.code() == Some(Exit::Locked as i32) => {
             log::warn!(target: TARGET, "{name}: runs already; this time is passed over");
         }
-        Ok(status) => log::error!(target: TARGET, "{name}: FAILED ({status}): {said}"),
-        Err(error) => log::error!(target: TARGET, "{name}: its end is not known: {error}"),
+        Ok(status) => {
+            log::error!(target: TARGET, "{name}: FAILED ({status}): {said}");
+            return Err(format!("{status}: {said}"));
+        }
+        Err(error) => {
+            let why = format!("its end is not known: {error}");
+            log::error!(target: TARGET, "{name}: {why}");
+            return Err(why);
+        }
     }
+    Ok(())
 }
 
 /// Asks a run to stop, and ends it when it does not.

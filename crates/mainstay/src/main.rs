@@ -3,6 +3,7 @@
 //! Nothing but glue: the command line, the config as a whole, the daemon's composition and the text
 //! people see. What decides and what acts is in the crates below.
 
+mod alerting;
 mod cli;
 mod command;
 mod config;
@@ -102,6 +103,7 @@ fn dispatch(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Signal { signal, names } => command::program::signal(cli, output, signal, names),
         Command::Logs(logs) => command::logs::run(cli, output, logs),
         Command::Log(log) => command::log::run(cli, output, log),
+        Command::Alert(alert) => command::alert::run(cli, output, alert),
         Command::Check => command::check::run(cli, output),
         Command::Backup(backup) => command::backup::run(cli, output, backup),
         Command::Shutdown => command::program::shutdown(cli, output),

@@ -9,6 +9,7 @@ use mainstay_log::{
     Surroundings, When,
 };
 
+use crate::alerting::{self, Bell};
 use crate::output::Output;
 
 /// What the terminal in front of the daemon, if there is one, gets of its log.
@@ -40,8 +41,9 @@ impl Terminal {
     }
 
     /// Adds the routes for it.
-    fn add_to(self, config: &mut Config) -> Surroundings {
+    fn add_to(self, config: &mut Config, bell: Option<&Arc<Bell>>) -> Surroundings {
         let mut surroundings = Surroundings::new(Arc::new(SystemClock::new()));
+        surroundings.alerts = bell.map(alerting::open);
         match self {
             Self::None => {}
             Self::Quiet => surroundings.last_resort = Some(Box::new(std::io::stderr())),
@@ -64,17 +66,26 @@ impl Terminal {
         surroundings
     }
 
-    /// Opens the log and makes it that of the process.
-    pub(crate) fn open(self, mut config: Config) -> Result<Logger, Error> {
-        let surroundings = self.add_to(&mut config);
+    /// Opens the log and makes it that of the process. What goes to a sink of alerts rings the bell.
+    pub(crate) fn open(
+        self,
+        mut config: Config,
+        bell: Option<&Arc<Bell>>,
+    ) -> Result<Logger, Error> {
+        let surroundings = self.add_to(&mut config, bell);
         let logger = Logger::new(Pipeline::build(&config, surroundings)?);
         logger.install()?;
         Ok(logger)
     }
 
     /// Puts another config in place while the log is written to.
-    pub(crate) fn reload(self, logger: &Logger, mut config: Config) -> Result<Changes, Error> {
-        let surroundings = self.add_to(&mut config);
+    pub(crate) fn reload(
+        self,
+        logger: &Logger,
+        mut config: Config,
+        bell: Option<&Arc<Bell>>,
+    ) -> Result<Changes, Error> {
+        let surroundings = self.add_to(&mut config, bell);
         logger.reload(&config, surroundings)
     }
 }

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mainstay_base::Size;
-use mainstay_control::wire::{BackupOutcome, BackupStatus, ProcessStatus, State, StatusDocument};
+use mainstay_control::wire::{
+    AlertSummary, BackupOutcome, BackupStatus, ProcessStatus, State, StatusDocument,
+};
 
 /// How text is drawn.
 #[derive(Debug, Clone)]
@@ -239,6 +241,47 @@ fn backup_row(backup: &BackupStatus, now: Timestamp, paint: &Paint) -> Vec<(Stri
     ]
 }
 
+/// `alerts: none firing · 1 silenced until 2026-11-22 18:00`
+fn alerts_line(alerts: &AlertSummary, paint: &Paint) -> String {
+    let told = alerts.firing.saturating_sub(alerts.muted);
+    let mut parts = vec![match (told, &alerts.gravest) {
+        (0, _) => "none firing".to_owned(),
+        (1, Some(title)) => format!("1 firing: {}", plain(title)),
+        (_, Some(title)) => format!("{told} firing, first of all: {}", plain(title)),
+        (_, None) => format!("{told} firing"),
+    }];
+    if alerts.muted > 0 {
+        parts.push(format!("{} kept back", alerts.muted));
+    }
+    if let Some(until) = alerts.silenced_until {
+        let plural = if alerts.silences == 1 { "" } else { "s" };
+        parts.push(format!(
+            "{} silence{plural} until {}",
+            alerts.silences,
+            paint.moment(until)
+        ));
+    }
+    if alerts.undelivered > 0 {
+        parts.push(format!("{} undelivered", alerts.undelivered));
+    }
+    for channel in &alerts.failing {
+        parts.push(format!("channel {} FAILS", plain(channel)));
+    }
+    if let Some(trouble) = &alerts.trouble {
+        parts.push(format!("in memory only: {}", plain(trouble)));
+    }
+    if alerts.channels == 0 && alerts.firing > 0 {
+        parts.push("nobody is told: there is no [alert.to.NAME]".to_owned());
+    }
+    let line = format!("alerts: {}", parts.join(" · "));
+    let bad = told > 0 || !alerts.failing.is_empty() || alerts.trouble.is_some();
+    if bad {
+        paint.tone(Tone::Bad, &line)
+    } else {
+        line
+    }
+}
+
 /// The one screen.
 pub(crate) fn status(document: &StatusDocument, now: Timestamp, paint: &Paint) -> String {
     let mut text = String::new();
@@ -279,6 +322,9 @@ pub(crate) fn status(document: &StatusDocument, now: Timestamp, paint: &Paint) -
         );
         let _ = write!(text, "\n{}", table(&rows, paint));
     }
+    if let Some(alerts) = &document.alerts {
+        let _ = writeln!(text, "\n{}", alerts_line(alerts, paint));
+    }
     if !document.disks.is_empty() {
         text.push('\n');
         for disk in &document.disks {
@@ -303,6 +349,61 @@ pub(crate) fn status(document: &StatusDocument, now: Timestamp, paint: &Paint) -
 mod tests {
     use super::*;
     use mainstay_control::wire::{DaemonStatus, Desired, DiskStatus};
+
+    #[test]
+    fn the_line_of_alerts() {
+        let paint = Paint {
+            color: false,
+            zone: TimeZone::UTC,
+        };
+        let none = AlertSummary {
+            channels: 1,
+            ..AlertSummary::default()
+        };
+        let line = |alerts: AlertSummary| alerts_line(&alerts, &paint);
+        for (alerts, expected) in [
+            (none.clone(), "alerts: none firing"),
+            (
+                AlertSummary {
+                    firing: 1,
+                    gravest: Some("web is FATAL".to_owned()),
+                    ..none.clone()
+                },
+                "alerts: 1 firing: web is FATAL",
+            ),
+            (
+                AlertSummary {
+                    firing: 3,
+                    muted: 1,
+                    gravest: Some("web is FATAL".to_owned()),
+                    channels: 0,
+                    ..none.clone()
+                },
+                "alerts: 2 firing, first of all: web is FATAL · 1 kept back · nobody is told: there is no [alert.to.NAME]",
+            ),
+            (
+                AlertSummary {
+                    firing: 1,
+                    muted: 1,
+                    silences: 1,
+                    silenced_until: Some(now()),
+                    ..none.clone()
+                },
+                "alerts: none firing · 1 kept back · 1 silence until 2026-11-22 14:00",
+            ),
+            (
+                AlertSummary {
+                    undelivered: 2,
+                    failing: vec!["mail".to_owned()],
+                    trouble: Some("disk full".to_owned()),
+                    ..none
+                },
+                "alerts: none firing · 2 undelivered · channel mail FAILS · in memory only: disk full",
+            ),
+        ] {
+            assert_eq!(line(alerts), expected);
+        }
+    }
 
     fn now() -> Timestamp {
         "2026-11-22T14:00:00Z".parse().unwrap()
@@ -362,6 +463,7 @@ mod tests {
                 total: 100_000_000_000,
                 free: 39_000_000_000,
             }],
+            alerts: None,
             warnings: vec!["no repository is off this machine".to_owned()],
         }
     }

@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
 use mainstay_control::wire::{
-    ActionDocument, ActionRequest, ActionResult, DaemonStatus, Desired, DoneDocument,
-    LogLevelRequest, LogQuery, Outcome, ProcessStatus, SCHEMA, SignalRequest, State,
-    StatusDocument, VersionDocument,
+    ActionDocument, ActionRequest, ActionResult, AlertCounts, AlertStatus, AlertsDocument,
+    DaemonStatus, Desired, DoneDocument, LogLevelRequest, LogQuery, Outcome, ProcessStatus,
+    RaiseRequest, SCHEMA, SignalRequest, SilenceRequest, SilencedDocument, State, StatusDocument,
+    TriedChannel, TriedDocument, UnsilenceRequest, VersionDocument,
 };
 use mainstay_control::{
     Answer, AuditEntry, ByteStream, Bytes, Caller, Client, Daemon, Error, Kind, Limits, Notice,
@@ -130,6 +132,7 @@ impl Daemon for Fake {
                 }],
                 backups: Vec::new(),
                 disks: Vec::new(),
+                alerts: None,
                 warnings: vec!["the clock is off".into()],
             })
         })
@@ -207,6 +210,64 @@ impl Daemon for Fake {
 
     fn log_level(&self, _: Caller, request: LogLevelRequest) -> Answer<'_, DoneDocument> {
         Box::pin(async move { Ok(DoneDocument::with(request.level)) })
+    }
+
+    fn alerts(&self, _: Caller) -> Answer<'_, AlertsDocument> {
+        let alert = AlertStatus {
+            key: "blog/x".to_owned(),
+            app: "blog".to_owned(),
+            fingerprint: "x".to_owned(),
+            severity: "critical".to_owned(),
+            title: "it broke".to_owned(),
+            host: String::new(),
+            state: "firing".to_owned(),
+            muted_by: None,
+            since: Timestamp::UNIX_EPOCH,
+            last: Timestamp::UNIX_EPOCH,
+            count: 3,
+            waiting: 1,
+        };
+        Box::pin(async move {
+            Ok(AlertsDocument {
+                schema: SCHEMA,
+                alerts: vec![alert],
+                silences: Vec::new(),
+                channels: Vec::new(),
+                messages: Vec::new(),
+                counts: AlertCounts::default(),
+                trouble: None,
+            })
+        })
+    }
+
+    fn raise_alert(&self, _: Caller, request: RaiseRequest) -> Answer<'_, DoneDocument> {
+        Box::pin(async move { Ok(DoneDocument::with(request.title)) })
+    }
+
+    fn silence_alerts(&self, _: Caller, request: SilenceRequest) -> Answer<'_, SilencedDocument> {
+        let until = i64::try_from(request.seconds).unwrap();
+        let until = Timestamp::from_second(until).unwrap();
+        Box::pin(async move { Ok(SilencedDocument::new(7, until)) })
+    }
+
+    fn unsilence_alerts(&self, _: Caller, request: UnsilenceRequest) -> Answer<'_, DoneDocument> {
+        Box::pin(async move {
+            if request.id == 7 {
+                return Ok(DoneDocument::new());
+            }
+            Err(Error::new(Kind::UnknownName, "there is no such silence"))
+        })
+    }
+
+    fn test_alerts(&self, _: Caller) -> Answer<'_, TriedDocument> {
+        let tried = |channel: &str, error: Option<&str>| TriedChannel {
+            channel: channel.to_owned(),
+            recipient: "ops".to_owned(),
+            error: error.map(str::to_owned),
+            help: None,
+        };
+        let tried = vec![tried("mail", None), tried("chat", Some("no answer"))];
+        Box::pin(async move { Ok(TriedDocument::new(tried)) })
     }
 
     fn shutdown(&self, _: Caller) -> Answer<'_, DoneDocument> {

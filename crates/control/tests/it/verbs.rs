@@ -2,7 +2,8 @@
 
 use futures_util::TryStreamExt;
 use mainstay_control::wire::{
-    ActionRequest, LogLevelRequest, LogQuery, Outcome, SCHEMA, SignalRequest, State, Stream,
+    ActionRequest, LogLevelRequest, LogQuery, Outcome, RaiseRequest, SCHEMA, SignalRequest,
+    SilenceRequest, State, Stream, UnsilenceRequest,
 };
 use mainstay_control::{BODY_LIMIT, Error, Kind, Notice, Role, Verb};
 
@@ -85,6 +86,27 @@ async fn acting_is_written_down() {
         client.log_level(&debug).await.unwrap().detail.as_deref(),
         Some("debug")
     );
+    let raised = client
+        .raise_alert(&RaiseRequest::new("blog", "it broke"))
+        .await
+        .unwrap();
+    assert_eq!(raised.detail.as_deref(), Some("it broke"));
+    let mut over = RaiseRequest::new("blog", "");
+    over.fingerprint = Some("x".to_owned());
+    over.resolve = true;
+    client.raise_alert(&over).await.unwrap();
+    let mut silence = SilenceRequest::new(60, "deploy");
+    silence.app = Some("blog".to_owned());
+    let silenced = client.silence_alerts(&silence).await.unwrap();
+    assert_eq!((silenced.id, silenced.until.as_second()), (7, 60));
+    client
+        .unsilence_alerts(&UnsilenceRequest::new(7))
+        .await
+        .unwrap();
+    let tried = client.test_alerts().await.unwrap();
+    assert_eq!(tried.tally(), (1, 1));
+    let all = client.alerts().await.unwrap();
+    assert_eq!(all.alerts[0].key, "blog/x");
     client.shutdown().await.unwrap();
     assert_eq!(
         rig.daemon.audited(),
@@ -95,6 +117,11 @@ async fn acting_is_written_down() {
             "(admin): signal HUP to web: done",
             "(admin): reopen_logs: done",
             "(admin): log_level api::db=debug: done",
+            "(admin): raise_alert blog/it broke: done",
+            "(admin): raise_alert blog/x (over): done",
+            "(admin): silence_alerts app=blog for 60s: done",
+            "(admin): unsilence_alerts 7: done",
+            "(admin): test_alerts: partly: 1 done, 1 not",
             "(admin): shutdown: done",
         ]
     );

@@ -1,5 +1,6 @@
 //! `mainstay check`
 
+use mainstay_alert::Target;
 use mainstay_base::Diagnostic;
 use mainstay_supervise::preflight;
 use serde_json::json;
@@ -81,6 +82,11 @@ fn document(config: &Config) -> serde_json::Value {
             "at": b.at.as_ref().map(ToString::to_string),
             "to": b.to,
         })).collect::<Vec<_>>(),
+        "alerts": config.alert.iter().flat_map(|alert| &alert.channels).map(|channel| json!({
+            "name": channel.name,
+            "by": by(&channel.target),
+            "from": channel.when.severity.name(),
+        })).collect::<Vec<_>>(),
         "warnings": config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }
@@ -124,5 +130,26 @@ fn text(config: &Config) -> String {
             backup.to.join(" ")
         ));
     }
+    for channel in config.alert.iter().flat_map(|alert| &alert.channels) {
+        lines.push(format!(
+            "  alert   {}: {}, from {} up",
+            channel.name,
+            by(&channel.target),
+            channel.when.severity
+        ));
+    }
     lines.join("\n")
+}
+
+/// By what a channel brings messages, without what is secret.
+fn by(target: &Target) -> String {
+    match target {
+        Target::Mail(mail) => format!("mail to {}", mail.to.join(", ")),
+        Target::Webhook(hook) => format!("webhook of {}", hook.dialect.name()),
+        Target::Exec(exec) => format!(
+            "program {}",
+            exec.command.first().map_or("", String::as_str)
+        ),
+        Target::Custom(_) => "a channel of its own".to_owned(),
+    }
 }

@@ -1,5 +1,6 @@
 //! What each command does. A command returns its exit code or a [`Failure`]; it never exits by itself.
 
+pub(crate) mod alert;
 pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod generate;

@@ -46,6 +46,8 @@ struct Roster {
     active: Groups,
     /// What the config read last says of the log, until it is applied.
     log: Option<mainstay_log::Config>,
+    /// The same of alerts.
+    alert: Option<mainstay_alert::Config>,
 }
 
 impl Native {
@@ -67,6 +69,7 @@ impl Native {
                 read: groups.clone(),
                 active: groups,
                 log: None,
+                alert: None,
             }),
             applying: tokio::sync::Mutex::default(),
         }
@@ -81,10 +84,14 @@ impl Native {
             Ok(found) => found,
             Err(why) => {
                 log::error!(target: HTTP, "the config is not applied, everything goes on: {why}");
+                if let Some(desk) = self.facade.desk() {
+                    desk.on_refused(&why);
+                }
                 return;
             }
         };
         self.apply_log().await;
+        self.apply_alert().await;
         let Reread {
             added,
             changed,
@@ -106,6 +113,7 @@ impl Native {
                 log::error!(target: HTTP, "group {name} cannot be taken in: {error:?}");
             }
         }
+        self.facade.reconcile().await;
         let named = |what: &str, names: &[String]| match names {
             [] => format!("none {what}"),
             names => format!("{what} {}", names.join(", ")),
@@ -127,7 +135,10 @@ impl Native {
         };
         let (logger, terminal) = (self.facade.logger().clone(), self.terminal);
         // Files are opened, and what waits is written: not on this thread.
-        let applied = tokio::task::spawn_blocking(move || terminal.reload(&logger, config)).await;
+        let bell = self.facade.desk().map(|desk| Arc::clone(desk.bell()));
+        let applied =
+            tokio::task::spawn_blocking(move || terminal.reload(&logger, config, bell.as_ref()))
+                .await;
         match applied {
             Ok(Ok(changes)) if changes.opened.is_empty() && changes.closed.is_empty() => {}
             Ok(Ok(changes)) => log::info!(
@@ -138,6 +149,25 @@ impl Native {
             ),
             Ok(Err(error)) => log::error!(target: HTTP, "the log stays as it was: {error}"),
             Err(error) => log::error!(target: HTTP, "the log stays as it was: {error}"),
+        }
+    }
+
+    /// Has the alerts as the config read last asks for. One that cannot be used leaves all as it is.
+    async fn apply_alert(&self) {
+        let Some(config) = self.roster().alert.take() else {
+            return;
+        };
+        let Some(bell) = self.facade.desk().map(|desk| Arc::clone(desk.bell())) else {
+            return;
+        };
+        // What is on its way is waited for: not on this thread.
+        match tokio::task::spawn_blocking(move || bell.change(config)).await {
+            Ok(Ok(false)) => {}
+            Ok(Ok(true)) => log::info!(target: HTTP, "[alert] has changed and counts from now on"),
+            Ok(Err(error)) => {
+                log::error!(target: HTTP, "alerts stay as they were: {error}; {}", error.help());
+            }
+            Err(error) => log::error!(target: HTTP, "alerts stay as they were: {error}"),
         }
     }
 
@@ -212,7 +242,7 @@ impl Host for Native {
         }
         log::info!(
             target: HTTP,
-            "the programs and the log of {} are read anew; what else it says counts from the next start",
+            "the programs, the log and the alerts of {} are read anew; what else it says counts from the next start",
             read.path.display()
         );
         let groups = by_group(&read.programs);
@@ -220,6 +250,7 @@ impl Host for Native {
         let found = difference(&roster.active, &groups);
         roster.read = groups;
         roster.log = Some(read.log);
+        roster.alert = read.alert;
         Ok(found)
     }
 

@@ -1,0 +1,180 @@
+//! Records of the log that a person must know of: as alerts of this daemon, or by a mail server that a
+//! config of seelog names.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mainstay_alert::{
+    Alert, Alerts, ChannelConfig, Config, Credential, MailConfig, Severity, Target, Tls, When,
+};
+use mainstay_base::SecretRef;
+use mainstay_log::Level;
+use mainstay_log::seelog::{Password, Smtp};
+use mainstay_log::sinks::{OpenAlerts, Raise, Raised};
+
+use super::{Bell, OWN};
+
+/// What the log gets for its sinks of alerts.
+pub(crate) fn open(bell: &Arc<Bell>) -> OpenAlerts {
+    let bell = Arc::clone(bell);
+    Box::new(move |config| {
+        Ok(match &config.mail {
+            None => Arc::new(Own(Arc::clone(&bell))) as Arc<dyn Raise>,
+            Some(smtp) => Arc::new(Mailed(bell.mail(smtp)?)),
+        })
+    })
+}
+
+/// By the channels of `[alert]`.
+struct Own(Arc<Bell>);
+
+impl Raise for Own {
+    fn raise(&self, raised: &Raised<'_>) {
+        self.0.raise(alert(raised));
+    }
+}
+
+/// By a mail server of its own, in the format of the route.
+struct Mailed(Alerts);
+
+impl Raise for Mailed {
+    fn raise(&self, raised: &Raised<'_>) {
+        self.0.raise(alert(raised).body(raised.text));
+    }
+}
+
+fn severity(level: Level) -> Severity {
+    match level {
+        Level::Critical => Severity::Critical,
+        Level::Error => Severity::Error,
+        Level::Warn => Severity::Warning,
+        Level::Trace | Level::Debug | Level::Info => Severity::Info,
+    }
+}
+
+fn alert(raised: &Raised<'_>) -> Alert {
+    let app = raised.app.unwrap_or(OWN);
+    let mut alert = Alert::of_record(app, severity(raised.level), raised.target, raised.message)
+        .context(raised.context.iter().map(String::as_str));
+    for (name, value) in raised.fields {
+        alert = alert.label(name, value);
+    }
+    let log = if raised.captured { app } else { OWN };
+    alert = alert.command(format!("mainstay logs {log}"));
+    alert.since = Some(raised.time);
+    alert
+}
+
+/// The config of alerts that go to a mail server which a config of seelog names. All else is as the
+/// daemon's own are; but nothing waits for a digest.
+pub(super) fn by_mail(own: &Config, smtp: &Smtp, outbox: PathBuf) -> Result<Config, String> {
+    let mut config = own.clone();
+    config.policy.digest = None;
+    config.heartbeat = None;
+    config.outbox = outbox;
+    config.channels = vec![ChannelConfig {
+        name: channel(smtp),
+        when: When {
+            severity: Severity::Info,
+            apps: Vec::new(),
+        },
+        target: Target::Mail(mail(smtp)?),
+    }];
+    Ok(config)
+}
+
+/// The channel's name.
+pub(super) fn channel(smtp: &Smtp) -> String {
+    format!("smtp {}:{}", smtp.host, smtp.port)
+}
+
+fn mail(smtp: &Smtp) -> Result<MailConfig, String> {
+    let from = if smtp.sender_name.is_empty() {
+        smtp.sender_address.clone()
+    } else {
+        let name = smtp.sender_name.replace('\\', "\\\\").replace('"', "\\\"");
+        format!("\"{name}\" <{}>", smtp.sender_address)
+    };
+    let mut mail = MailConfig::new(from, smtp.recipients.clone(), &smtp.host);
+    mail.port = u16::try_from(smtp.port).map_err(|_| format!("there is no port {}", smtp.port))?;
+    mail.tls = match mail.port {
+        465 => Tls::Implicit,
+        _ => Tls::Opportunistic,
+    };
+    for directory in &smtp.ca_directories {
+        let found = certificates(directory)
+            .map_err(|error| format!("cannot list {}: {error}", directory.display()))?;
+        if found.is_empty() {
+            return Err(format!("there is no *.pem in {}", directory.display()));
+        }
+        mail.ca.extend(found);
+    }
+    if let Some(login) = &smtp.login {
+        mail.user = Some(login.user.clone());
+        mail.password = Some(match &login.password {
+            Password::Value(password) => Credential::Value(password.clone()),
+            Password::File(file) => Credential::Reference(SecretRef::File(file.clone())),
+        });
+    }
+    mail.subject.clone_from(&smtp.subject);
+    let headers = smtp.headers.iter();
+    mail.headers = headers.map(|h| (h.name.clone(), h.value.clone())).collect();
+    Ok(mail)
+}
+
+fn certificates(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|ending| ending == "pem") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_log::seelog::{Config as Seelog, Options, Receiver};
+
+    use super::*;
+
+    fn smtp(text: &str) -> Smtp {
+        let document = format!("<seelog><outputs>{text}</outputs></seelog>");
+        let config = Seelog::parse("seelog.xml", &document, &Options::new()).unwrap();
+        match config.leaves()[0].receiver {
+            Receiver::Smtp(smtp) => smtp.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_receiver_of_seelog_is_a_channel() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["b.pem", "a.pem", "readme.txt"] {
+            std::fs::write(directory.path().join(name), "").unwrap();
+        }
+        let receiver = |ca: &str, port: &str| {
+            smtp(&format!(
+                "<smtp senderaddress=\"log@example.org\" sendername='The \"log\"' hostname=\"mx\" hostport=\"{port}\" username=\"u\" password=\"p\" subject=\"boom \"><recipient address=\"a@example.org\"/><cacertdirpath path=\"{ca}\"/><header name=\"Priority\" value=\"Urgent\"/></smtp>"
+            ))
+        };
+        let ca = directory.path().display().to_string();
+        let made = mail(&receiver(&ca, "587")).unwrap();
+        assert_eq!(made.from, "\"The \\\"log\\\"\" <log@example.org>");
+        assert_eq!((made.port, made.tls), (587, Tls::Opportunistic));
+        let names: Vec<_> = made.ca.iter().filter_map(|ca| ca.file_name()).collect();
+        assert_eq!(names, ["a.pem", "b.pem"]);
+        assert_eq!(made.subject, "boom ");
+        assert_eq!(made.headers, [("Priority".to_owned(), "Urgent".to_owned())]);
+        assert!(matches!(&made.password, Some(Credential::Value(p)) if p.expose() == "p"));
+        assert_eq!(mail(&receiver(&ca, "465")).unwrap().tls, Tls::Implicit);
+        let nowhere = mail(&receiver("/nowhere", "25")).unwrap_err();
+        assert!(nowhere.contains("cannot list /nowhere"), "{nowhere}");
+        std::fs::remove_file(directory.path().join("a.pem")).unwrap();
+        std::fs::remove_file(directory.path().join("b.pem")).unwrap();
+        let empty = mail(&receiver(&ca, "25")).unwrap_err();
+        assert!(empty.contains("no *.pem"), "{empty}");
+    }
+}
