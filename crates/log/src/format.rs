@@ -272,70 +272,55 @@ impl Format {
         for op in self.ops.get(operations.start..end).unwrap_or_default() {
             match op {
                 Op::Literal(text) => out.extend_from_slice(text.as_bytes()),
-                Op::Text(Piece::Message, Escape::None) => message_bytes(record.message, out),
+                Op::Stamp => stamp.full(record.time, out),
+                Op::Clock => stamp.clock(record.time, out),
+                Op::Level => out.extend_from_slice(record.level.column().as_bytes()),
+                Op::ColouredLevel => {
+                    out.extend_from_slice(colour(record.level).as_bytes());
+                    out.extend_from_slice(record.level.column().as_bytes());
+                    out.extend_from_slice(b"\x1b[0m");
+                }
+                Op::Source => source(record, out),
+                Op::Program => {
+                    if record.program.is_some() {
+                        source(record, out);
+                        out.extend_from_slice(b": ");
+                    }
+                }
+                Op::Context => {
+                    if let Some(spans) = record.spans {
+                        out.extend_from_slice(spans.text.as_bytes());
+                    }
+                }
+                Op::Spans => {
+                    if let Some(spans) = record.spans {
+                        out.extend_from_slice(spans.text.as_bytes());
+                        out.extend_from_slice(b": ");
+                    }
+                }
                 Op::Message => plain_message(record.message, out),
-                Op::Fields if record.fields.is_empty() => {}
-                Op::Spans if record.spans.is_none() => {}
-                op => op.render(record, stamp, out),
-            }
-        }
-    }
-}
-
-impl Op {
-    /// One of its own, so that those that are in most formats do not pay for what this one needs.
-    #[inline(never)]
-    fn render(&self, record: &Record<'_>, stamp: &mut Stamp, out: &mut Vec<u8>) {
-        match self {
-            Op::Literal(text) => out.extend_from_slice(text.as_bytes()),
-            Op::Stamp => stamp.full(record.time, out),
-            Op::Clock => stamp.clock(record.time, out),
-            Op::Level => out.extend_from_slice(record.level.column().as_bytes()),
-            Op::ColouredLevel => {
-                out.extend_from_slice(colour(record.level).as_bytes());
-                out.extend_from_slice(record.level.column().as_bytes());
-                out.extend_from_slice(b"\x1b[0m");
-            }
-            Op::Source => source(record, out),
-            Op::Program => {
-                if record.program.is_some() {
-                    source(record, out);
-                    out.extend_from_slice(b": ");
+                Op::Fields => {
+                    for (key, value) in record.fields {
+                        text_field(key, *value, out);
+                    }
                 }
+                Op::Json => json_record(record, stamp, out),
+                Op::LevelName(name) => out.extend_from_slice(name.of(record.level).as_bytes()),
+                Op::Nanoseconds => nanoseconds(record, out),
+                Op::Date(layout, utc) => stamp.date(layout, *utc, record.time, out),
+                Op::Line => match record.location {
+                    Some(location) => unsigned(u64::from(location.line), out),
+                    None => out.extend_from_slice(NOWHERE.as_bytes()),
+                },
+                Op::Text(Piece::Message, Escape::None) => message_bytes(record.message, out),
+                Op::Text(piece, Escape::None) => text_piece(piece, record, &mut Raw(out)),
+                Op::Text(piece, Escape::Json) => text_piece(piece, record, &mut Json(out)),
+                Op::Text(piece, Escape::Xml) => text_piece(piece, record, &mut Xml(out)),
+                Op::Custom(custom) => custom.write(record, out),
+                Op::Syslog(format) => format.render(record, stamp, out),
+                Op::Journald(format) => format.render(record, stamp, out),
+                Op::Otlp => otlp::render(record, out),
             }
-            Op::Context => {
-                if let Some(spans) = record.spans {
-                    out.extend_from_slice(spans.text.as_bytes());
-                }
-            }
-            Op::Spans => {
-                if let Some(spans) = record.spans {
-                    out.extend_from_slice(spans.text.as_bytes());
-                    out.extend_from_slice(b": ");
-                }
-            }
-            Op::Message => plain_message(record.message, out),
-            Op::Fields => {
-                for (key, value) in record.fields {
-                    text_field(key, *value, out);
-                }
-            }
-            Op::Json => json_record(record, stamp, out),
-            Op::LevelName(name) => out.extend_from_slice(name.of(record.level).as_bytes()),
-            Op::Nanoseconds => nanoseconds(record, out),
-            Op::Date(layout, utc) => stamp.date(layout, *utc, record.time, out),
-            Op::Line => match record.location {
-                Some(location) => unsigned(u64::from(location.line), out),
-                None => out.extend_from_slice(NOWHERE.as_bytes()),
-            },
-            Op::Text(Piece::Message, Escape::None) => message_bytes(record.message, out),
-            Op::Text(piece, Escape::None) => text_piece(piece, record, &mut Raw(out)),
-            Op::Text(piece, Escape::Json) => text_piece(piece, record, &mut Json(out)),
-            Op::Text(piece, Escape::Xml) => text_piece(piece, record, &mut Xml(out)),
-            Op::Custom(custom) => custom.write(record, out),
-            Op::Syslog(format) => format.render(record, stamp, out),
-            Op::Journald(format) => format.render(record, stamp, out),
-            Op::Otlp => otlp::render(record, out),
         }
     }
 }

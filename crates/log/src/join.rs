@@ -460,8 +460,9 @@ fn special(open: &Open, text: &[u8], is_indented: bool) -> Option<State> {
 
 /// Lines of a crash of Go that are not indented: calls, headings, registers.
 fn go(text: &[u8]) -> bool {
-    let known: [&[u8]; 9] = [
+    let known: [&[u8]; 10] = [
         b"goroutine ",
+        b"panic(",
         b"created by ",
         b"[signal ",
         b"[recovered]",

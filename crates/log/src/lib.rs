@@ -128,7 +128,7 @@ pub mod __parts {
     pub use crate::parts::{Argument, Arguments, Known, Shown};
 }
 #[doc(hidden)]
-pub use macros::{__Place, __enabled, __write};
+pub use macros::{__enabled, __write};
 #[doc(hidden)]
 pub use mainstay_log_macros::message as __message;
 pub use model::{Config, Route, SinkConfig, SinkId, SinkKind};

@@ -38,22 +38,12 @@ pub fn __enabled(level: Level) -> bool {
     GATE.load(Ordering::Relaxed) & (1 << level.index()) != 0
 }
 
-/// A place in the code, for the macros. It is where the program is, so that a record's caller hands on
-/// a pointer.
-#[doc(hidden)]
-pub struct __Place {
-    pub file: &'static str,
-    pub line: u32,
-    /// Gives the path of a function inside the one that writes.
-    pub here: fn() -> &'static str,
-}
-
-/// What the macros write.
+/// What the macros write. `here` is the path of a function inside the one that writes.
 #[doc(hidden)]
 pub fn __write(
     level: Level,
     target: &str,
-    place: &'static __Place,
+    (file, line, here): (&'static str, u32, &'static str),
     fields: &[Field<'_>],
     message: Message<'_>,
 ) {
@@ -62,9 +52,9 @@ pub fn __write(
             return;
         };
         let location = Location {
-            file: place.file,
-            line: place.line,
-            function: Some(function_of((place.here)())),
+            file,
+            line,
+            function: Some(function_of(here)),
         };
         let record = Record::new(pipeline.now(), level, target, message)
             .fields(fields)
@@ -177,12 +167,11 @@ macro_rules! __chosen {
 macro_rules! __here {
     () => {{
         fn here() {}
-        static PLACE: $crate::__Place = $crate::__Place {
-            file: ::core::file!(),
-            line: ::core::line!(),
-            here: || ::core::any::type_name_of_val(&here),
-        };
-        &PLACE
+        (
+            ::core::file!(),
+            ::core::line!(),
+            ::core::any::type_name_of_val(&here),
+        )
     }};
 }
 
