@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
+use mainstay_base::fingerprint;
 use serde::{Deserialize, Serialize};
 
-use crate::fingerprint::fingerprint;
 use crate::severity::Severity;
 
 /// The most lines of context an alert keeps.

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use mainstay_base::Clock;
+use mainstay_base::{Clock, hex};
 use sha2::{Digest as _, Sha256};
 
 use crate::alert::{Alert, Key};
@@ -16,7 +16,6 @@ use crate::channel::{Channel, Failure};
 use crate::config::{ChannelConfig, Config, Target};
 use crate::error::{Error, ErrorKind};
 use crate::exec::ExecChannel;
-use crate::fingerprint::hex;
 use crate::heartbeat::{self, Beating, Heartbeat};
 use crate::inbox::Inbox;
 use crate::machine::{Counts, Listed, Machine, Silence};

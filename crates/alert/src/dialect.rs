@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use mainstay_base::hex;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::alert::cut;
-use crate::fingerprint::hex;
 use crate::message::{Message, Purpose, Standing};
 use crate::severity::Severity;
 use crate::text;

@@ -59,7 +59,6 @@ mod config;
 mod dialect;
 mod error;
 mod exec;
-mod fingerprint;
 mod heartbeat;
 mod http;
 mod inbox;
@@ -79,6 +78,8 @@ mod trust;
 mod webhook;
 mod worker;
 
+pub use mainstay_base::{fingerprint, shape};
+
 pub use alert::{Alert, CONTEXT_LINES, Key, Link, Scope};
 pub use alerts::{Alerts, ChannelHealth, Overview, Tried, try_channels};
 pub use channel::{Channel, Credential, Failure};
@@ -88,7 +89,6 @@ pub use config::{
 };
 pub use dialect::Dialect;
 pub use error::{Error, ErrorKind};
-pub use fingerprint::{fingerprint, shape};
 pub use machine::{Counts, Listed, Machine, Silence, State};
 pub use message::{Entry, Message, Purpose, Rest, Standing, When};
 pub use outbox::{Delivery, DeliveryState};

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use mainstay_base::{Clock as _, Resolver, Secret, SystemClock, base64};
+use mainstay_base::{Clock as _, Resolver, Secret, SystemClock, base64, hex};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use ureq::http::Method;
@@ -10,7 +10,6 @@ use ureq::http::Method;
 use crate::channel::{Channel, Failure};
 use crate::config::WebhookConfig;
 use crate::dialect::{self, Dialect, Word};
-use crate::fingerprint::hex;
 use crate::http::{Answer, Request};
 use crate::message::Message;
 

@@ -1,8 +1,8 @@
 //! The ground everything stands on: what people write in a config file and what it means.
 //!
 //! This crate hides how TOML is parsed, how a fault in a config is shown, how sizes, durations and
-//! schedules are written, where secrets are kept, where time comes from, and how a file is replaced
-//! without ever being half of each. It knows nothing of programs, logs or backups: each engine reads
+//! schedules are written, where secrets are kept, where time comes from, which texts tell the same
+//! kind of thing, and how a file is replaced without ever being half of each. It knows nothing of programs, logs or backups: each engine reads
 //! its own section through [`config::Section`], so that there is no crate that knows every key.
 //!
 //! Nothing here prints, reads the environment or starts a thread; what is needed is handed in.
@@ -29,6 +29,7 @@ mod base64;
 mod clock;
 pub mod config;
 mod diagnostic;
+mod fingerprint;
 pub mod fs;
 mod pattern;
 mod schedule;
@@ -38,6 +39,7 @@ mod unit;
 pub use base64::base64;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, SourceText, Spanned, nearest};
+pub use fingerprint::{fingerprint, hex, shape};
 pub use pattern::Pattern;
 pub use schedule::{Schedule, ScheduleError};
 pub use secret::{Resolver, Secret, SecretError, SecretRef, Secrets, Template};

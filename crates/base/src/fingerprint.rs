@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 /// hexadecimal digits, UUIDs, quoted parts and paths.
 ///
 /// ```
-/// use mainstay_alert::fingerprint;
+/// use mainstay_base::fingerprint;
 /// assert_eq!(fingerprint("user 17 failed"), fingerprint("user 18 failed"));
 /// assert_ne!(fingerprint("user 17 failed"), fingerprint("disk 17 failed"));
 /// ```
@@ -17,7 +17,7 @@ pub fn fingerprint(text: &str) -> String {
 }
 
 /// Bytes as hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex
