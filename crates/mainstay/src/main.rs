@@ -20,6 +20,8 @@ mod render;
 mod supervisorctl;
 mod supervisord;
 mod timetable;
+#[cfg(test)]
+mod traceback_tests;
 mod upgrade;
 
 use std::path::Path;

@@ -39,10 +39,6 @@ struct Held<T> {
 }
 
 /// What one thread looks at. It is never freed, and used again by another thread.
-///
-/// Each has two lines of the cache (processors fetch them in pairs): it is written twice for each look,
-/// and threads that share a line wait for each other as if they shared a lock.
-#[repr(align(128))]
 struct Mark {
     taken: AtomicBool,
     looked_at: AtomicPtr<()>,

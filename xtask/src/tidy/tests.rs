@@ -168,6 +168,14 @@ fn manifests_that_break_a_rule() {
             "crates/base/Cargo.toml",
             &with(
                 BASE,
+                "[target.'cfg(test)'.dev-dependencies]\nmainstay-base.workspace = true\n",
+            ),
+            &[],
+        ),
+        (
+            "crates/base/Cargo.toml",
+            &with(
+                BASE,
                 "[dependencies.renamed]\npackage = \"mainstay-log\"\npath = \"../log\"\n",
             ),
             &[
