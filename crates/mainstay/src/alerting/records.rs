@@ -136,7 +136,14 @@ fn certificates(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use mail_parser::MessageParser;
     use mainstay_log::seelog::{Config as Seelog, Options, Receiver};
+    use mainstay_log::{Loading, Record, logger_from_config_as_string};
 
     use super::*;
 
@@ -176,5 +183,95 @@ mod tests {
         std::fs::remove_file(directory.path().join("b.pem")).unwrap();
         let empty = mail(&receiver(&ca, "25")).unwrap_err();
         assert!(empty.contains("no *.pem"), "{empty}");
+    }
+
+    /// Takes mails, each whole, until nobody listens to it any more.
+    fn mail_server() -> (u16, mpsc::Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (sender, mails) = mpsc::channel();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut writer = stream.unwrap();
+                let mut lines = BufReader::new(writer.try_clone().unwrap()).lines();
+                writer.write_all(b"220 sink\r\n").unwrap();
+                while let Some(Ok(line)) = lines.next() {
+                    if line != "DATA" {
+                        let _ = writer.write_all(b"250 ok\r\n");
+                        continue;
+                    }
+                    writer.write_all(b"354 go on\r\n").unwrap();
+                    let mail = lines.by_ref().map_while(Result::ok);
+                    let mail: Vec<String> = mail.take_while(|line| line != ".").collect();
+                    if sender.send(mail.join("\n")).is_err() {
+                        return;
+                    }
+                    let _ = writer.write_all(b"250 taken\r\n");
+                }
+            }
+        });
+        (port, mails)
+    }
+
+    #[test]
+    fn a_config_of_seelog_sends_its_mail_in_its_format() {
+        let (port, mails) = mail_server();
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = Config::new("shop1", directory.path().join("alerts.db"));
+        config.policy.wait = Duration::from_millis(200);
+        let bell = Arc::new(Bell::start(config).unwrap());
+        let text = format!(
+            r#"<seelog minlevel="info"><outputs formatid="all"><file path="all.log"/>
+  <filter levels="critical" formatid="mail">
+    <smtp senderaddress="log@example.org" sendername="The log" hostname="127.0.0.1" hostport="{port}" subject="from the shop: " formatid="mail">
+      <recipient address="ops@example.org"/><header name="Priority" value="Urgent"/>
+    </smtp>
+  </filter></outputs>
+  <formats><format id="all" format="%Msg%n"/><format id="mail" format="On our server:\n%LEV %Msg\nSent by seelog"/></formats>
+</seelog>"#
+        );
+        let load = || {
+            let mut loading = Loading::new(directory.path(), jiff::tz::TimeZone::UTC);
+            loading.alerts = Some(open(&bell));
+            logger_from_config_as_string(&text, loading).unwrap()
+        };
+        let logger = load();
+        let write = |level, text: &str| {
+            let record = Record::new(jiff::Timestamp::now(), level, "shop", text);
+            logger.pipeline().write(&record);
+        };
+        write(Level::Info, "before it");
+        for number in 0..100 {
+            write(Level::Critical, &format!("disk {number} is gone"));
+        }
+        let mail = mails.recv_timeout(Duration::from_mins(1)).unwrap();
+        let parsed = MessageParser::default().parse(mail.as_bytes()).unwrap();
+        let subject = parsed.subject().unwrap();
+        assert!(
+            subject.starts_with("from the shop: [critical] mainstay: disk 0 is gone (×100)"),
+            "{subject}"
+        );
+        let from = parsed.from().unwrap().first().unwrap();
+        assert_eq!(
+            (from.name(), from.address()),
+            (Some("The log"), Some("log@example.org"))
+        );
+        assert!(mail.contains("Priority: Urgent"), "{mail}");
+        let text = parsed.body_text(0).unwrap();
+        for part in [
+            "On our server:",
+            "CRT disk 0 is gone",
+            "Sent by seelog",
+            "before it",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        // The same config, loaded again, goes on with the same alerts.
+        drop(load());
+        let listed = bell.list().unwrap().unwrap();
+        let names: Vec<&str> = listed.channels.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(names, [format!("smtp 127.0.0.1:{port}")]);
+        assert_eq!(listed.counts.raised, 100);
+        bell.shutdown(Duration::from_secs(10));
     }
 }
