@@ -143,3 +143,78 @@ fn a_hangup_applies_the_log_and_levels_change_for_a_time() {
         daemon.said()
     );
 }
+
+/// A config of seelog as it is: the daemon logs as it says, a hangup reads it again, and what is wrong
+/// with it is told at its place.
+#[test]
+fn a_config_of_seelog_is_imported() {
+    let sandbox = Sandbox::new("");
+    let at = |name: &str| sandbox.path().join(name);
+    let xml = |outputs: &str| {
+        let text = format!(
+            "<seelog minlevel=\"info\">\n  <outputs formatid=\"m\">{outputs}</outputs>\n  <formats><format id=\"m\" format=\"%Level|%Msg%n\"/></formats>\n</seelog>\n"
+        );
+        std::fs::write(at("seelog.xml"), text).unwrap();
+    };
+    let holds = |name: &str, text: &str| {
+        std::fs::read_to_string(at(name)).is_ok_and(|all| all.contains(text))
+    };
+    xml("<file path=\"first.log\"/>");
+    let dir = sandbox.path().display().to_string();
+    sandbox.config(&with_log(&format!(
+        "[log]\nimport = \"seelog.xml\"\ndir = \"{dir}\"\n[log.route.talk]\nwhen = {{ program = \"talker\" }}\nto = [\"file:talk.log\"]\n"
+    )));
+    sandbox.done(&["check"]);
+    let daemon = sandbox.start();
+    wait_for("a record", || {
+        holds("first.log", "Info|mainstay ").then_some(())
+    });
+    wait_for("a line of the program", || {
+        holds("talk.log", " INFO ").then_some(())
+    });
+    assert!(!holds("talk.log", " DEBUG "), "minlevel holds for it too");
+    assert!(!at("mainstay.log").exists(), "the file says where all goes");
+    let shown = sandbox.done(&["logs", "mainstay", "-n", "100"]).out;
+    assert!(shown.contains("is up: pid"), "{shown}");
+
+    xml(
+        "<file path=\"first.log\"/>\n<rollingfile type=\"size\" filename=\"second.log\" maxsize=\"100000\"/>",
+    );
+    daemon.signal("HUP");
+    wait_for("a record in the second file", || {
+        holds("second.log", "the log has changed: opened rolling:").then_some(())
+    });
+
+    xml("<fil path=\"first.log\"/>");
+    let checked = sandbox.run(&["check"]);
+    assert_eq!(checked.code, 2, "{checked:?}");
+    assert!(
+        checked.err.contains("seelog.xml:2:25: error") && checked.err.contains("did you mean"),
+        "{checked:?}"
+    );
+    let main = at("mainstay.toml").display().to_string();
+    for command in [
+        &["log", "check", &main][..],
+        &["log", "explain", &main, "--level", "warn"],
+    ] {
+        let outcome = sandbox.run(command);
+        assert_eq!(outcome.code, 2, "{outcome:?}");
+        assert!(outcome.err.contains("seelog.xml:2:"), "{outcome:?}");
+    }
+    daemon.signal("HUP");
+    wait_for("the refusal", || {
+        holds("second.log", "the config is not applied").then_some(())
+    });
+
+    // Losses are told.
+    let status = sandbox.json(&["status"]);
+    let sinks = status["log"].as_array().unwrap();
+    assert!(
+        sinks.iter().any(|sink| {
+            sink["name"].as_str().unwrap().ends_with("second.log")
+                && sink["delivered"].as_u64().unwrap() > 0
+                && sink["lost"].as_object().unwrap().is_empty()
+        }),
+        "{status}"
+    );
+}

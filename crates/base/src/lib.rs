@@ -42,5 +42,5 @@ pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, SourceText, Spann
 pub use fingerprint::{fingerprint, hex, shape};
 pub use pattern::Pattern;
 pub use schedule::{Schedule, ScheduleError};
-pub use secret::{Resolver, Secret, SecretError, SecretRef, Secrets, Template};
+pub use secret::{Credential, Resolver, Secret, SecretError, SecretRef, Secrets, Template};
 pub use unit::{Size, UnitError, format_duration, parse_duration};

@@ -67,6 +67,56 @@ impl FromValue for SecretRef {
     }
 }
 
+/// A value that may be a secret: itself, or where it is read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// The value itself.
+    Value(Secret),
+    /// A text with references in it.
+    Template(Template),
+    /// A place, as in `[secret]`.
+    Reference(SecretRef),
+}
+
+impl Credential {
+    /// Whether it leads to something that is not written in the config.
+    pub fn refers(&self) -> bool {
+        match self {
+            Self::Value(_) => false,
+            Self::Template(template) => {
+                let is_literal = |part: &Part| matches!(part, Part::Literal(_));
+                !template.parts().iter().all(is_literal)
+            }
+            Self::Reference(_) => true,
+        }
+    }
+
+    /// Reads it; `what` is what an error calls it.
+    pub fn read(&self, what: &str, resolver: &Resolver) -> Result<Secret, SecretError> {
+        match self {
+            Self::Value(secret) => Ok(secret.clone()),
+            Self::Template(template) => template.resolve(resolver),
+            Self::Reference(reference) => resolver.read(what, reference),
+        }
+    }
+}
+
+impl From<Secret> for Credential {
+    fn from(value: Secret) -> Self {
+        Self::Value(value)
+    }
+}
+
+/// A text in which `${secret.NAME}` may stand, or a table as `[secret]` has them.
+impl FromValue for Credential {
+    fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
+        if value.is_table() {
+            return SecretRef::from_value(value).map(Self::Reference);
+        }
+        Template::from_value(value).map(Self::Template)
+    }
+}
+
 /// Where systemd puts a service's credentials (systemd.exec(5)).
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 

@@ -7,6 +7,8 @@
 
 mod alert;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +52,9 @@ pub struct StatusDocument {
     /// How alerts stand; none where there are none.
     #[serde(default)]
     pub alerts: Option<AlertSummary>,
+    /// Where records of the log go.
+    #[serde(default)]
+    pub log: Vec<LogSinkStatus>,
     /// What a person should know although nothing has failed.
     #[serde(default)]
     pub warnings: Vec<String>,
@@ -64,6 +69,25 @@ pub struct DaemonStatus {
     pub started: Timestamp,
     /// Seconds since then, by the monotonic clock.
     pub uptime_seconds: u64,
+}
+
+/// A place where records of the log go, and how that went since it was opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSinkStatus {
+    /// What the configuration calls it: `rolling:/var/log/mainstay.log`.
+    pub name: String,
+    /// Records that it took.
+    pub delivered: u64,
+    /// Records lost to it, by level; levels without a loss are left out.
+    #[serde(default)]
+    pub lost: BTreeMap<String, u64>,
+    /// How often it could not take what it was given; behind a queue that costs nothing yet.
+    pub errors: u64,
+    /// Bytes that wait in its queue.
+    pub waiting: u64,
+    /// Bytes that may wait there; missing without a queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<u64>,
 }
 
 /// One process: a program, or one instance of it.

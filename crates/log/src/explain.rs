@@ -146,7 +146,7 @@ impl fmt::Display for Answer {
     }
 }
 
-/// A set of levels in words: `warn and above`, `trace, error`, `nothing`.
+/// A set of levels in words: `warn and above`, `trace and error`, `nothing`.
 pub(crate) struct Words(pub(crate) LevelSet);
 
 impl fmt::Display for Words {
@@ -160,13 +160,13 @@ impl fmt::Display for Words {
         if self.0 == LevelSet::from(min) && min < Level::Critical {
             return write!(f, "{min} and above");
         }
-        let levels = Level::ALL
-            .into_iter()
-            .filter(|level| self.0.contains(*level));
-        for (index, level) in levels.enumerate() {
-            write!(f, "{}{level}", if index == 0 { "" } else { ", " })?;
+        let levels = Level::ALL.into_iter();
+        let levels = levels.filter(|level| self.0.contains(*level));
+        let names: Vec<&str> = levels.map(Level::name).collect();
+        match names.as_slice() {
+            [most @ .., last] if !most.is_empty() => write!(f, "{} and {last}", most.join(", ")),
+            names => f.write_str(&names.concat()),
         }
-        Ok(())
     }
 }
 

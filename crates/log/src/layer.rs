@@ -16,7 +16,7 @@ use tracing_subscriber::registry::{LookupSpan, SpanRef};
 use crate::format::{json_field, json_string, span_text, text_field};
 use crate::level::Level;
 use crate::logger::Logger;
-use crate::record::{Field, Location, Record, Spans, Value};
+use crate::record::{Field, HeldValue, Location, Record, Spans, Value};
 
 /// The field that makes an error critical, since `tracing` has no such level.
 const CRITICAL: &str = "critical";
@@ -293,11 +293,7 @@ fn with_fields(buffers: &Buffers, work: impl FnOnce(&[Field<'_>])) {
 impl Buffers {
     fn resolve<'a>(&'a self, fields: &mut [Field<'a>]) {
         for (place, (key, value)) in fields.iter_mut().zip(&self.fields) {
-            let value = match value {
-                HeldValue::Plain(value) => *value,
-                HeldValue::Text(range) => Value::Text(&self.text[range.clone()]),
-            };
-            *place = (key, value);
+            *place = (key, value.in_text(&self.text));
         }
     }
 }
@@ -309,11 +305,6 @@ struct Held<'a> {
     message: std::ops::Range<usize>,
     may_be_critical: bool,
     critical: bool,
-}
-
-enum HeldValue {
-    Plain(Value<'static>),
-    Text(std::ops::Range<usize>),
 }
 
 impl Held<'_> {

@@ -8,30 +8,63 @@
 //! while pipelines are replaced, and the receiver of the `log` crate's macros, of this crate's own
 //! ([`info!`] and its like, with a level [`critical!`]) and of `tracing` ([`layer()`]).
 //!
+//! Whoever logs by the `log` crate, with fields or without, sets up in two lines:
+//!
 //! ```
-//! use std::sync::Arc;
+//! use mainstay_log::{Level, Logger, Retention, SinkKind};
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("app.log");
 //!
-//! use mainstay_base::SystemClock;
-//! use mainstay_log::{
-//!     Config, Format, Level, LevelSet, Pipeline, Retention, SinkKind, Surroundings, When,
-//! };
-//!
-//! let dir = tempfile::tempdir()?;
-//! let mut config = Config::new(dir.path(), jiff::tz::TimeZone::UTC);
-//! let sink = SinkKind::rolling("app.log", Retention::default());
-//! let when = When { levels: LevelSet::from(Level::Info), ..When::default() };
-//! config.route("all", when, sink, Format::text());
-//!
-//! let surroundings = Surroundings::new(Arc::new(SystemClock::new()));
-//! let logger = mainstay_log::bridge(Pipeline::build(&config, surroundings)?);
-//! logger.install()?;
+//! let file = SinkKind::rolling(&path, Retention::default());
+//! Logger::to(file, Level::Info, jiff::tz::TimeZone::system())?.install()?;
 //!
 //! log::debug!("not let through");
 //! log::warn!(free = 12; "the disk is nearly full");
-//! let text = std::fs::read_to_string(dir.path().join("app.log"))?;
-//! assert!(text.ends_with("the disk is nearly full free=12\n"));
+//! # let text = std::fs::read_to_string(&path)?;
+//! # assert!(text.ends_with("the disk is nearly full free=12\n"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! By this crate's own macros, which know a level critical, the same (with
+//! [`make_global`](Logger::make_global) nothing else of the process is taken over):
+//!
+//! ```
+//! use mainstay_log::{Level, Logger, Retention, SinkKind, critical};
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("app.log");
+//!
+//! let file = SinkKind::rolling(&path, Retention::default());
+//! Logger::to(file, Level::Info, jiff::tz::TimeZone::system())?.make_global();
+//!
+//! critical!(free = 0; "the disk is full");
+//! # let text = std::fs::read_to_string(&path)?;
+//! # assert!(text.ends_with("the disk is full free=0\n"), "{text}");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! And by `tracing`, here with other levels for one part of the program:
+//!
+//! ```
+//! use mainstay_log::{Level, LevelSet, Logger, Retention, SinkKind, layer};
+//! use tracing_subscriber::layer::SubscriberExt as _;
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("app.log");
+//!
+//! let file = SinkKind::rolling(&path, Retention::default());
+//! let logger = Logger::to(file, Level::Info, jiff::tz::TimeZone::system())?;
+//! logger.set_levels_of(Some("shop::db"), Some(LevelSet::from(Level::Trace)), None);
+//! tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer(&logger)))?;
+//!
+//! tracing::debug!(target: "shop::web", "not let through");
+//! tracing::debug!(target: "shop::db::pool", size = 3, "a connection is opened");
+//! # let text = std::fs::read_to_string(&path)?;
+//! # assert!(text.ends_with("shop::db::pool: a connection is opened size=3\n"), "{text}");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! `examples/axum.rs` is a web server that logs so. From a config of seelog it is
+//! [`logger_from_config_as_file`]; with sinks, queues and routes a [`Config`]; and the rolling file
+//! alone goes into `tracing_subscriber::fmt` as a [`RollingWriter`].
 //!
 //! What this crate hides:
 //!
@@ -66,6 +99,7 @@
 //! grown, allocates nothing.
 
 mod admission;
+mod archive;
 mod batch;
 mod capture;
 mod digits;
@@ -107,6 +141,7 @@ mod stamp;
 mod tail;
 mod target;
 mod voice;
+mod writer;
 
 pub use mainstay_base::Pattern;
 
@@ -122,6 +157,7 @@ pub use join::{Joined, Joiner, Limits};
 pub use layer::{Events, Levels, layer};
 pub use level::{Level, LevelSet, UnknownLevel};
 pub use logger::{Logger, bridge};
+pub use loss::SinkStatus;
 /// What the code of the macros is made of.
 #[doc(hidden)]
 pub mod __parts {
@@ -153,3 +189,9 @@ pub use sink::{Console, Sink, StandardStream};
 pub use splitter::{Piece, Splitter};
 pub use stamp::Stamp;
 pub use tail::Tail;
+pub use writer::RollingWriter;
+
+/// What README.md shows is compiled with the tests of documents.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -19,7 +19,7 @@ use crate::macros;
 use crate::model::Config;
 use crate::outlet::{inside_a_sink, lock};
 use crate::pipeline::{Changes, Override, Pipeline, Surroundings};
-use crate::record::{Field, Location, Record, Value};
+use crate::record::{Field, HeldValue, Location, Record, Value};
 use crate::route;
 
 /// How long a pipeline that was replaced is waited for until no thread writes to it any more.
@@ -362,11 +362,6 @@ struct Held {
     critical: bool,
 }
 
-enum HeldValue {
-    Plain(Value<'static>),
-    Text(Range<usize>),
-}
-
 thread_local! {
     static HELD: RefCell<Held> = RefCell::default();
 }
@@ -388,11 +383,7 @@ fn with_fields(from: &log::Record<'_>, write: impl FnOnce(&[Field<'_>], bool)) {
     // The visitor below gives no errors; one of the source's own leaves the fields before it.
     let _ = from.key_values().visit(&mut held);
     let resolve = |(key, value): &(Range<usize>, HeldValue)| {
-        let value = match value {
-            HeldValue::Plain(value) => *value,
-            HeldValue::Text(range) => Value::Text(&held.text[range.clone()]),
-        };
-        (&held.text[key.clone()], value)
+        (&held.text[key.clone()], value.in_text(&held.text))
     };
     if held.fields.len() <= INLINE {
         let mut fields = [("", Value::Null); INLINE];

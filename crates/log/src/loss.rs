@@ -9,6 +9,23 @@ use crate::level::Level;
 /// How many records, by level.
 pub(crate) type Counts = [u64; 6];
 
+/// How a sink does since it was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkStatus {
+    /// What the config calls it: `rolling:/var/log/app.log`.
+    pub name: String,
+    /// Records that it took.
+    pub delivered: u64,
+    /// Records that are lost to it, by level, least grave first.
+    pub lost: [u64; 6],
+    /// How often it could not take what it was given. With a queue that costs nothing yet.
+    pub errors: u64,
+    /// Bytes that wait in its queue, beside those that are being written.
+    pub waiting: usize,
+    /// Bytes that may wait there; `None` without a queue.
+    pub room: Option<usize>,
+}
+
 /// Records that are lost to a sink and that it does not know of yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Loss {

@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
+use mainstay_base::Resolver;
 
 use crate::admission::AdmissionConfig;
+use crate::error::Error;
 use crate::flight::FlightConfig;
 use crate::format::Format;
 use crate::level::LevelSet;
@@ -13,7 +15,7 @@ use crate::queue::{Delivery, Overflow, QueueConfig};
 use crate::record::Stream;
 use crate::retention::Retention;
 use crate::route::When;
-use crate::seelog::Gate;
+use crate::seelog::{Archive, Gate};
 use crate::sinks::journald::JournaldFormat;
 use crate::sinks::{
     AlertConfig, JournaldConfig, LokiConfig, OtlpConfig, RedactConfig, SpoolConfig, StreamConfig,
@@ -149,6 +151,8 @@ pub enum SinkKind {
         retention: Retention,
         /// How the rolled files are called.
         naming: Naming,
+        /// Where rolled files go that are too many; its path as that of the file.
+        archive: Option<Archive>,
         /// Other processes write and roll it too, see [`Rolls::shared`](crate::Rolls::shared).
         shared: bool,
     },
@@ -178,6 +182,7 @@ impl SinkKind {
             path: path.into(),
             retention,
             naming: Naming::default(),
+            archive: None,
             shared: false,
         }
     }
@@ -222,6 +227,13 @@ impl SinkKind {
         if let Self::File { path } | Self::Rolling { path, .. } = &mut kind {
             *path = directory.join(&*path);
         }
+        if let Self::Rolling {
+            archive: Some(archive),
+            ..
+        } = &mut kind
+        {
+            archive.path = directory.join(&archive.path);
+        }
         kind
     }
 }
@@ -261,6 +273,21 @@ impl Config {
             sinks: Vec::new(),
             routes: Vec::new(),
         }
+    }
+
+    /// The same with every secret read that it refers to: what a pipeline is built from. Two configs of
+    /// which a secret was changed in between are two.
+    pub fn with_secrets(mut self, resolver: &Resolver) -> Result<Self, Error> {
+        for sink in &mut self.sinks {
+            for kind in std::iter::once(&mut sink.kind).chain(&mut sink.failover) {
+                match kind {
+                    SinkKind::Otlp(config) => config.http.read_headers(resolver)?,
+                    SinkKind::Loki(config) => config.http.read_headers(resolver)?,
+                    _ => {}
+                }
+            }
+        }
+        Ok(self)
     }
 
     /// Adds a sink, or finds the one that is just like it.

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::format::Format;
 use crate::level::{Level, LevelSet};
 use crate::logger::Logger;
-use crate::model::{Config, SinkKind};
+use crate::model::{Config, SinkConfig, SinkKind};
 use crate::pipeline::{Pipeline, Surroundings};
 use crate::route::When;
 use crate::seelog::{self, Options};
@@ -146,6 +146,26 @@ pub fn disabled() -> Logger {
     // Without a sink there is nothing that could fail.
     let pipeline = Pipeline::build(&config, surroundings());
     Logger::new(pipeline.unwrap_or_else(|error| unreachable!("{error}")))
+}
+
+impl Logger {
+    /// A logger that writes records from this level up to one place, as text with times of this zone.
+    /// Relative paths are below the working directory.
+    ///
+    /// ```no_run
+    /// use mainstay_log::{Level, Logger, Retention, SinkKind};
+    ///
+    /// let file = SinkKind::rolling("app.log", Retention::default());
+    /// Logger::to(file, Level::Info, jiff::tz::TimeZone::system())?.install()?;
+    /// log::info!("hello");
+    /// # Ok::<(), mainstay_log::Error>(())
+    /// ```
+    pub fn to(sink: impl Into<SinkConfig>, level: Level, zone: TimeZone) -> Result<Self, Error> {
+        let mut config = Config::new("", zone);
+        config.levels = LevelSet::from(level);
+        config.route("all", When::default(), sink, Format::text());
+        Pipeline::build(&config, surroundings()).map(Self::new)
+    }
 }
 
 fn surroundings() -> Surroundings {

@@ -41,6 +41,14 @@ pub enum Naming {
 /// What is behind the name of a file that was compressed.
 pub(crate) const SUFFIXES: [&str; 2] = [".gz", ".zst"];
 
+/// The name that a file had before it was compressed.
+pub(crate) fn bare(name: &OsStr) -> &OsStr {
+    let bytes = name.as_bytes();
+    let mut suffixes = SUFFIXES.iter();
+    let bare = suffixes.find_map(|suffix| bytes.strip_suffix(suffix.as_bytes()));
+    OsStr::from_bytes(bare.unwrap_or(bytes))
+}
+
 /// A name that may be one of a rolled file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kinship {
@@ -222,7 +230,9 @@ pub(crate) fn rolled_files(path: &Path, naming: &Naming) -> Vec<Rolled> {
         Naming::Shifted => files.sort_by_key(|file| file.serial),
         Naming::Growing { .. } => files.sort_by_key(|file| Reverse(file.serial)),
         Naming::Dated { .. } => {
-            files.sort_by(|a, b| (b.modified, &b.name).cmp(&(a.modified, &a.name)));
+            // Of one moment and period the one with the higher count, and so the longer name, is newer.
+            let key = |file: &Rolled| (file.modified, bare(&file.name).len());
+            files.sort_by(|a, b| (key(b), &b.name).cmp(&(key(a), &a.name)));
         }
     }
     for (index, file) in files.iter_mut().enumerate() {

@@ -16,7 +16,7 @@ use crate::admission::{Admission, AdmissionConfig, Decision, Summary};
 use crate::batch::{Batch, Mark, Unwritten};
 use crate::error::{Error, Notice, Reason};
 use crate::level::Level;
-use crate::loss::{Counts, Loss};
+use crate::loss::{Counts, Loss, SinkStatus};
 use crate::model::SinkConfig;
 use crate::pipeline::Core;
 use crate::queue::{Delivery, Push, Queue, QueueConfig, Store};
@@ -75,6 +75,12 @@ struct Shared {
     admission: Option<Mutex<Admission>>,
     /// The worker wakes by itself when something held back is to be told.
     timed: AtomicBool,
+    /// How often the sink has failed.
+    errors: AtomicU64,
+    /// Records that did not go through the queue: how many were taken, and lost by level. Written
+    /// under the lock of the sink, read without.
+    delivered: AtomicU64,
+    lost: [AtomicU64; 6],
 }
 
 /// What makes two records the same, and tells the places they come from apart.
@@ -86,9 +92,8 @@ pub(crate) struct Ident {
 
 struct State {
     sink: Box<dyn Sink>,
-    /// Without a queue: what the sink does not know of yet, and all that was ever lost.
+    /// Without a queue: what the sink does not know of yet.
     loss: Option<Loss>,
-    lost: Counts,
     /// When its failing was last spoken of.
     reported: Option<Duration>,
 }
@@ -139,6 +144,9 @@ impl Outlet {
         let shared = Arc::new(Shared {
             admission,
             timed: AtomicBool::new(false),
+            errors: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+            lost: Default::default(),
             id: NUMBER.fetch_add(1, Ordering::Relaxed),
             name: config.to_string(),
             config,
@@ -148,7 +156,6 @@ impl Outlet {
             sink: Mutex::new(State {
                 sink,
                 loss: None,
-                lost: [0; 6],
                 reported: None,
             }),
             lane,
@@ -176,6 +183,24 @@ impl Outlet {
         &self.shared.name
     }
 
+    /// How it does. A sink may hang: its own lock is not waited for.
+    pub(crate) fn status(&self) -> SinkStatus {
+        let shared = &*self.shared;
+        let lane = shared.lane.as_ref().map(|lane| lock(&lane.waiting));
+        let queue = lane.as_ref().map(|waiting| &waiting.queue);
+        let delivered = queue.map_or(0, Queue::delivered);
+        let waiting = queue.map_or(0, Queue::bytes);
+        drop(lane);
+        SinkStatus {
+            name: shared.name.clone(),
+            delivered: shared.delivered.load(Ordering::Relaxed) + delivered,
+            lost: self.lost(),
+            errors: shared.errors.load(Ordering::Relaxed),
+            waiting,
+            room: shared.config.delivery.room(),
+        }
+    }
+
     /// Whether records are compared with others before they are written.
     pub(crate) fn compares(&self) -> bool {
         self.shared.admission.is_some()
@@ -195,7 +220,11 @@ impl Outlet {
     pub(crate) fn lost(&self) -> Counts {
         match &self.shared.lane {
             Some(lane) => lock(&lane.waiting).queue.lost(),
-            None => lock(&self.shared.sink).lost,
+            None => self
+                .shared
+                .lost
+                .each_ref()
+                .map(|n| n.load(Ordering::Relaxed)),
         }
     }
 
@@ -525,7 +554,7 @@ impl Shared {
             }
             let mut state = lock(&self.sink);
             if give_one(&mut *state.sink, Batch::new(&line, &[mark])).is_err() {
-                state.lost[mark.level().index()] += 1;
+                self.lost[mark.level().index()].fetch_add(1, Ordering::Relaxed);
             }
         }
     }
@@ -548,9 +577,10 @@ impl Shared {
             except: None,
         }));
         let Err(error) = result else {
+            self.delivered.fetch_add(1, Ordering::Relaxed);
             return true;
         };
-        state.lost[record.level.index()] += 1;
+        self.lost[record.level.index()].fetch_add(1, Ordering::Relaxed);
         let reason = Reason(&error).to_string();
         Loss::add(&mut state.loss, record.level, record.time, &reason);
         if let Some(loss) = &state.loss {
@@ -577,6 +607,7 @@ impl Shared {
 
     /// What is to be said of a sink that fails, now and then.
     fn report(&self, reported: &mut Option<Duration>, text: String) -> Option<Report> {
+        self.errors.fetch_add(1, Ordering::Relaxed);
         let now = self.clock.monotonic();
         let due = reported.is_none_or(|last| now.saturating_sub(last) >= REPORT_EVERY);
         due.then(|| {
@@ -697,6 +728,7 @@ impl Shared {
         let result = give_one(&mut *state.sink, Batch::new(line, &[mark]));
         self.point(&state);
         let Err(error) = result else {
+            self.delivered.fetch_add(1, Ordering::Relaxed);
             return true;
         };
         let reason = Reason(&error).to_string();

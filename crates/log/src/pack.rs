@@ -1,18 +1,22 @@
-//! Rolled files are compressed, one after another, by one thread of low priority.
+//! Rolled files are compressed and archived, one after another, by one thread of low priority.
 
 use std::fs::{self, File, FileTimes};
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
+use jiff::tz::TimeZone;
 use rustix::fs::{FlockOperation, flock};
 
+use crate::archive;
 use crate::error::{Notice, Reason};
 use crate::level::Level;
 use crate::naming::{Naming, rolled_files};
 use crate::outlet::lock;
+use crate::seelog::Archive;
 
 /// How rolled files are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,14 +122,7 @@ impl NameLock {
     pub(crate) fn take(path: &Path, shared: bool) -> io::Result<Self> {
         let here = lock(&NAMES);
         let everywhere = if shared {
-            let file = File::options()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .mode(0o640)
-                .open(hidden(path, "lock"))?;
-            rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))?;
-            Some(file)
+            Some(lock_file(&hidden(path, "lock"))?)
         } else {
             None
         };
@@ -136,47 +133,131 @@ impl NameLock {
     }
 }
 
+/// Waits for a lock on a file, which lasts as long as it is open.
+fn lock_file(path: &Path) -> io::Result<File> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o640)
+        .open(path)?;
+    rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))?;
+    Ok(file)
+}
+
 /// `.f.log.suffix` beside `f.log`.
-fn hidden(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn hidden(path: &Path, suffix: &str) -> PathBuf {
     let base = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{base}.{suffix}"))
 }
 
+/// Files that go into an archive, the oldest first.
+pub(crate) struct Surplus {
+    /// The log they were rolled from.
+    pub(crate) path: PathBuf,
+    pub(crate) files: Vec<PathBuf>,
+    pub(crate) archive: Archive,
+    pub(crate) zone: TimeZone,
+    /// Other processes roll it and archive it too.
+    pub(crate) shared: bool,
+    /// It could not be done the last time, which was said.
+    pub(crate) failing: Arc<AtomicBool>,
+    pub(crate) notices: Notices,
+}
+
+enum Work {
+    Pack(Job),
+    PutAway(Surplus),
+}
+
+impl Work {
+    fn run(&self) -> io::Result<()> {
+        match self {
+            Self::Pack(job) => job.run(),
+            Self::PutAway(surplus) => {
+                let _alone = surplus
+                    .shared
+                    .then(|| lock_file(&hidden(&surplus.path, "archive.lock")))
+                    .transpose()?;
+                archive::put_away(&surplus.files, &surplus.archive, &surplus.zone)?;
+                surplus.failing.store(false, Ordering::Relaxed);
+                Ok(())
+            }
+        }
+    }
+
+    /// Says that it did not work out. Of an archive once until it does: what is said may itself be
+    /// written to the file, and make it roll.
+    fn report(&self, why: &dyn std::fmt::Display) {
+        let said = match self {
+            Self::Pack(_) => false,
+            Self::PutAway(surplus) => surplus.failing.swap(true, Ordering::Relaxed),
+        };
+        if !said {
+            lock(self.notices()).push(self.failed(why));
+        }
+    }
+
+    fn notices(&self) -> &Notices {
+        match self {
+            Self::Pack(job) => &job.notices,
+            Self::PutAway(surplus) => &surplus.notices,
+        }
+    }
+
+    /// What is said when it did not work out.
+    fn failed(&self, why: &dyn std::fmt::Display) -> Notice {
+        match self {
+            Self::Pack(job) => Notice {
+                level: Level::Warn,
+                text: format!(
+                    "cannot compress a rolled file of {}: {why}; it stays as it is",
+                    job.path.display()
+                ),
+            },
+            Self::PutAway(surplus) => Notice {
+                level: Level::Error,
+                text: format!(
+                    "cannot put rolled files of {} into the archive {}: {why}; they stay, and it is tried again at the next roll",
+                    surplus.path.display(),
+                    surplus.archive.path.display()
+                ),
+            },
+        }
+    }
+}
+
 /// Has a file compressed when its turn comes.
 pub(crate) fn pack(job: Job) {
-    static QUEUE: OnceLock<Option<Sender<Job>>> = OnceLock::new();
+    submit(Work::Pack(job));
+}
+
+/// Has files archived and deleted when their turn comes.
+pub(crate) fn put_away(surplus: Surplus) {
+    submit(Work::PutAway(surplus));
+}
+
+fn submit(job: Work) {
+    static QUEUE: OnceLock<Option<Sender<Work>>> = OnceLock::new();
     let queue = QUEUE.get_or_init(|| {
         let (sender, receiver) = channel();
         let thread = std::thread::Builder::new().name("mainstay-pack".into());
         // Without a thread files stay as they are, which is said of each.
         thread.spawn(move || work(&receiver)).ok().map(|_| sender)
     });
-    let notices = Arc::clone(&job.notices);
-    let path = job.path.clone();
+    let notices = Arc::clone(job.notices());
+    let failed = job.failed(&"there is no thread for it");
     if queue.as_ref().is_none_or(|queue| queue.send(job).is_err()) {
-        lock(&notices).push(Notice {
-            level: Level::Warn,
-            text: format!(
-                "rolled files of {} are not compressed: there is no thread for it",
-                path.display()
-            ),
-        });
+        lock(&notices).push(failed);
     }
 }
 
-fn work(jobs: &Receiver<Job>) {
+fn work(jobs: &Receiver<Work>) {
     // Only this thread; where it may not be, it is as important as the others.
     let _ = rustix::process::setpriority_process(None, 19);
     for job in jobs {
         if let Err(error) = job.run() {
-            lock(&job.notices).push(Notice {
-                level: Level::Warn,
-                text: format!(
-                    "cannot compress a rolled file of {}: {}; it stays as it is",
-                    job.path.display(),
-                    Reason(&error)
-                ),
-            });
+            job.report(&Reason(&error));
         }
     }
 }

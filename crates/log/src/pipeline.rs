@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -14,8 +15,9 @@ use crate::flight::Flight;
 use crate::format::Format;
 use crate::head::{Headed, Moments};
 use crate::level::{Level, LevelSet};
-use crate::loss::Counts;
+use crate::loss::{Counts, SinkStatus};
 use crate::model::{Config, SinkConfig, SinkKind};
+use crate::naming::Naming;
 use crate::outlet::{Held, Ident, Outlet, Report, guarded, lock};
 use crate::record::{Message, Record, Stream, Value};
 use crate::retention::Retention;
@@ -491,11 +493,39 @@ impl Pipeline {
         }
     }
 
+    /// The files that records of the process itself are written to, in the order of the routes, and how
+    /// those are called that are rolled from them.
+    pub fn files(&self) -> Vec<(PathBuf, Naming)> {
+        let own = |route: &&Compiled| route.when.programs.is_empty();
+        let sinks = self.core.routes.iter().filter(own).flat_map(|r| &r.to);
+        let mut files = Vec::new();
+        for (sink, _) in sinks {
+            let file = match &self.core.outlets[*sink].config().kind {
+                SinkKind::File { path } => (path.clone(), Naming::default()),
+                SinkKind::Rolling { path, naming, .. } => (path.clone(), naming.clone()),
+                _ => continue,
+            };
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+        files
+    }
+
     /// How many records each sink has lost since it was opened, by level.
     pub fn losses(&self) -> Vec<(&str, Counts)> {
         let outlets = self.core.outlets.iter();
         outlets
             .map(|outlet| (outlet.name(), outlet.lost()))
+            .collect()
+    }
+
+    /// How each sink does since it was opened, those first that the config names first.
+    pub fn sinks(&self) -> Vec<SinkStatus> {
+        self.core
+            .outlets
+            .iter()
+            .map(|outlet| outlet.status())
             .collect()
     }
 
@@ -634,12 +664,14 @@ fn open_kind(
             path,
             retention,
             naming,
+            archive,
             shared,
         } => {
             let rolls = Rolls {
                 retention: *retention,
                 naming: naming.clone(),
                 zone: zone.clone(),
+                archive: archive.clone(),
                 shared: *shared,
             };
             Box::new(RollingFile::open_with(path, rolls, clock())?)

@@ -20,6 +20,16 @@ pub enum Delivery {
     Queued(QueueConfig),
 }
 
+impl Delivery {
+    /// How many bytes may wait; `None` without a queue.
+    pub(crate) fn room(self) -> Option<usize> {
+        match self {
+            Self::Direct => None,
+            Self::Queued(queue) => Some(queue.bytes),
+        }
+    }
+}
+
 /// How much may wait for a sink, for how long, and what happens when it is too much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueConfig {
@@ -194,6 +204,8 @@ pub(crate) struct Queue {
     /// Records that were ever taken, and of these the ones of which it is decided what became of them.
     pushed: u64,
     settled: u64,
+    /// And of these the ones that are written.
+    delivered: u64,
     /// Counts records for sampling.
     turn: u32,
     /// Why the sink takes nothing now.
@@ -219,6 +231,7 @@ impl Queue {
             lost: [0; 6],
             pushed: 0,
             settled: 0,
+            delivered: 0,
             turn: 0,
             failing: None,
         }
@@ -241,6 +254,10 @@ impl Queue {
         self.settled
     }
 
+    pub(crate) fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
     pub(crate) fn lost(&self) -> Counts {
         self.lost
     }
@@ -248,6 +265,7 @@ impl Queue {
     /// So many records more are written.
     pub(crate) fn settle(&mut self, records: u64) {
         self.settled += records;
+        self.delivered += records;
     }
 
     /// Why the sink takes nothing, or that it does again.

@@ -1,14 +1,19 @@
 //! The `[log]` section of a config file as a [`Config`].
 
+mod kind;
 mod sink;
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 use mainstay_base::config::{FromValue, Section, Value, one_of};
-use mainstay_base::{Diagnostic, Pattern, Place, Size, Spanned, nearest};
+use mainstay_base::{
+    Diagnostic, Diagnostics, Pattern, Place, Resolver, SecretRef, Size, Spanned, nearest,
+};
 
+use crate::error::Reason;
 use crate::flight::FlightConfig;
 use crate::format::{self, Format};
 use crate::level::{Level, LevelSet};
@@ -18,7 +23,7 @@ use crate::period::Every;
 use crate::record::Stream;
 use crate::retention::Retention;
 use crate::route::When;
-use crate::seelog::{Gate, Options, Rule};
+use crate::seelog::{self, Gate, Options, Rule};
 use crate::sinks::AlertConfig;
 
 /// What holds where the section says nothing.
@@ -32,6 +37,8 @@ pub struct Defaults {
     pub colours: bool,
     /// Where records go that no route of the config speaks of, each with its format.
     pub sinks: Vec<(SinkKind, Format)>,
+    /// Where variables in an imported config of seelog have their values from.
+    pub resolver: Resolver,
 }
 
 /// The route that the defaults make, and that a config can replace by naming one so.
@@ -74,6 +81,9 @@ impl Config {
     /// queue = { bytes = "1MB", overflow = "drop-below", keep = "warn" }
     /// ```
     ///
+    /// With `import = "seelog.xml"` a config of [seelog](crate::seelog) stands for `level`, `format`,
+    /// `exceptions` and the default route; sinks and routes are added to its own.
+    ///
     /// A route names such a sink in `to` by its name. `when` may also hold `target` (a Rust path and all below it) and instead of `level`, the
     /// lowest, `levels`, a list. The routes of the file stand before the default one; a route named
     /// `default` replaces it.
@@ -91,7 +101,6 @@ impl Config {
         if let Some(gate) = &config.gate {
             config.levels = gate.possible();
         }
-        section.planned(&["import"]);
         let mut reader = RouteReader {
             config,
             colours: defaults.colours,
@@ -99,10 +108,22 @@ impl Config {
             written: HashMap::new(),
             named: HashMap::new(),
         };
+        let import = section.get_spanned::<PathBuf>("import");
+        if let Some(import) = &import {
+            report_rivals(&mut section);
+            match reader.import(import, &defaults.resolver) {
+                Ok(warnings) | Err(warnings) => {
+                    for diagnostic in warnings {
+                        section.report(diagnostic);
+                    }
+                }
+            }
+        }
         for (name, sink) in section.sections("sink") {
             reader.named_sink(name, sink);
         }
-        let mut replaced = false;
+        // The document says where everything goes.
+        let mut replaced = import.is_some();
         for (name, route) in section.sections("route") {
             replaced |= name.value == DEFAULT_ROUTE;
             reader.route(name, route);
@@ -122,7 +143,7 @@ impl Config {
     }
 }
 
-use sink::TYPES;
+use kind::TYPES;
 
 struct RouteReader {
     config: Config,
@@ -134,7 +155,63 @@ struct RouteReader {
     named: HashMap<String, SinkConfig>,
 }
 
+/// What a config of seelog says by itself cannot be said beside it.
+fn report_rivals(section: &mut Section<'_>) {
+    for key in ["level", "format", "exceptions"] {
+        if let Some(value) = section.value(key) {
+            section.report(
+                value
+                    .error(format!("`{key}` stands beside `import`, which says it too"))
+                    .help("remove one; `mainstay log convert FILE` shows the file as [log]"),
+            );
+        }
+    }
+}
+
 impl RouteReader {
+    /// Takes levels, exceptions, sinks and routes from a config of seelog. What that is warned of, or
+    /// why it cannot be taken.
+    fn import(
+        &mut self,
+        import: &Spanned<PathBuf>,
+        resolver: &Resolver,
+    ) -> Result<Diagnostics, Diagnostics> {
+        let path = &import.value;
+        let file = File::open(path).map_err(|error| {
+            let message = format!("cannot read {}: {}", path.display(), Reason(&error));
+            Diagnostic::error(message)
+                .at(&import.place)
+                .help("name a config of seelog that the user who runs mainstay may read")
+        })?;
+        let environment = |name: &str| {
+            let variable = SecretRef::Env(name.to_owned());
+            let value = resolver.read(name, &variable).ok()?;
+            Some(value.expose().to_owned())
+        };
+        let options = Options::new().environment(&environment).receivers(&[]);
+        let document = seelog::Config::read(path, file, &options)?;
+        let directory = self.config.directory.clone();
+        let (imported, more) = document.to_pipeline(&directory, self.config.zone.clone())?;
+        self.config.levels = document.gate().possible();
+        self.config.gate = imported.gate;
+        self.config.routes = imported.routes;
+        for sink in imported.sinks {
+            let sink = SinkConfig {
+                kind: sink.kind.below(&directory),
+                ..sink
+            };
+            if let SinkKind::File { path } | SinkKind::Rolling { path, .. } = &sink.kind {
+                let written = (sink.clone(), import.place.clone());
+                self.written.entry(path.clone()).or_insert(written);
+            }
+            // Each route has its own: the places of sinks stay as they are.
+            self.config.sinks.push(sink);
+        }
+        let mut warnings = document.warnings;
+        warnings.extend(more);
+        Ok(warnings)
+    }
+
     fn route(&mut self, name: Spanned<String>, mut section: Section<'_>) {
         let when = match section.section("when") {
             Some(when) => read_when(when),
@@ -441,377 +518,4 @@ impl FromValue for Stream {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::num::NonZeroU32;
-    use std::time::Duration;
-
-    use mainstay_base::config::Document;
-
-    use super::*;
-    use crate::naming::Naming;
-    use crate::queue::{Delivery, Overflow};
-
-    fn defaults() -> Defaults {
-        Defaults {
-            directory: "/var/log/mainstay".into(),
-            zone: TimeZone::UTC,
-            colours: false,
-            sinks: vec![(
-                SinkKind::rolling("mainstay.log", Retention::default()),
-                Format::text(),
-            )],
-        }
-    }
-
-    fn read(text: &str) -> (Config, String) {
-        let document = Document::parse("m.toml", text).unwrap();
-        let mut root = document.root();
-        let config = Config::read(root.section("log").unwrap(), &defaults());
-        root.finish();
-        (config, document.take_diagnostics().to_string())
-    }
-
-    #[test]
-    fn everything_at_once() {
-        let (config, said) = read(
-            r#"
-            [log]
-            level = "debug"
-            dir = "/logs"
-            format = "short"
-            retain = { size = "1MB", files = 3, age = "2d", total = "5MB", every = "week", compress = "zstd" }
-            [log.route.critical]
-            when = { level = "critical" }
-            to = ["console", "file:/var/critical.log"]
-            format = "json"
-            [log.route.web]
-            when = { levels = ["warn", "trace"], program = ["web*", "api"], stream = "stderr", target = "a::b" }
-            to = ["rolling:web.log", "console"]
-            "#,
-        );
-        assert_eq!(said, "");
-        let retention = Retention {
-            size: Some(1_000_000),
-            files: Some(3),
-            age: Some(Duration::from_hours(48)),
-            total: Some(5_000_000),
-            every: Some(Every::Week),
-            compress: Some(Compression::Zstd),
-        };
-        assert_eq!(config.levels, LevelSet::from(Level::Debug));
-        assert_eq!(config.retention, retention);
-        let kinds: Vec<_> = config.sinks.iter().map(|sink| sink.kind.clone()).collect();
-        assert_eq!(
-            kinds,
-            [
-                SinkKind::Console {
-                    stream: Stream::Stderr,
-                    colours: false
-                },
-                SinkKind::File {
-                    path: "/var/critical.log".into()
-                },
-                SinkKind::rolling("/logs/web.log", retention),
-                SinkKind::rolling("mainstay.log", retention),
-            ]
-        );
-        let [critical, web, default] = config.routes.as_slice() else {
-            panic!("{:?}", config.routes);
-        };
-        assert_eq!(critical.when.levels, LevelSet::from(Level::Critical));
-        assert_eq!(critical.format, Format::json());
-        assert_eq!(
-            critical.to.iter().map(|id| id.0).collect::<Vec<_>>(),
-            [0, 1]
-        );
-        assert_eq!(
-            web.when,
-            When {
-                levels: [Level::Warn, Level::Trace].into_iter().collect(),
-                target: Some("a::b".into()),
-                programs: vec![Pattern::new("web*"), Pattern::new("api")],
-                stream: Some(Stream::Stderr),
-            }
-        );
-        assert_eq!(web.format, Format::short());
-        assert_eq!(web.to.iter().map(|id| id.0).collect::<Vec<_>>(), [2, 0]);
-        assert_eq!(default.name, "default");
-        assert_eq!(default.format, Format::short());
-    }
-
-    #[test]
-    fn little_is_enough() {
-        let (config, said) = read("[log]\n");
-        assert_eq!(said, "");
-        assert_eq!(config, Config::standard(&defaults()));
-        let (config, said) =
-            read("[log]\nretain.size = 0\n[log.route.default]\nto = [\"console:stdout\"]\n");
-        assert_eq!(said, "");
-        assert_eq!(config.retention.size, None);
-        assert_eq!(config.retention.files, Some(10));
-        assert_eq!(config.routes.len(), 1);
-    }
-
-    #[test]
-    fn sinks_of_their_own() {
-        let (config, said) = read(
-            r#"
-            [log]
-            dir = "/logs"
-            [log.sink.audit]
-            type = "rolling"
-            path = "audit.log"
-            names = "date"
-            shared = true
-            retain = { size = 0, every = "day", compress = "gzip" }
-            queue = { bytes = "64KiB", overflow = "drop-below", keep = "error", linger = "1s" }
-            [log.sink.screen]
-            type = "console"
-            stream = "stdout"
-            colours = true
-            queue = { overflow = "sample", one_in = 3 }
-            [log.route.everything]
-            to = ["audit", "screen", "console"]
-            "#,
-        );
-        assert_eq!(said, "");
-        let sinks = &config.sinks[..3];
-        let SinkKind::Rolling {
-            path,
-            retention,
-            naming,
-            shared: true,
-        } = &sinks[0].kind
-        else {
-            panic!("{:?}", sinks[0]);
-        };
-        assert_eq!(path, Path::new("/logs/audit.log"));
-        assert_eq!(
-            (retention.size, retention.every, retention.compress),
-            (None, Some(Every::Day), Some(Compression::Gzip))
-        );
-        assert!(matches!(naming, Naming::Dated { layout, .. } if layout.text() == "2006-01-02"));
-        let Delivery::Queued(queue) = sinks[0].delivery else {
-            panic!("{:?}", sinks[0]);
-        };
-        assert_eq!(queue.overflow, Overflow::DropBelow(Level::Error));
-        assert_eq!(
-            (queue.bytes, queue.linger),
-            (65_536, Duration::from_secs(1))
-        );
-        let Delivery::Queued(queue) = sinks[1].delivery else {
-            panic!("{:?}", sinks[1]);
-        };
-        let three = NonZeroU32::new(3).unwrap();
-        assert_eq!(queue.overflow, Overflow::Sample(three));
-        assert_eq!(sinks[2].delivery, Delivery::Direct);
-    }
-
-    #[test]
-    fn sinks_that_leave_the_machine() {
-        let (config, said) = read(
-            r#"
-            [log.sink.collector]
-            type = "tcp"
-            address = "logs.example.org:6514"
-            tls = { ca = "/etc/ca.pem", server_name = "logs" }
-            framing = "octet-counting"
-            redact = ["password", "jwt"]
-            spool = { dir = "/var/spool/log", bytes = "10MB", sync = true }
-            failover = ["file:/var/log/instead.log"]
-            [log.sink.system]
-            type = "syslog"
-            facility = "local3"
-            app = "shop"
-            [log.sink.journal]
-            type = "journald"
-            [log.sink.otel]
-            type = "otlp"
-            url = "http://localhost:4318"
-            app = "shop"
-            [log.sink.grafana]
-            type = "loki"
-            url = "http://localhost:3100"
-            labels = { env = "test" }
-            gzip = false
-            [log.route.out]
-            to = ["collector", "system", "journal", "otel", "grafana"]
-            "#,
-        );
-        assert_eq!(said, "");
-        let shown: Vec<String> = config.sinks.iter().map(ToString::to_string).collect();
-        assert_eq!(
-            shown[..5],
-            [
-                "tcp:logs.example.org:6514",
-                "syslog:/dev/log",
-                "journald:/run/systemd/journal/socket",
-                "otlp:localhost:4318",
-                "loki:localhost:3100",
-            ]
-        );
-        let first = &config.sinks[0];
-        assert_eq!(first.redact.as_ref().unwrap().named.len(), 2);
-        assert_eq!(first.spool.as_ref().unwrap().bytes, 10_000_000);
-        assert_eq!(first.failover.len(), 1);
-        let SinkKind::Syslog(_, format) = &config.sinks[1].kind else {
-            panic!("{:?}", config.sinks[1]);
-        };
-        assert_eq!(
-            (format.facility.name(), &*format.app_name),
-            ("local3", "shop")
-        );
-    }
-
-    #[test]
-    fn faults_are_told() {
-        let table = [
-            ("level = \"wran\"", "m.toml:2:9:", "did you mean `warn`?"),
-            ("level = 3", "m.toml:2:9:", "a string"),
-            ("format = \"jsn\"", "m.toml:2:10:", "did you mean `json`?"),
-            (
-                "import = \"seelog.xml\"",
-                "m.toml:2:1:",
-                "does not work yet",
-            ),
-            (
-                "[log.sink.a]\ntype = \"rollin\"",
-                "m.toml:3:8:",
-                "did you mean `rolling`?",
-            ),
-            (
-                "[log.sink.file]\ntype = \"console\"",
-                "m.toml:2:",
-                "cannot be called",
-            ),
-            ("[log.sink.a]\ntype = \"file\"", "m.toml:2:", "path"),
-            (
-                "[log.sink.a]\ntype = \"console\"\nqueue = { overflow = \"drop\" }",
-                "m.toml:4:22:",
-                "drop-new",
-            ),
-            (
-                "[log.sink.a]\ntype = \"console\"\nqueue = { keep = \"warn\" }",
-                "m.toml:4:18:",
-                "drop-below",
-            ),
-            (
-                "[log.sink.a]\ntype = \"console\"\nqueue = { bytes = \"1\" }",
-                "m.toml:4:19:",
-                "4 KiB",
-            ),
-            (
-                "[log.sink.a]\ntype = \"file\"\npath = \"x\"\n[log.sink.b]\ntype = \"rolling\"\npath = \"x\"",
-                "m.toml:5:",
-                "the same file",
-            ),
-            (
-                "[log.sink.a]\ntype = \"console\"\npath = \"x\"",
-                "m.toml:4:",
-                "does nothing for a sink of type console",
-            ),
-            (
-                "[log.sink.a]\ntype = \"rolling\"\npath = \"x\"\nnames = \"growing\"\ndate = \"2006\"",
-                "m.toml:6:",
-                "names = \"date\"",
-            ),
-            ("[log.sink.a]\ntype = \"tcp\"", "m.toml:2:", "address"),
-            (
-                "[log.sink.a]\ntype = \"loki\"\nurl = \"localhost\"",
-                "m.toml:4:7:",
-                "http://",
-            ),
-            (
-                "[log.sink.a]\ntype = \"syslog\"\nfacility = \"demon\"",
-                "m.toml:4:12:",
-                "no facility",
-            ),
-            (
-                "[log.route.x]\nto = [\"tcp:x:1\"]",
-                "m.toml:3:7:",
-                "type = \"tcp\"",
-            ),
-            (
-                "[log.sink.audit]\ntype = \"console\"\n[log.route.x]\nto = [\"audi\"]",
-                "m.toml:5:",
-                "did you mean `audit`?",
-            ),
-            (
-                "retain = { compress = \"zst\" }",
-                "m.toml:2:23:",
-                "did you mean `zstd`?",
-            ),
-            (
-                "retain = { siez = \"1MB\" }",
-                "m.toml:2:12:",
-                "did you mean `size`?",
-            ),
-            ("levle = \"info\"", "m.toml:2:1:", "did you mean `level`?"),
-            (
-                "[log.route.x]\nformat = \"text\"",
-                "m.toml:2",
-                "`log.route.x.to` is missing",
-            ),
-            (
-                "[log.route.x]\nto = \"console\"",
-                "m.toml:3:6:",
-                "write a list",
-            ),
-            (
-                "[log.route.x]\nto = [\"consle\"]",
-                "m.toml:3:7:",
-                "did you mean `console`?",
-            ),
-            (
-                "[log.route.x]\nto = [\"file:\"]",
-                "m.toml:3:7:",
-                "write one of",
-            ),
-            (
-                "[log.route.x]\nto = [\"smtp\"]",
-                "m.toml:3:7:",
-                "mail is sent by the channels of alerts",
-            ),
-            (
-                "[log.sink.a]\ntype = \"alert\"\nqueue = {}",
-                "m.toml:4:9:",
-                "`queue` does nothing for a sink of type alert",
-            ),
-            (
-                "[log.sink.a]\ntype = \"alert\"\nspool = { dir = \"/s\" }",
-                "m.toml:4:9:",
-                "`spool` does nothing for a sink of type alert",
-            ),
-            (
-                "[log.route.x]\nto = [\"file:/a\", \"rolling:/a\"]",
-                "m.toml:3:18:",
-                "same file",
-            ),
-            (
-                "[log.route.x]\nwhen = { level = \"warn\", levels = [\"info\"] }\nto = []",
-                "m.toml:3",
-                "exclude each other",
-            ),
-            (
-                "[log.route.x]\nwhen = { stream = \"stdout\" }\nto = []",
-                "m.toml:3",
-                "program = \"*\"",
-            ),
-            (
-                "[log.route.x]\nwhen = { program = \"a\", stream = \"out\" }\nto = []",
-                "m.toml:3",
-                "neither",
-            ),
-            (
-                "[log.route.x]\nwhen = { levl = \"warn\" }\nto = []",
-                "m.toml:3",
-                "did you mean `level`?",
-            ),
-        ];
-        for (text, place, what) in table {
-            let (_, said) = read(&format!("[log]\n{text}\n"));
-            assert!(said.contains(place), "{text}: {place} not in\n{said}");
-            assert!(said.contains(what), "{text}: {what} not in\n{said}");
-        }
-    }
-}
+mod tests;

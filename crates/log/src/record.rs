@@ -1,6 +1,7 @@
 //! One log event, borrowed from whoever has it: nothing here owns memory.
 
 use std::fmt;
+use std::ops::Range;
 
 use jiff::Timestamp;
 
@@ -36,6 +37,22 @@ pub struct Record<'a> {
 
 /// A key and its value.
 pub type Field<'a> = (&'a str, Value<'a>);
+
+/// A value that was lent for a moment only: texts are kept elsewhere.
+pub(crate) enum HeldValue {
+    Plain(Value<'static>),
+    /// Where in what is kept.
+    Text(Range<usize>),
+}
+
+impl HeldValue {
+    pub(crate) fn in_text<'a>(&self, text: &'a str) -> Value<'a> {
+        match self {
+            Self::Plain(value) => *value,
+            Self::Text(range) => Value::Text(&text[range.clone()]),
+        }
+    }
+}
 
 impl<'a> Record<'a> {
     /// A record with nothing but what every record has.

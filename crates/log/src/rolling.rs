@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -25,6 +26,7 @@ use crate::pack::{Notices, clear_parts};
 use crate::period::Calendar;
 use crate::plumbing::{self, Moved, Periscope};
 use crate::retention::{Retention, Step, step};
+use crate::seelog::Archive;
 use crate::target::{self, Door, Target};
 
 use roll::current_path;
@@ -83,6 +85,7 @@ pub struct RollingFile {
     calendar: Option<Calendar>,
     period: Period,
     packs: Notices,
+    archive_fails: Arc<AtomicBool>,
     clock: Arc<dyn Clock>,
     file: File,
     identity: Identity,
@@ -115,6 +118,9 @@ pub struct Rolls {
     pub naming: Naming,
     /// Where the days of [`Retention::every`] and the dates of names begin.
     pub zone: TimeZone,
+    /// Where rolled files go that are too many, instead of being deleted: into an archive, in the
+    /// background. Needs names that stay, so not [`Naming::Shifted`].
+    pub archive: Option<Archive>,
     /// Other processes write and roll it too, all with the same settings. The file is rolled under a
     /// lock, `.f.log.lock` beside it, and before each write it is seen whether another one has.
     pub shared: bool,
@@ -127,6 +133,7 @@ impl From<Retention> for Rolls {
             retention,
             naming: Naming::default(),
             zone: TimeZone::UTC,
+            archive: None,
             shared: false,
         }
     }
@@ -202,6 +209,13 @@ impl RollingFile {
     ) -> Result<Self, Error> {
         let base = path.into();
         rolls.retention.size = rolls.retention.size.filter(|size| *size > 0);
+        if rolls.archive.is_some() && rolls.naming == Naming::Shifted {
+            let source = io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "an archive needs rolled files whose names stay: growing numbers or dates",
+            );
+            return Err(Error::setup(base.display().to_string(), source));
+        }
         let path = current_path(&base, &rolls, &*clock);
         let target = match target::open(&path) {
             Ok(target) => target,
@@ -229,6 +243,7 @@ impl RollingFile {
             calendar,
             period: Period::default(),
             packs: Notices::default(),
+            archive_fails: Arc::default(),
             file,
             identity: Identity::of(&metadata),
             door,
@@ -253,6 +268,9 @@ impl RollingFile {
             if rolling.rolls.retention.compress.is_some() {
                 clear_parts(&rolling.path);
                 rolling.pack_what_is_left();
+            }
+            if let Some(archive) = &rolling.rolls.archive {
+                clear_parts(&archive.path);
             }
             // Listing the directory for each of its hundreds of logs would cost their square. The
             // youngest rolled file is there as long as any is; where only their number counts, what

@@ -1,8 +1,11 @@
-//! Reading a log file while it is written and rolled: the last lines, then each new one once.
+//! Reading a log file while it is written, rolled and compressed: the last lines, then each new one
+//! once.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::ffi::OsString;
+use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -11,7 +14,7 @@ use jiff::Timestamp;
 use rustix::fs::OFlags;
 
 use crate::error::Error;
-use crate::naming::{Naming, rolled_files, rolled_path};
+use crate::naming::{Naming, SUFFIXES, bare, rolled_files, rolled_path};
 use crate::pack::Compression;
 use crate::search::Past;
 
@@ -24,7 +27,7 @@ const TRIES: u32 = 20;
 /// A line longer than this is handed over in parts.
 const LONG_LINE: usize = 1 << 20;
 
-/// Reads a log file and the files rolled from it.
+/// Reads a log file and the files rolled from it, compressed ones too.
 ///
 /// Lines come as bytes that end in a line feed. A line that is not finished yet is kept until it is;
 /// [`Tail::take_partial`] gives it as it stands. Follows the file over rolls (what is rolled is read
@@ -36,28 +39,48 @@ const LONG_LINE: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Tail {
     path: PathBuf,
+    naming: Naming,
     current: Option<Open>,
     /// The end of the unfinished line.
     partial: Vec<u8>,
     gaps: u64,
 }
 
-#[derive(Debug)]
 struct Open {
     file: File,
     identity: (u64, u64),
+    /// How much of it was read; of what is in it, if it is compressed.
     offset: u64,
     /// When it was last written to, as of its opening.
     modified: SystemTime,
+    packed: Option<Compression>,
+    /// What reads it, if it is compressed and some of it was read.
+    reader: Option<Box<dyn Read + Send>>,
+}
+
+impl fmt::Debug for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Open")
+            .field("file", &self.file)
+            .field("offset", &self.offset)
+            .field("packed", &self.packed)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Tail {
     /// Begins at the end of the file as it is now: [`Self::last_lines`] looks back from there and
     /// [`Self::read_new`] goes on from there. The file may come into being later; what is in it then
-    /// is read from its start.
+    /// is read from its start. Rolled files have numbers that move up, [`Naming::Shifted`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        Self::open_named(path, Naming::Shifted)
+    }
+
+    /// The same for a file whose rolled ones are called so.
+    pub fn open_named(path: impl Into<PathBuf>, naming: Naming) -> Result<Self, Error> {
         let path = path.into();
         let mut tail = Self {
+            naming,
             current: None,
             partial: Vec::new(),
             gaps: 0,
@@ -78,6 +101,12 @@ impl Tail {
         let Some(mut open) = newest else {
             return Ok(None);
         };
+        if let Some(packed) = open.packed {
+            // Nothing but what was rolled is left.
+            let mut all = packed.unpack(from_start(&open.file)?)?;
+            open.offset = io::copy(&mut all, &mut io::sink())?;
+            return Ok(Some(open));
+        }
         open.offset = open.file.metadata()?.len();
         self.partial = unfinished_line(&open.file, open.offset)?;
         Ok(Some(open))
@@ -105,11 +134,7 @@ impl Tail {
             self.partial.len() as u64
         };
         let mut files = self.files()?;
-        let older = files
-            .iter()
-            .position(|file| file.identity == current.identity)
-            .map_or(0, |at| at + 1);
-        files.drain(..older);
+        files.drain(..self.older(&files)?);
         let past = |file: File, end: Option<u64>, packed: Option<Compression>| {
             let metadata = file.metadata()?;
             Ok::<_, io::Error>(Past {
@@ -119,41 +144,51 @@ impl Tail {
                 file,
             })
         };
-        // The compressed ones too, each before the first that has a lower number. Numbers change while
-        // one looks; what is held open stays what it is.
-        let mut packed = Vec::new();
-        for rolled in rolled_files(&self.path, &Naming::Shifted) {
-            let path = self.path.with_file_name(&rolled.name);
-            if let Some(compression) = Compression::of(&path)
-                && let Some(open) = Open::path(&path)?
-            {
-                packed.push((rolled.serial.unwrap_or(0), open.file, compression));
-            }
-        }
-        packed.sort_by_key(|(number, ..)| *number);
-        let mut all = Vec::with_capacity(files.len() + packed.len() + 1);
-        let mut number = 0;
+        let mut all = Vec::with_capacity(files.len() + 1);
         for open in files.into_iter().rev() {
-            let named = (1..=99).find(|number| {
-                let there = fs::metadata(rolled_path(&self.path, *number));
-                there.is_ok_and(|there| identity(&there) == open.identity)
-            });
-            number = named.map_or(number, u64::from);
-            while packed.last().is_some_and(|(older, ..)| *older > number) {
-                if let Some((_, file, compression)) = packed.pop() {
-                    all.push(past(file, None, Some(compression))?);
-                }
-            }
-            all.push(past(open.file, None, None)?);
+            all.push(past(open.file, None, open.packed)?);
         }
-        while let Some((_, file, compression)) = packed.pop() {
-            all.push(past(file, None, Some(compression))?);
-        }
-        let end = current.offset.saturating_sub(unfinished);
-        all.push(past(current.file.try_clone()?, Some(end), None)?);
+        let end = current.packed.is_none();
+        let end = end.then(|| current.offset.saturating_sub(unfinished));
+        all.push(past(current.file.try_clone()?, end, current.packed)?);
         // Of files that were rolled too fast to be looked at in order only the present one is known.
         all.retain(|past: &Past| past.end > 0);
         Ok(all)
+    }
+
+    /// The first of the files, newest first, that is older than the one that is read.
+    fn older(&self, files: &[Open]) -> io::Result<usize> {
+        let Some(current) = &self.current else {
+            return Ok(0);
+        };
+        let same = |file: &Open| file.identity == current.identity;
+        if let Some(at) = files.iter().position(same) {
+            return Ok(at + 1);
+        }
+        // Moved away, or compressed since: what was written to later is newer.
+        let since = current.file.metadata()?.modified()?;
+        if let Some(at) = self.copy_among(files, since)? {
+            return Ok(at + 1);
+        }
+        let newer = |file: &Open| file.modified > since;
+        Ok(files.iter().rposition(newer).map_or(0, |at| at + 1))
+    }
+
+    /// Which of the files is the current one in its compressed form. That has its time.
+    fn copy_among(&self, files: &[Open], since: SystemTime) -> io::Result<Option<usize>> {
+        let Some(current) = &self.current else {
+            return Ok(None);
+        };
+        for (at, file) in files.iter().enumerate() {
+            if let Some(packed) = file.packed
+                && file.modified == since
+                && current.packed.is_none()
+                && is_copy(&file.file, packed, &current.file)?
+            {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
     }
 
     /// The unfinished line as far as it is there; it is not given again.
@@ -176,19 +211,24 @@ impl Tail {
         }
         // The unfinished line at the end is not one of them.
         let partial = (self.partial.len() as u64).min(current.offset);
-        let mut blocks = Backwards {
-            blocks: VecDeque::new(),
-            wanted: count.saturating_add(1),
+        let mut blocks = Backwards::new(count.saturating_add(1));
+        let end = current.offset - partial;
+        let enough = match current.packed {
+            None => blocks.take(&current.file, end)?,
+            // Reading has come to a file that was compressed meanwhile.
+            Some(packed) => {
+                let all = packed.unpack(from_start(&current.file)?)?;
+                blocks.take_all(Box::new(all.take(end)))?
+            }
         };
-        if !blocks.take(&current.file, current.offset - partial)? {
+        if !enough {
             let files = self.files()?;
-            let older = files
-                .iter()
-                .position(|file| file.identity == current.identity)
-                // Moved away: what has numbers is older.
-                .map_or(&files[..], |at| &files[at + 1..]);
-            for file in older {
-                if blocks.take(&file.file, file.file.metadata()?.len())? {
+            for file in &files[self.older(&files)?..] {
+                let enough = match file.packed {
+                    None => blocks.take(&file.file, file.file.metadata()?.len())?,
+                    Some(packed) => blocks.take_all(packed.unpack(from_start(&file.file)?)?)?,
+                };
+                if enough {
                     break;
                 }
             }
@@ -199,11 +239,47 @@ impl Tail {
     /// The current file and all rolled ones, the newest first. None at all if they were rolled too
     /// fast to be looked at; the next call will find them.
     ///
+    fn files(&self) -> io::Result<Vec<Open>> {
+        match self.naming {
+            Naming::Shifted => self.shifted(),
+            Naming::Growing { .. } | Naming::Dated { .. } => self.listed(),
+        }
+    }
+
+    /// The files of a log whose rolled ones keep their names. A listing may miss one that is just being
+    /// compressed, and a roll adds one: two that are the same missed none.
+    fn listed(&self) -> io::Result<Vec<Open>> {
+        let mut names = self.bare_names();
+        for _ in 0..TRIES {
+            let mut files: Vec<Open> = Vec::new();
+            files.extend(Open::path(&self.path)?);
+            for name in &names {
+                files.extend(Open::variant(&self.path.with_file_name(name))?);
+            }
+            let again = self.bare_names();
+            if names == again {
+                return Ok(files);
+            }
+            names = again;
+        }
+        Ok(Vec::new())
+    }
+
+    /// The names of the rolled files before they were compressed, the newest first.
+    fn bare_names(&self) -> Vec<OsString> {
+        let mut seen = HashSet::new();
+        let rolled = rolled_files(&self.path, &self.naming);
+        let names = rolled.iter().map(|file| bare(&file.name).to_owned());
+        names.filter(|name| seen.insert(name.clone())).collect()
+    }
+
+    /// The files of a log whose rolled ones move up.
+    ///
     /// Rolling moves a file from a number to the next higher one, and here the numbers are gone
     /// through upwards, as far as there are any by then: no file older than one that was met is
     /// missed, a file may be met twice. But where one moves twice in the meantime, a newer one is met
     /// after it, out of order: then the look is repeated.
-    fn files(&self) -> io::Result<Vec<Open>> {
+    fn shifted(&self) -> io::Result<Vec<Open>> {
         for _ in 0..TRIES {
             let mut files: Vec<Open> = Vec::new();
             let mut last = 0;
@@ -245,10 +321,7 @@ impl Tail {
         if number == 0 {
             return Open::path(&self.path);
         }
-        match Open::path(&rolled_path(&self.path, number)) {
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
-            other => other,
-        }
+        Open::variant(&rolled_path(&self.path, number))
     }
 
     /// Appends the lines that were finished since the last call to `out`; at most a few megabytes,
@@ -293,12 +366,12 @@ impl Tail {
             if out.len() >= limit {
                 return Ok(false);
             }
-            let read = match current.file.read_at(&mut chunk, current.offset) {
+            let read = match current.read(&mut chunk) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 other => other?,
             };
             if read == 0 {
-                if current.file.metadata()?.len() >= current.offset {
+                if current.packed.is_some() || current.file.metadata()?.len() >= current.offset {
                     return Ok(true);
                 }
                 // Truncated: what is there now is new. The line that had begun will not end.
@@ -340,17 +413,21 @@ impl Tail {
             return Ok(None);
         }
         let mut files = self.files()?;
+        let metadata = current.file.metadata()?;
+        let since = metadata.modified()?;
         let at = files
             .iter()
             .position(|file| file.identity == current.identity);
+        let at = match at {
+            None => self.copy_among(&files, since)?,
+            at => at,
+        };
         let next = match at {
             Some(0) => None,
             Some(at) => Some(at - 1),
             None => {
                 // Deleted, or moved out of sight. Of what is left, the rolled files written to since
                 // are newer, and so is what has the path now; the oldest of them is next.
-                let metadata = current.file.metadata()?;
-                let since = metadata.modified()?;
                 let next = files
                     .iter()
                     .rposition(|file| file.modified > since || Some(file.identity) == at_path);
@@ -389,9 +466,74 @@ impl Open {
             identity: identity(&metadata),
             modified: metadata.modified()?,
             offset: 0,
+            packed: Compression::of(path),
+            reader: None,
             file,
         }))
     }
+
+    /// The rolled file of this path as it is or compressed. What is no file was never rolled.
+    fn variant(plain: &Path) -> io::Result<Option<Self>> {
+        // The compressed one gets its name before the plain one loses it.
+        for suffix in ["", SUFFIXES[0], SUFFIXES[1]] {
+            let mut path = plain.as_os_str().to_owned();
+            path.push(suffix);
+            match Self::path(path.as_ref()) {
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+                other => return other,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads on.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(packed) = self.packed else {
+            return self.file.read_at(buffer, self.offset);
+        };
+        if self.reader.is_none() {
+            self.reader = Some(packed.unpack(from_start(&self.file)?)?);
+        }
+        self.reader
+            .as_mut()
+            .map_or(Ok(0), |reader| reader.read(buffer))
+    }
+}
+
+/// The same file once more, with an offset of its own.
+fn from_start(file: &File) -> io::Result<File> {
+    use std::os::fd::AsRawFd as _;
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// Whether what is in the compressed file is what is in the plain one.
+fn is_copy(file: &File, packed: Compression, plain: &File) -> io::Result<bool> {
+    let (mut packed, mut plain) = (packed.unpack(from_start(file)?)?, from_start(plain)?);
+    let (mut one, mut other) = (vec![0; CHUNK], vec![0; CHUNK]);
+    loop {
+        let read = fill(&mut packed, &mut one)?;
+        if read != fill(&mut plain, &mut other)? || one[..read] != other[..read] {
+            return Ok(false);
+        }
+        if read == 0 {
+            return Ok(true);
+        }
+    }
+}
+
+/// Reads as much as there is room for.
+fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut read = 0;
+    while read < buffer.len() {
+        match from.read(&mut buffer[read..]) {
+            Ok(0) => break,
+            Ok(bytes) => read += bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
 }
 
 fn identity(metadata: &Metadata) -> (u64, u64) {
@@ -401,10 +543,7 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
 /// The bytes between the last line feed before `end` and `end`. Nothing if they are too many to keep:
 /// then the line goes on in the middle.
 fn unfinished_line(file: &File, end: u64) -> io::Result<Vec<u8>> {
-    let mut last = Backwards {
-        blocks: VecDeque::new(),
-        wanted: 1,
-    };
+    let mut last = Backwards::new(1);
     // Block by block, since one may be all that is needed.
     let from = end.saturating_sub(LONG_LINE as u64);
     let found = last.take_range(file, from, end)?;
@@ -423,6 +562,13 @@ struct Backwards {
 }
 
 impl Backwards {
+    fn new(wanted: usize) -> Self {
+        Self {
+            blocks: VecDeque::new(),
+            wanted,
+        }
+    }
+
     /// Collects from `end` back to the start of the file. Returns whether that was enough.
     fn take(&mut self, file: &File, end: u64) -> io::Result<bool> {
         self.take_range(file, 0, end)
@@ -435,18 +581,54 @@ impl Backwards {
             // At most a chunk, which fits.
             let mut block = vec![0; usize::try_from(size).unwrap_or(CHUNK)];
             file.read_exact_at(&mut block, end)?;
-            for at in (0..block.len()).rev() {
-                if block[at] == b'\n' {
-                    self.wanted -= 1;
-                    if self.wanted == 0 {
-                        block.drain(..=at);
-                        self.blocks.push_front(block);
-                        return Ok(true);
-                    }
-                }
+            if self.take_block(block) {
+                return Ok(true);
             }
-            self.blocks.push_front(block);
         }
         Ok(false)
+    }
+
+    /// The same for what can only be read forwards; no more of it is held than is wanted.
+    fn take_all(&mut self, mut from: Box<dyn Read + Send + '_>) -> io::Result<bool> {
+        let mut held: VecDeque<(Vec<u8>, usize)> = VecDeque::new();
+        let mut lines: usize = 0;
+        loop {
+            let mut block = vec![0; CHUNK];
+            let read = fill(&mut from, &mut block)?;
+            if read == 0 {
+                break;
+            }
+            block.truncate(read);
+            let count = block.iter().map(|byte| usize::from(*byte == b'\n')).sum();
+            lines += count;
+            held.push_back((block, count));
+            while held
+                .front()
+                .is_some_and(|(_, first)| lines - first >= self.wanted)
+            {
+                lines -= held.pop_front().map_or(0, |(_, first)| first);
+            }
+        }
+        while let Some((block, _)) = held.pop_back() {
+            if self.take_block(block) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn take_block(&mut self, mut block: Vec<u8>) -> bool {
+        for at in (0..block.len()).rev() {
+            if block[at] == b'\n' {
+                self.wanted -= 1;
+                if self.wanted == 0 {
+                    block.drain(..=at);
+                    self.blocks.push_front(block);
+                    return true;
+                }
+            }
+        }
+        self.blocks.push_front(block);
+        false
     }
 }

@@ -302,12 +302,18 @@ pub(crate) fn is_supervisord(path: &Path) -> bool {
         .is_some_and(|ending| ending == "conf" || ending == "ini")
 }
 
-fn read_log(root: &mut Section<'_>, host: &Host, colours: bool) -> mainstay_log::Config {
+fn read_log(
+    root: &mut Section<'_>,
+    host: &Host,
+    resolver: &Resolver,
+    colours: bool,
+) -> mainstay_log::Config {
     let defaults = mainstay_log::Defaults {
         directory: host.state.join("log"),
         zone: host.zone.clone(),
         colours,
         sinks: vec![(own_log_sink(Retention::default()), Format::text())],
+        resolver: resolver.clone(),
     };
     match root.section("log") {
         Some(section) => mainstay_log::Config::read(section, &defaults),
@@ -344,7 +350,7 @@ pub(crate) fn load(
     let host = read_host(&mut root, default_state(path));
     let control = read_control(&mut root, default_socket(path, &host.state));
     let resolver = Resolver::new(Secrets::read(&mut root), environment);
-    let log = read_log(&mut root, &host, colours);
+    let log = read_log(&mut root, &host, &resolver, colours);
     let defaults = mainstay_supervise::Defaults {
         log_dir: log.directory.clone(),
         retain: log.retention,

@@ -245,7 +245,7 @@ impl Daemon {
             })?)),
         };
         let logger = match &compat {
-            None => Terminal::of(terminal).open(config.log.clone(), bell.as_ref()).map_err(|error| {
+            None => Terminal::of(terminal).open(config.log.clone(), &config.resolver, bell.as_ref()).map_err(|error| {
                 Failure::new(Exit::Failed, error.to_string())
                     .help("set `[log] dir = \"…\"` to a directory that the user who runs mainstay may write, and that has room")
             })?,

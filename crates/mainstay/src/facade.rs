@@ -8,14 +8,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mainstay_control::wire::{
     self, ActionDocument, ActionRequest, ActionResult, AlertsDocument, DaemonStatus, Desired,
-    DiskStatus, DoneDocument, LogLevelRequest, LogPaths, LogQuery, ProcessStatus, RaiseRequest,
-    SignalRequest, SilenceRequest, SilencedDocument, StatusDocument, TriedDocument,
+    DiskStatus, DoneDocument, LogLevelRequest, LogPaths, LogQuery, LogSinkStatus, ProcessStatus,
+    RaiseRequest, SignalRequest, SilenceRequest, SilencedDocument, StatusDocument, TriedDocument,
     UnsilenceRequest, VersionDocument,
 };
 use mainstay_control::{
     Answer, AuditEntry, AuditOutcome, ByteStream, Bytes, Caller, Daemon, Error, Kind, Notice, Verb,
 };
-use mainstay_log::{Level, LevelSet, Logger, Tail};
+use mainstay_log::{Level, LevelSet, Logger, Naming, SinkStatus, Tail};
 use mainstay_supervise::{Command, Did, Event, Exit, Phase, Refusal, Reply, Status, Supervisor};
 use mainstay_supervisord::rpc::Supervision;
 use mainstay_sys::{Signal, gauge};
@@ -312,6 +312,8 @@ impl Facade {
                 warnings.push(format!("the disk of {} is nearly full", disk.path));
             }
         }
+        let sinks = self.logger.pipeline().sinks();
+        warnings.extend(sinks.iter().filter_map(losses));
         Ok(StatusDocument {
             schema: wire::SCHEMA,
             host: self.config.host.name.clone(),
@@ -325,14 +327,27 @@ impl Facade {
             backups,
             disks,
             alerts,
+            log: sinks.into_iter().map(log_sink).collect(),
             warnings,
         })
     }
 
-    /// The file behind a log query.
-    async fn log_file(&self, query: &LogQuery) -> Result<PathBuf, Error> {
+    /// The file that the daemon's own records are in: the usual one, or where a config sends them to
+    /// others only, the first of these.
+    pub(crate) fn own_file(&self) -> (PathBuf, Naming) {
+        let usual = self.config.log.directory.join("mainstay.log");
+        let mut files = self.logger.pipeline().files();
+        let at = files.iter().position(|(path, _)| *path == usual);
+        if files.is_empty() {
+            return (usual, Naming::default());
+        }
+        files.swap_remove(at.unwrap_or(0))
+    }
+
+    /// The file behind a log query, and how those are called that are rolled from it.
+    async fn log_file(&self, query: &LogQuery) -> Result<(PathBuf, Naming), Error> {
         if query.name == OWN {
-            return Ok(self.config.log.directory.join("mainstay.log"));
+            return Ok(self.own_file());
         }
         let reply = self
             .ask(Command::Status {
@@ -361,7 +376,7 @@ impl Facade {
             wire::Stream::Stdout => &status.stdout_log,
             wire::Stream::Stderr => &status.stderr_log,
         };
-        path.clone().ok_or_else(|| {
+        let path = path.clone().ok_or_else(|| {
             Error::new(
                 Kind::Failed,
                 format!(
@@ -371,7 +386,37 @@ impl Facade {
                 ),
             )
             .help("see its `log` in the config")
-        })
+        })?;
+        Ok((path, Naming::default()))
+    }
+}
+
+/// What a person should know of a sink of the log.
+fn losses(sink: &SinkStatus) -> Option<String> {
+    let lost = || Level::ALL.iter().zip(sink.lost).filter(|(_, n)| *n > 0);
+    let total: u64 = sink.lost.iter().sum();
+    let levels: Vec<String> = lost().map(|(level, n)| format!("{level} {n}")).collect();
+    (total > 0).then(|| {
+        format!(
+            "the log sink {} has lost {total} records since it was opened ({})",
+            sink.name,
+            levels.join(", ")
+        )
+    })
+}
+
+fn log_sink(sink: SinkStatus) -> LogSinkStatus {
+    let bytes = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let lost = Level::ALL.iter().zip(sink.lost).filter(|(_, n)| *n > 0);
+    LogSinkStatus {
+        lost: lost
+            .map(|(level, n)| (level.name().to_owned(), n))
+            .collect(),
+        delivered: sink.delivered,
+        errors: sink.errors,
+        waiting: bytes(sink.waiting),
+        room: sink.room.map(bytes),
+        name: sink.name,
     }
 }
 
@@ -564,7 +609,7 @@ pub(crate) fn disks(config: &Config) -> Vec<DiskStatus> {
 }
 
 /// The end of a log file, then what is added to it.
-fn tail(path: &Path, query: &LogQuery) -> Result<ByteStream, Error> {
+fn tail(path: &Path, naming: Naming, query: &LogQuery) -> Result<ByteStream, Error> {
     let failed = |error: &dyn std::fmt::Display| {
         Error::new(
             Kind::Failed,
@@ -572,7 +617,7 @@ fn tail(path: &Path, query: &LogQuery) -> Result<ByteStream, Error> {
         )
         .help("check that the file exists and that the user who runs mainstay may read it")
     };
-    let mut tail = Tail::open(path).map_err(|error| failed(&error))?;
+    let mut tail = Tail::open_named(path, naming).map_err(|error| failed(&error))?;
     let lines = usize::try_from(query.lines.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
     let mut past = tail.last_lines(lines).map_err(|error| failed(&error))?;
     if !query.follow {
@@ -672,13 +717,13 @@ impl Daemon for Facade {
 
     fn logs(&self, _caller: Caller, query: LogQuery) -> Answer<'_, ByteStream> {
         Box::pin(async move {
-            let path = self.log_file(&query).await?;
+            let (path, naming) = self.log_file(&query).await?;
             match &query.records {
                 Some(wanted) => {
                     let zone = self.config.host.zone.clone();
-                    records::stream(path, &query, wanted, zone).await
+                    records::stream(path, naming, &query, wanted, zone).await
                 }
-                None => tail(&path, &query),
+                None => tail(&path, naming, &query),
             }
         })
     }

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::sync::Arc;
 
-use mainstay_base::SystemClock;
+use mainstay_base::{Resolver, SystemClock};
 use mainstay_log::{
     Changes, Config, Error, Format, Logger, Pattern, Pipeline, Retention, SinkKind, Stream,
     Surroundings, When,
@@ -69,9 +69,11 @@ impl Terminal {
     /// Opens the log and makes it that of the process. What goes to a sink of alerts rings the bell.
     pub(crate) fn open(
         self,
-        mut config: Config,
+        config: Config,
+        resolver: &Resolver,
         bell: Option<&Arc<Bell>>,
     ) -> Result<Logger, Error> {
+        let mut config = config.with_secrets(resolver)?;
         let surroundings = self.add_to(&mut config, bell);
         let logger = Logger::new(Pipeline::build(&config, surroundings)?);
         logger.install()?;
@@ -82,9 +84,11 @@ impl Terminal {
     pub(crate) fn reload(
         self,
         logger: &Logger,
-        mut config: Config,
+        config: Config,
+        resolver: &Resolver,
         bell: Option<&Arc<Bell>>,
     ) -> Result<Changes, Error> {
+        let mut config = config.with_secrets(resolver)?;
         let surroundings = self.add_to(&mut config, bell);
         logger.reload(&config, surroundings)
     }

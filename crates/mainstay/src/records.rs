@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mainstay_control::wire::{self, LogQuery, RecordQuery};
 use mainstay_control::{ByteStream, Bytes, Error, Kind, records};
-use mainstay_log::{Hit, Level, LevelSet, Search, Tail, Wanted};
+use mainstay_log::{Hit, Level, LevelSet, Naming, Search, Tail, Wanted};
 use regex::bytes::RegexBuilder;
 use tokio::sync::Semaphore;
 
@@ -120,6 +120,7 @@ impl Running {
 /// The records that the query asks for, in the form of [`records`].
 pub(crate) async fn stream(
     path: PathBuf,
+    naming: Naming,
     query: &LogQuery,
     wanted_records: &RecordQuery,
     zone: TimeZone,
@@ -128,7 +129,7 @@ pub(crate) async fn stream(
     let follow = query.follow;
     let shown = path.display().to_string();
     let begun = tokio::task::spawn_blocking(move || {
-        let tail = Tail::open(path)?;
+        let tail = Tail::open_named(path, naming)?;
         let search = Search::begin(&tail, wanted, !follow)?;
         Ok::<_, mainstay_log::Error>(Running {
             search,

@@ -464,6 +464,7 @@ mod tests {
                 free: 39_000_000_000,
             }],
             alerts: None,
+            log: Vec::new(),
             warnings: vec!["no repository is off this machine".to_owned()],
         }
     }

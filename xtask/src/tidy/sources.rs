@@ -153,11 +153,11 @@ fn crate_of(path: &str) -> Option<&str> {
     path.strip_prefix("crates/")?.split('/').next()
 }
 
-/// Whether a file is part of an engine, that is of any crate but the shell, and not only a test.
+/// Whether a file is part of an engine, that is of any crate but the shell, and not only a test or an example.
 pub(super) fn is_engine_product(path: &str) -> bool {
     let is_test = path
         .split('/')
-        .any(|part| matches!(part, "tests" | "benches" | "tests.rs"));
+        .any(|part| matches!(part, "tests" | "benches" | "examples" | "tests.rs"));
     crate_of(path).is_some_and(|name| name != SHELL) && !is_test
 }
 

@@ -407,6 +407,7 @@ fn engines_that_reach_out() {
         ),
         ("crates/log/src/a/tests.rs", "fn f() { println!() }", &[]),
         ("crates/log/tests/it/main.rs", "fn f() { println!() }", &[]),
+        ("crates/log/examples/a.rs", "fn f() { println!() }", &[]),
         (
             "crates/log/src/a.rs",
             "fn f() { environment::args(); printer!(); runtime::Runtime::new(); }",

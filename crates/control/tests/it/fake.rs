@@ -133,6 +133,7 @@ impl Daemon for Fake {
                 backups: Vec::new(),
                 disks: Vec::new(),
                 alerts: None,
+                log: Vec::new(),
                 warnings: vec!["the clock is off".into()],
             })
         })

@@ -1,29 +1,19 @@
 //! `[log.sink.NAME]`: sinks that need more words than a route has room for.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_base::config::{FromValue, Section, Value, one_of};
-use mainstay_base::{Diagnostic, Place, Size, Spanned};
+use mainstay_base::{Diagnostic, Size, Spanned};
 
 use super::RouteReader;
+use super::kind::TYPES;
 use crate::admission::{AdmissionConfig, Dedup, Limit, Per, Sample};
 use crate::level::Level;
 use crate::model::{SinkConfig, SinkKind};
-use crate::naming::Naming;
 use crate::queue::{Delivery, Overflow, QueueConfig};
-use crate::record::Stream;
-use crate::retention::Retention;
-use crate::seelog::DateLayout;
-use crate::sinks::journald::JournaldFormat;
-use crate::sinks::syslog::{self, Facility, Transport};
-use crate::sinks::{
-    AlertConfig, Framing, HttpConfig, JournaldConfig, LokiConfig, Named, Net, OtlpConfig,
-    RedactConfig, Roots, SpoolConfig, StreamConfig, SyslogConfig, TlsConfig, check_url,
-};
+use crate::sinks::{Named, RedactConfig, SpoolConfig};
 
 impl RouteReader {
     /// Reads `[log.sink.NAME]`.
@@ -83,173 +73,6 @@ impl RouteReader {
         self.named.insert(name.value, sink);
         section.finish();
     }
-
-    /// What `type` and the keys that belong to it say. All keys are read, so that what is wrong with
-    /// one is told also where it has no place.
-    fn kind(&self, section: &mut Section<'_>) -> Option<SinkKind> {
-        use SinkType::{
-            Alert, Console, File, Journald, Loki, Otlp, Rolling, Syslog, Tcp, Udp, Unix, UnixGram,
-        };
-        let kind = section.required::<SinkType>("type");
-        let stream = section.get_spanned::<Stream>("stream");
-        let colours = section.get_spanned::<bool>("colours");
-        let path = section.get_spanned::<PathBuf>("path");
-        let retain = section.value("retain").map(|value| value.place().clone());
-        let retention = Retention::read(section, self.config.retention);
-        let shared = section.get_spanned::<bool>("shared");
-        let names = section.get_spanned::<Names>("names");
-        let date = section.get_spanned::<String>("date");
-        let prefix = section.get_spanned::<bool>("prefix");
-        let current = section.get_spanned::<bool>("current");
-        let address = section.get_spanned::<String>("address");
-        let framing = section.get_spanned::<Frames>("framing");
-        let transport = section.get_spanned::<Way>("transport");
-        let facility = section.get_spanned::<Speaker>("facility");
-        let app = section.get_spanned::<String>("app");
-        let url = section.get_spanned::<Url>("url");
-        let labels = section.get_spanned::<BTreeMap<String, String>>("labels");
-        let gzip = section.get_spanned::<bool>("gzip");
-        let tls_place = section.value("tls").map(|value| value.place().clone());
-        let tls = section.section("tls").map(read_tls);
-        let kind = kind?;
-        let http = &[Otlp, Loki][..];
-        let keys: [(&str, Option<&Place>, &[SinkType]); 18] = [
-            ("stream", place(stream.as_ref()), &[Console]),
-            ("colours", place(colours.as_ref()), &[Console]),
-            ("path", place(path.as_ref()), &[File, Rolling]),
-            ("retain", retain.as_ref(), &[Rolling]),
-            ("shared", place(shared.as_ref()), &[Rolling]),
-            ("names", place(names.as_ref()), &[Rolling]),
-            ("date", place(date.as_ref()), &[Rolling]),
-            ("prefix", place(prefix.as_ref()), &[Rolling]),
-            ("current", place(current.as_ref()), &[Rolling]),
-            (
-                "address",
-                place(address.as_ref()),
-                &[Tcp, Udp, Unix, UnixGram, Syslog, Journald],
-            ),
-            ("framing", place(framing.as_ref()), &[Tcp, Unix, Syslog]),
-            ("transport", place(transport.as_ref()), &[Syslog]),
-            ("facility", place(facility.as_ref()), &[Syslog]),
-            (
-                "app",
-                place(app.as_ref()),
-                &[Syslog, Journald, Otlp, Loki, Alert],
-            ),
-            ("url", place(url.as_ref()), http),
-            ("labels", place(labels.as_ref()), &[Loki]),
-            ("gzip", place(gzip.as_ref()), http),
-            ("tls", tls_place.as_ref(), &[Tcp, Syslog, Otlp, Loki]),
-        ];
-        for (key, place, types) in keys {
-            if let Some(place) = place.filter(|_| !types.contains(&kind)) {
-                let what = TYPES[kind as usize];
-                section.report(
-                    Diagnostic::error(format!("`{key}` does nothing for a sink of type {what}"))
-                        .at(place)
-                        .help("remove it, or choose another type"),
-                );
-            }
-        }
-        let app = app.map(|app| app.value);
-        let framing = framing.map(|framing| framing.value.0);
-        let http = |url: Url, app: &str| HttpConfig {
-            tls: tls.clone().unwrap_or_default(),
-            gzip: gzip.as_ref().is_none_or(|gzip| gzip.value),
-            ..OtlpConfig::new(url.0, app).http
-        };
-        Some(match kind {
-            Console => SinkKind::Console {
-                stream: stream.map_or(Stream::Stderr, |stream| stream.value),
-                colours: colours.map_or(self.colours, |colours| colours.value),
-            },
-            File => SinkKind::File {
-                path: self.config.directory.join(needed(path, "path", section)?),
-            },
-            Rolling => SinkKind::Rolling {
-                path: self.config.directory.join(needed(path, "path", section)?),
-                retention,
-                naming: naming(section, names, date, prefix, current)?,
-                shared: shared.is_some_and(|shared| shared.value),
-            },
-            Tcp | Udp | Unix | UnixGram => {
-                let net = match kind {
-                    Udp => Net::Udp,
-                    Unix => Net::Unix,
-                    UnixGram => Net::UnixDatagram,
-                    _ => Net::Tcp,
-                };
-                let address = needed(address, "address", section)?;
-                SinkKind::Stream(Box::new(StreamConfig {
-                    tls,
-                    framing: framing.unwrap_or_default(),
-                    ..StreamConfig::new(net, address)
-                }))
-            }
-            Syslog => {
-                let way = transport.map_or(Way::Local, |way| way.value);
-                let transport = match (way, tls) {
-                    (Way::Tcp, None) => Transport::Tcp(framing.unwrap_or_default()),
-                    (Way::Tcp, Some(tls)) => Transport::Tls(tls),
-                    (Way::Udp, _) => Transport::Udp,
-                    (Way::Local, _) => Transport::Local,
-                };
-                let address = match (way, address) {
-                    (_, Some(address)) => address.value,
-                    (Way::Local, None) => syslog::LOCAL.to_owned(),
-                    (_, None) => needed(None, "address", section)?,
-                };
-                let config = SyslogConfig {
-                    transport,
-                    address,
-                    ..SyslogConfig::default()
-                };
-                let mut format = config.format();
-                if let Some(facility) = facility {
-                    format.facility = facility.value.0;
-                }
-                if let Some(app) = app {
-                    format.app_name = app;
-                }
-                SinkKind::Syslog(Box::new(config), format)
-            }
-            Journald => {
-                let mut config = JournaldConfig::default();
-                if let Some(address) = address {
-                    config.socket = address.value.into();
-                }
-                let mut format = JournaldFormat::default();
-                if let Some(app) = app {
-                    format.identifier = app;
-                }
-                SinkKind::Journald(config, format)
-            }
-            Otlp => {
-                let url = needed(url, "url", section)?;
-                let app = app.as_deref().unwrap_or("mainstay");
-                SinkKind::Otlp(Box::new(OtlpConfig {
-                    http: http(url.clone(), app),
-                    ..OtlpConfig::new(url.0, app)
-                }))
-            }
-            Alert => SinkKind::Alert(AlertConfig {
-                app,
-                ..AlertConfig::default()
-            }),
-            Loki => {
-                let url = needed(url, "url", section)?;
-                let app = app.as_deref().unwrap_or("mainstay");
-                let mut config = LokiConfig {
-                    http: http(url.clone(), app),
-                    ..LokiConfig::new(url.0, app)
-                };
-                config
-                    .labels
-                    .extend(labels.map(|labels| labels.value).into_iter().flatten());
-                SinkKind::Loki(Box::new(config))
-            }
-        })
-    }
 }
 
 /// Alerts have their own grouping, limits and outbox.
@@ -264,29 +87,6 @@ fn refuse_around_alerts(section: &mut Section<'_>) {
             );
         }
     }
-}
-
-/// The value of a key that this type of sink cannot do without.
-fn needed<T>(value: Option<Spanned<T>>, key: &str, section: &mut Section<'_>) -> Option<T> {
-    if value.is_none() && section.value(key).is_none() {
-        section.required::<String>(key);
-    }
-    value.map(|value| value.value)
-}
-
-/// Reads `tls` of a sink.
-fn read_tls(mut section: Section<'_>) -> TlsConfig {
-    let config = TlsConfig {
-        roots: match section.get::<PathBuf>("ca") {
-            Some(file) => Roots::File(file),
-            None => Roots::System,
-        },
-        server_name: section.get("server_name"),
-        insecure_skip_verify: section.get("insecure_skip_verify").unwrap_or(false),
-        identity: None,
-    };
-    section.finish();
-    config
 }
 
 /// Reads `dedup`, `limit` and `sample` of a sink.
@@ -351,166 +151,12 @@ fn read_spool(mut section: Section<'_>) -> Option<SpoolConfig> {
     })
 }
 
-fn place<T>(value: Option<&Spanned<T>>) -> Option<&Place> {
-    value.map(|value| &value.place)
-}
-
-fn naming(
-    section: &Section<'_>,
-    names: Option<Spanned<Names>>,
-    date: Option<Spanned<String>>,
-    prefix: Option<Spanned<bool>>,
-    current: Option<Spanned<bool>>,
-) -> Option<Naming> {
-    let names = match (&names, &date) {
-        (Some(names), _) => names.value,
-        (None, Some(_)) => Names::Date,
-        (None, None) => Names::Shifted,
-    };
-    let date_keys = [
-        ("date", place(date.as_ref())),
-        ("current", place(current.as_ref())),
-    ];
-    let prefix_key = [("prefix", place(prefix.as_ref()))];
-    let (misplaced, help): (&[&[_]], _) = match names {
-        Names::Date => (&[], ""),
-        Names::Growing => (&[&date_keys], "add names = \"date\""),
-        Names::Shifted => (
-            &[&date_keys, &prefix_key],
-            "add names = \"date\" or \"growing\"",
-        ),
-    };
-    let mut misplaced = misplaced.iter().copied().flatten();
-    if let Some((key, Some(place))) = misplaced.find(|(_, place)| place.is_some()) {
-        let diagnostic = Diagnostic::error(format!("`{key}` does nothing with names of this kind"));
-        section.report(diagnostic.at(place).help(help));
-        return None;
-    }
-    let prefix = prefix.is_some_and(|prefix| prefix.value);
-    Some(match names {
-        Names::Shifted => Naming::Shifted,
-        Names::Growing => Naming::Growing { prefix },
-        Names::Date => Naming::Dated {
-            layout: Arc::new(DateLayout::compile(
-                date.as_ref().map_or(DATE, |date| &date.value),
-            )),
-            prefix,
-            current: current.is_some_and(|current| current.value),
-        },
-    })
-}
-
-/// The types of sinks that have a section.
-pub(super) const TYPES: [&str; 12] = [
-    "console", "file", "rolling", "tcp", "udp", "unix", "unixgram", "syslog", "journald", "otlp",
-    "loki", "alert",
-];
-/// How dates in file names are written where nothing else is said.
-const DATE: &str = "2006-01-02";
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum SinkType {
-    Console,
-    File,
-    Rolling,
-    Tcp,
-    Udp,
-    Unix,
-    UnixGram,
-    Syslog,
-    Journald,
-    Otlp,
-    Loki,
-    Alert,
-}
-
-impl FromValue for SinkType {
-    fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
-        use SinkType::{
-            Alert, Console, File, Journald, Loki, Otlp, Rolling, Syslog, Tcp, Udp, Unix, UnixGram,
-        };
-        let all = [
-            Console, File, Rolling, Tcp, Udp, Unix, UnixGram, Syslog, Journald, Otlp, Loki, Alert,
-        ];
-        one_of(value, "type of sink", &all, |kind| TYPES[kind as usize])
-    }
-}
-
-/// How borders of records are told.
-struct Frames(Framing);
-
-impl FromValue for Frames {
-    fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
-        let all = [Framing::Newline, Framing::OctetCounting, Framing::None];
-        let framing = one_of(value, "framing", &all, |framing| match framing {
-            Framing::Newline => "newline",
-            Framing::OctetCounting => "octet-counting",
-            Framing::None => "none",
-        })?;
-        Ok(Self(framing))
-    }
-}
-
-/// How syslog messages travel; with `tls`, TCP is encrypted.
-#[derive(Clone, Copy)]
-enum Way {
-    Local,
-    Udp,
-    Tcp,
-}
-
-impl FromValue for Way {
-    fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
-        let all = [Self::Local, Self::Udp, Self::Tcp];
-        one_of(value, "transport", &all, |way| {
-            ["local", "udp", "tcp"][way as usize]
-        })
-    }
-}
-
-struct Speaker(Facility);
-
-impl FromValue for Speaker {
-    fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
-        let facility = value.as_str()?.parse::<Facility>();
-        facility.map(Self).map_err(|error| value.error(error))
-    }
-}
-
-#[derive(Clone)]
-struct Url(String);
-
-impl FromValue for Url {
-    fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
-        let url = value.as_str()?;
-        match check_url(url) {
-            Ok(()) => Ok(Self(url.to_owned())),
-            Err(error) => Err(value.error(error)),
-        }
-    }
-}
-
 /// A known kind of secret.
 struct Kind(Named);
 
 impl FromValue for Kind {
     fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
         one_of(value, "kind of secret", &Named::ALL, Named::name).map(Self)
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Names {
-    Shifted,
-    Growing,
-    Date,
-}
-
-impl FromValue for Names {
-    fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
-        let all = [Self::Shifted, Self::Growing, Self::Date];
-        let name = |names| ["shifted", "growing", "date"][names as usize];
-        one_of(value, "way to name rolled files", &all, name)
     }
 }
 

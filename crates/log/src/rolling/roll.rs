@@ -14,7 +14,7 @@ use super::{Period, RollingFile, Rolls};
 use crate::error::Reason;
 use crate::level::Level;
 use crate::naming::{Naming, SUFFIXES, rolled_files, rolled_path};
-use crate::pack::{self, Compression, Job, NameLock};
+use crate::pack::{self, Compression, Job, NameLock, Surplus};
 use crate::retention::doomed;
 use crate::target::{Door, Target, options};
 
@@ -244,6 +244,20 @@ impl RollingFile {
             .rev()
             .map(|file| self.base.with_file_name(&file.name))
             .collect();
+        if let Some(archive) = &self.rolls.archive {
+            if !doomed.is_empty() {
+                pack::put_away(Surplus {
+                    path: self.base.clone(),
+                    files: doomed,
+                    archive: archive.clone(),
+                    zone: self.rolls.zone.clone(),
+                    shared: self.rolls.shared,
+                    failing: Arc::clone(&self.archive_fails),
+                    notices: Arc::clone(&self.packs),
+                });
+            }
+            return;
+        }
         for path in doomed {
             if let Err(error) = fs::remove_file(&path)
                 && error.kind() != io::ErrorKind::NotFound

@@ -242,6 +242,17 @@ pub enum ArchiveKind {
     Gzip,
 }
 
+impl ArchiveKind {
+    /// Where it is if nothing else is said: the one archive, or the folder of all.
+    pub(crate) fn usual_path(self, exploded: bool) -> &'static str {
+        match (exploded, self) {
+            (true, _) => "old",
+            (false, Self::Zip) => "log.zip",
+            (false, Self::Gzip) => "log.tar.gz",
+        }
+    }
+}
+
 /// `<buffered>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Buffered {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::level::{Level, LevelSet};
 use crate::seelog::import::is_composed;
 use crate::seelog::{
-    Archive, Buffered, Config, Conn, FormatUse, Leaf, LoggerType, NameMode, Password, Receiver,
+    ArchiveKind, Buffered, Config, Conn, FormatUse, Leaf, LoggerType, NameMode, Password, Receiver,
     RollWhen, Rolling, Smtp,
 };
 
@@ -204,7 +204,7 @@ fn connection(conn: &Conn, out: &mut String) {
         out.push_str("framing = \"none\"\n");
     }
     if conn.reconnect {
-        out.push_str("# reconnectonmsg: here one connection serves all records\n");
+        out.push_str("reconnect = true\n");
     }
     if let Some(tls) = conn.tls {
         let _ = writeln!(out, "tls = {{ insecure_skip_verify = {} }}", !tls.verify);
@@ -232,18 +232,23 @@ fn rolling_file(rolling: &Rolling, out: &mut String) {
     if rolling.names == NameMode::Prefix {
         out.push_str("prefix = true\n");
     }
-    match (&rolling.archive, rolling.max_rolls) {
-        (Some(Archive { .. }), _) => {
-            out.push_str(
-                "# instead of an archive each rolled file is compressed, and all are kept\n",
-            );
-            retain.push("files = 4294967295".to_owned());
-            retain.push("compress = \"gzip\"".to_owned());
-        }
-        (None, Some(rolls)) => retain.push(format!("files = {}", rolls.min(u32::MAX.into()))),
-        (None, None) => retain.push("files = 4294967295".to_owned()),
-    }
+    let files = rolling
+        .max_rolls
+        .map_or(u32::MAX, |rolls| u32::try_from(rolls).unwrap_or(u32::MAX));
+    retain.push(format!("files = {files}"));
     let _ = writeln!(out, "retain = {{ {} }}", retain.join(", "));
+    if let Some(archive) = &rolling.archive {
+        let kind = match archive.kind {
+            ArchiveKind::Zip => "zip",
+            ArchiveKind::Gzip => "gzip",
+        };
+        let _ = writeln!(
+            out,
+            "archive = {{ type = \"{kind}\", path = {}, exploded = {} }}",
+            quoted(&archive.path.to_string_lossy()),
+            archive.exploded
+        );
+    }
 }
 
 fn line(out: &mut String, key: &str, value: &str) {

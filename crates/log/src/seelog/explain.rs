@@ -4,6 +4,7 @@ use std::fmt;
 
 use mainstay_base::Place;
 
+use crate::explain::Words;
 use crate::level::{Level, LevelSet};
 use crate::seelog::{Config, FormatUse, Levels, Output, OutputKind, Receiver, RollWhen};
 
@@ -192,32 +193,6 @@ impl<'a> Explanation<'a> {
     }
 }
 
-/// A set of levels in words: `warn, error and critical`, `info and above`.
-struct InWords(LevelSet);
-
-impl fmt::Display for InWords {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(min) = self.0.min() else {
-            return f.write_str("nothing");
-        };
-        if self.0 == LevelSet::ALL {
-            return f.write_str("all levels");
-        }
-        if self.0 == LevelSet::from(min) && min < Level::Critical {
-            return write!(f, "{min} and above");
-        }
-        let names: Vec<&str> = Level::ALL
-            .into_iter()
-            .filter(|level| self.0.contains(*level))
-            .map(Level::name)
-            .collect();
-        match names.as_slice() {
-            [most @ .., last] if !most.is_empty() => write!(f, "{} and {last}", most.join(", ")),
-            names => f.write_str(&names.concat()),
-        }
-    }
-}
-
 /// A receiver in a few words: `file errors.log`.
 struct Target<'a>(&'a Receiver);
 
@@ -287,7 +262,7 @@ impl fmt::Display for Explanation<'_> {
             )?,
             None => f.write_str("no exception matches, <seelog> lets through")?,
         }
-        write!(f, " {} ({})", InWords(decision.levels), decision.place)?;
+        write!(f, " {} ({})", Words(decision.levels), decision.place)?;
         for verdict in &self.leaves {
             let leaf = &verdict.leaf;
             let word = if verdict.reached() {
@@ -309,7 +284,7 @@ impl fmt::Display for Explanation<'_> {
                 write!(
                     f,
                     ": the filter lets through {} ({})",
-                    InWords(filter.set),
+                    Words(filter.set),
                     filter.place
                 )?;
             }

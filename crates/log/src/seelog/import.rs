@@ -9,14 +9,12 @@ use mainstay_base::{Diagnostic, Diagnostics, Place};
 use crate::level::LevelSet;
 use crate::model::{Config as Pipeline, Route, SinkConfig, SinkId, SinkKind};
 use crate::naming::Naming;
-use crate::pack::Compression;
 use crate::queue::{Delivery, QueueConfig};
 use crate::record::Stream;
 use crate::retention::Retention;
 use crate::route::When;
 use crate::seelog::{
-    Archive, Buffered, Config, Conn, Header, Leaf, LoggerType, NameMode, Receiver, RollWhen,
-    Rolling, Smtp,
+    Buffered, Config, Conn, Header, Leaf, LoggerType, NameMode, Receiver, RollWhen, Rolling, Smtp,
 };
 use crate::sinks::{AlertConfig, Framing, Net, StreamConfig, TlsConfig, UnknownNet};
 
@@ -102,7 +100,7 @@ impl Config {
             Receiver::File(file) => SinkKind::File {
                 path: file.path.clone(),
             },
-            Receiver::Rolling(rolling) => rolling_file(rolling, leaf.place, said),
+            Receiver::Rolling(rolling) => rolling_file(rolling),
             Receiver::Custom(custom) => SinkKind::Custom {
                 name: custom.name.clone(),
             },
@@ -126,7 +124,7 @@ impl Config {
     }
 }
 
-fn rolling_file(rolling: &Rolling, place: &Place, said: &mut Diagnostics) -> SinkKind {
+fn rolling_file(rolling: &Rolling) -> SinkKind {
     let prefix = rolling.names == NameMode::Prefix;
     let (size, naming) = match &rolling.when {
         RollWhen::Size { max } => (*max, Naming::Growing { prefix }),
@@ -142,29 +140,16 @@ fn rolling_file(rolling: &Rolling, place: &Place, said: &mut Diagnostics) -> Sin
     let files = rolling
         .max_rolls
         .map(|rolls| u32::try_from(rolls).unwrap_or(u32::MAX));
-    let mut retention = Retention {
-        size,
-        files,
-        ..Retention::NONE
-    };
-    if let Some(Archive { .. }) = rolling.archive {
-        // seelog deletes what it could not archive (D3); here nothing is deleted.
-        retention.files = None;
-        retention.compress = Some(Compression::Gzip);
-        said.push(
-            Diagnostic::warning(
-                "rolled files are each compressed beside the log, as NAME.gz, and all kept",
-            )
-            .at(place)
-            .help(
-                "seelog would collect those beyond maxrolls in one archive, written anew each time",
-            ),
-        );
-    }
     SinkKind::Rolling {
         path: rolling.path.clone(),
-        retention,
+        retention: Retention {
+            size,
+            files,
+            ..Retention::NONE
+        },
         naming,
+        // Without a number of rolls none is too many, and none is archived, as in seelog.
+        archive: rolling.archive.clone(),
         shared: false,
     }
 }

@@ -298,14 +298,7 @@ impl Reader<'_> {
                 None
             }
             Some(value) => Some(value.text.into_owned()),
-            None => Some(
-                match (exploded, kind) {
-                    (Some(true), _) => "old",
-                    (_, ArchiveKind::Zip) => "log.zip",
-                    (_, ArchiveKind::Gzip) => "log.tar.gz",
-                }
-                .to_owned(),
-            ),
+            None => Some(kind.usual_path(exploded == Some(true)).to_owned()),
         };
         Some(Some(Archive {
             kind,

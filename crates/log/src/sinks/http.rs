@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::Timestamp;
-use mainstay_base::{Clock, Secret};
+use mainstay_base::{Clock, Credential, Resolver, Secret};
 
 use super::backoff::{Backoff, Pause};
 use super::connection::{Connection, Target, Timeouts};
@@ -24,7 +24,7 @@ pub struct HttpConfig {
     /// `http://…` or `https://…`, see [`check_url`].
     pub url: String,
     /// Headers beside those that belong to the protocol; for instance `Authorization`.
-    pub headers: Vec<(String, Secret)>,
+    pub headers: Vec<(String, Credential)>,
     /// TLS, for `https`.
     pub tls: TlsConfig,
     /// How long to wait for the server.
@@ -46,6 +46,19 @@ impl HttpConfig {
             .map_or(&*self.url, |(_, rest)| rest);
         let rest = rest.split(['?', '#']).next().unwrap_or(rest);
         rest.rsplit_once('@').map_or(rest, |(_, place)| place)
+    }
+
+    /// The same with the values of headers that were only referred to.
+    pub(crate) fn read_headers(&mut self, resolver: &Resolver) -> Result<(), Error> {
+        for (name, value) in &mut self.headers {
+            let read = value.read(name, resolver).map_err(|error| {
+                let help = error.help().to_owned();
+                let source = io::Error::other(format!("{error} ({help})"));
+                Error::setup(format!("the header {name}"), source)
+            })?;
+            *value = Credential::Value(read);
+        }
+        Ok(())
     }
 
     /// A place, and defaults: no headers, [`Timeouts::default`], gzip, one mebibyte,
@@ -74,6 +87,46 @@ impl std::fmt::Display for UrlError {
 }
 
 impl std::error::Error for UrlError {}
+
+/// Why something is no name of a header that can be added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeaderError(&'static str);
+
+impl std::fmt::Display for HeaderError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.0)
+    }
+}
+
+impl std::error::Error for HeaderError {}
+
+/// Checks the name of a header: a token (RFC 9110, 5.6.2), and none of those that belong to the
+/// protocol.
+pub fn check_header(name: &str) -> Result<(), HeaderError> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(is_token) {
+        return Err(HeaderError(
+            "the name of a header has letters, digits and - only",
+        ));
+    }
+    if OWN_HEADERS.iter().any(|own| name.eq_ignore_ascii_case(own)) {
+        return Err(HeaderError("this header belongs to the protocol"));
+    }
+    Ok(())
+}
+
+/// Headers that frame a request: another one of these would make it another request.
+const OWN_HEADERS: [&str; 9] = [
+    "accept",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "transfer-encoding",
+    "user-agent",
+];
 
 #[derive(Debug, PartialEq, Eq)]
 struct Url<'a> {
@@ -189,13 +242,12 @@ impl Http {
             head.push_str("Content-Encoding: gzip\r\n");
         }
         for (name, value) in &config.headers {
-            let is_token =
-                |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-            if name.is_empty() || !name.bytes().all(is_token) {
+            check_header(name).map_err(|HeaderError(text)| invalid(text))?;
+            let Credential::Value(value) = value else {
                 return Err(invalid(
-                    "the name of a header has letters, digits and - only",
+                    "a header is a reference that was not read: call Config::with_secrets",
                 ));
-            }
+            };
             let value = value.expose();
             if !value
                 .bytes()

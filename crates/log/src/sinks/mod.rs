@@ -35,7 +35,7 @@ pub use backoff::Pause;
 pub use connection::Timeouts;
 pub use endpoint::{Net, UnknownNet};
 pub use failover::{Failover, FailoverConfig};
-pub use http::{HttpConfig, UrlError, check_url};
+pub use http::{HeaderError, HttpConfig, UrlError, check_header, check_url};
 pub use journald::{JournaldConfig, JournaldSink};
 pub use loki::{LokiConfig, LokiSink};
 pub use otlp::{OtlpConfig, OtlpSink};

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stderr, clippy::format_collect)]
 
 mod alerts;
+mod archives;
 mod capture;
 mod front;
 mod full;
@@ -17,6 +18,7 @@ mod rolls;
 mod search;
 mod seelog;
 mod seelog_any;
+mod seelog_rolls;
 mod seelog_runs;
 mod sinks;
 mod tail;

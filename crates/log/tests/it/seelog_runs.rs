@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use mainstay_base::config::Document;
-use mainstay_base::{Clock as _, ManualClock};
+use mainstay_base::{Clock as _, Diagnostics, ManualClock, Resolver};
 use mainstay_log::seelog::{self, Options};
 use mainstay_log::{Config, Defaults, Level, Location, Logger, Pipeline, Record, Surroundings};
 
@@ -54,21 +54,40 @@ fn both(xml: &str) -> BTreeMap<String, String> {
 
     let dir = tempfile::tempdir().unwrap();
     let toml = parsed.to_toml();
-    let document = Document::parse("converted.toml", toml.as_str()).unwrap();
+    let (config, said) = read(&toml, dir.path());
+    assert_eq!(said.to_string(), "", "{toml}");
+    let converted = run(&config, dir.path(), &clock);
+    assert_eq!(direct, converted, "{toml}");
+
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = elsewhere.path().join("seelog.xml");
+    fs::write(&path, xml).unwrap();
+    let toml = format!("[log]\nimport = \"{}\"\n", path.display());
+    let (config, said) = read(&toml, dir.path());
+    assert!(!said.has_errors(), "{said}");
+    let imported = run(&config, dir.path(), &clock);
+    assert_eq!(direct, imported, "{xml}");
+    direct
+}
+
+/// The config of this text, and what is said of it.
+fn read(toml: &str, dir: &Path) -> (Config, Diagnostics) {
+    let document = Document::parse("m.toml", toml).unwrap();
     let mut root = document.root();
     let _: Option<i64> = root.get("schema");
-    let defaults = Defaults {
-        directory: dir.path().to_owned(),
+    let config = Config::read(root.section("log").unwrap(), &defaults(dir));
+    root.finish();
+    (config, document.take_diagnostics())
+}
+
+fn defaults(dir: &Path) -> Defaults {
+    Defaults {
+        directory: dir.to_owned(),
         zone: TimeZone::UTC,
         colours: false,
         sinks: Vec::new(),
-    };
-    let config = Config::read(root.section("log").unwrap(), &defaults);
-    root.finish();
-    assert_eq!(document.take_diagnostics().to_string(), "", "{toml}");
-    let converted = run(&config, dir.path(), &clock);
-    assert_eq!(direct, converted, "{toml}");
-    direct
+        resolver: Resolver::default(),
+    }
 }
 
 #[test]
@@ -188,22 +207,18 @@ fn one_file_twice() {
 fn connections_are_converted() {
     let parsed = parse(
         r#"<seelog><outputs><conn net="tcp" addr="127.0.0.1:1" tls="true" insecureskipverify="true"/>
-        <conn net="udp" addr="127.0.0.1:2"/></outputs></seelog>"#,
+        <conn net="udp" addr="127.0.0.1:2"/>
+        <conn net="tcp" addr="127.0.0.1:3" reconnectonmsg="true"/></outputs></seelog>"#,
     );
     let toml = parsed.to_toml();
-    let document = Document::parse("converted.toml", toml.as_str()).unwrap();
-    let mut root = document.root();
-    let _: Option<i64> = root.get("schema");
-    let defaults = Defaults {
-        directory: "/".into(),
-        zone: TimeZone::UTC,
-        colours: false,
-        sinks: Vec::new(),
-    };
-    let converted = Config::read(root.section("log").unwrap(), &defaults);
-    assert_eq!(document.take_diagnostics().to_string(), "", "{toml}");
+    let (converted, said) = read(&toml, Path::new("/"));
+    assert_eq!(said.to_string(), "", "{toml}");
     let shown: Vec<String> = converted.sinks.iter().map(ToString::to_string).collect();
-    assert_eq!(shown, ["tcp:127.0.0.1:1", "udp:127.0.0.1:2"]);
+    assert_eq!(
+        shown,
+        ["tcp:127.0.0.1:1", "udp:127.0.0.1:2", "tcp:127.0.0.1:3"]
+    );
     let (direct, _) = parsed.to_pipeline("/", TimeZone::UTC).unwrap();
     assert_eq!(converted.sinks[0], direct.sinks[0]);
+    assert_eq!(converted.sinks[2], direct.sinks[2]);
 }

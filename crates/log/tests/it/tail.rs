@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mainstay_base::SystemClock;
-use mainstay_log::{Retention, RollingFile, Tail};
+use mainstay_log::seelog::DateLayout;
+use mainstay_log::{Compression, Naming, Retention, RollingFile, Rolls, Tail};
 
 use crate::{keep_all, open, pipe, put, splice_all};
 
@@ -166,19 +167,118 @@ fn truncation_and_moving_by_others() {
     assert_eq!(new(&mut tail), "after\n");
 }
 
+fn by_date(layout: &str, current: bool) -> Naming {
+    Naming::Dated {
+        layout: Arc::new(DateLayout::compile(layout)),
+        prefix: false,
+        current,
+    }
+}
+
+fn rolls(naming: &Naming, size: u64, compress: Option<Compression>) -> Rolls {
+    Rolls {
+        naming: naming.clone(),
+        ..Rolls::from(Retention {
+            compress,
+            ..keep_all(size)
+        })
+    }
+}
+
+fn is_packed(name: &str) -> bool {
+    let ending = std::path::Path::new(name).extension();
+    ending.is_some_and(|ending| ending == "gz" || ending == "zst")
+}
+
+/// However rolled files are called and compressed, the last lines are found and what is new is read on.
+#[test]
+fn all_names_and_compressions() {
+    let namings = [
+        Naming::Shifted,
+        Naming::Growing { prefix: false },
+        Naming::Growing { prefix: true },
+        by_date("2006-01-02", false),
+        by_date("2006-01-02", true),
+    ];
+    for naming in namings {
+        for compress in [None, Some(Compression::Gzip), Some(Compression::Zstd)] {
+            let what = format!("{naming:?} {compress:?}");
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("f.log");
+            let clock = crate::clock();
+            let rolls = rolls(&naming, 20, compress);
+            let mut file = RollingFile::open_with(&path, rolls, clock).unwrap();
+            let lines = |range: std::ops::Range<usize>| -> String {
+                range.map(|n| format!("line {n}\n")).collect()
+            };
+            file.write(lines(0..30).as_bytes()).unwrap();
+            let packed = |dir: &std::path::Path| {
+                let names = fs::read_dir(dir).unwrap();
+                let names = names.map(|e| e.unwrap().file_name().into_string().unwrap());
+                names.filter(|name| is_packed(name)).count()
+            };
+            let files = || fs::read_dir(dir.path()).unwrap().count();
+            if compress.is_some() {
+                crate::sinks::wait_until(&what, || packed(dir.path()) + 1 == files());
+            }
+            let mut tail = Tail::open_named(&path, naming.clone()).unwrap();
+            for count in [0, 1, 2, 3, 4, 15, 29, 30, 31] {
+                let expected = lines(30_usize.saturating_sub(count)..30);
+                assert_eq!(last(&mut tail, count), expected, "{what}: {count}");
+            }
+            file.write(lines(30..60).as_bytes()).unwrap();
+            if compress.is_some() {
+                crate::sinks::wait_until(&what, || packed(dir.path()) + 1 == files());
+            }
+            assert_eq!(new(&mut tail), lines(30..60), "{what}");
+            assert_eq!(last(&mut tail, 40), lines(20..60), "{what}");
+            assert_eq!(tail.gaps(), 0, "{what}");
+
+            // What was rolled is all that is left.
+            fs::remove_file(file.path()).unwrap();
+            let mut tail = Tail::open_named(&path, naming.clone()).unwrap();
+            let left = last(&mut tail, 100);
+            assert!(
+                lines(0..60).starts_with(&left) && left.len() > 300,
+                "{what}: {left}"
+            );
+        }
+    }
+}
+
 /// 100 000 lines through hundreds of rolls, half of them by splice, read while they are written.
 #[test]
 fn follows_a_fast_writer_and_gets_every_line_once() {
+    follow(&Naming::Shifted, None);
+}
+
+#[test]
+fn follows_over_growing_names_that_are_compressed() {
+    follow(&Naming::Growing { prefix: false }, Some(Compression::Gzip));
+}
+
+#[test]
+fn follows_over_moving_names_that_are_compressed() {
+    follow(&Naming::Shifted, Some(Compression::Zstd));
+}
+
+#[test]
+fn follows_over_dates() {
+    follow(&by_date("2006-01-02", false), None);
+}
+
+fn follow(naming: &Naming, compress: Option<Compression>) {
     const LINES: usize = 100_000;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f.log");
-    let mut tail = Tail::open(&path).unwrap();
+    let mut tail = Tail::open_named(&path, naming.clone()).unwrap();
     let done = Arc::new(AtomicBool::new(false));
     let writer = std::thread::spawn({
         let (path, done) = (path.clone(), done.clone());
+        let rolls = rolls(naming, 20_000, compress);
         move || {
             let clock = Arc::new(SystemClock::new());
-            let mut file = RollingFile::open(&path, keep_all(20_000), clock).unwrap();
+            let mut file = RollingFile::open_with(&path, rolls, clock).unwrap();
             let (read, write) = pipe();
             for n in 0..LINES {
                 let line = format!("line number {n}\n");
@@ -211,5 +311,5 @@ fn follows_a_fast_writer_and_gets_every_line_once() {
     writer.join().unwrap();
     assert_eq!(expected, LINES);
     assert_eq!(tail.gaps(), 0);
-    assert!(crate::family(&path).len() > 50);
+    assert!(fs::read_dir(dir.path()).unwrap().count() > 50);
 }

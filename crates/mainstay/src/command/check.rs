@@ -30,6 +30,9 @@ pub(crate) fn run(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
         })
         .collect();
     config.warnings.extend(secrets);
+    if let Err(error) = config.log.clone().with_secrets(&config.resolver) {
+        config.warnings.push(Diagnostic::warning(error.to_string()));
+    }
     if let Err(error) = config.control.http.servers(&config.resolver) {
         config.warnings.push(
             Diagnostic::warning(format!("HTTP cannot be served: {error}")).help(error.help()),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 use mainstay_base::config::Document;
-use mainstay_base::{Diagnostics, parse_duration};
+use mainstay_base::{Diagnostics, Resolver, Secrets, parse_duration};
 use mainstay_control::wire::LogLevelRequest;
 use mainstay_log::seelog::{self, Dialect, Options};
 use mainstay_log::{Config, Defaults, Format, Level, Question, Retention, Stream};
@@ -56,7 +56,7 @@ pub(crate) fn run(cli: &Cli, output: &Output, log: &Log) -> Result<Exit, Failure
 /// What a file holds.
 enum Loaded {
     Seelog(Box<seelog::Config>),
-    Toml(Box<Config>),
+    Toml(Box<Config>, Diagnostics),
 }
 
 fn check(output: &Output, file: &Path, strict: bool) -> Result<Exit, Failure> {
@@ -70,8 +70,8 @@ fn check(output: &Output, file: &Path, strict: bool) -> Result<Exit, Failure> {
             let receivers = config.leaves().len();
             (warnings, format!("{receivers} receivers"))
         }
-        Loaded::Toml(config) => (
-            Diagnostics::default(),
+        Loaded::Toml(config, warnings) => (
+            warnings,
             format!(
                 "{} routes, {} sinks",
                 config.routes.len(),
@@ -104,7 +104,7 @@ fn explain(output: &Output, file: &Path, question: &Question) -> Result<Exit, Fa
             let reaches = explanation.reached().next().is_some();
             (explanation.to_string(), reaches)
         }
-        Loaded::Toml(config) => {
+        Loaded::Toml(config, _) => {
             let answer = config.explain(question);
             (answer.to_string(), answer.reaches())
         }
@@ -177,7 +177,7 @@ fn load(file: &Path, strict: bool) -> Result<Loaded, Failure> {
         };
         return Ok(Loaded::Seelog(Box::new(seelog(file, dialect)?)));
     }
-    toml(file).map(|config| Loaded::Toml(Box::new(config)))
+    toml(file).map(|(config, warnings)| Loaded::Toml(Box::new(config), warnings))
 }
 
 fn seelog(file: &Path, dialect: Dialect) -> Result<seelog::Config, Failure> {
@@ -200,7 +200,7 @@ fn seelog(file: &Path, dialect: Dialect) -> Result<seelog::Config, Failure> {
 }
 
 /// The `[log]` of a config of mainstay, or a file that is such a section itself.
-fn toml(file: &Path) -> Result<Config, Failure> {
+fn toml(file: &Path) -> Result<(Config, Diagnostics), Failure> {
     let failed = |said: Diagnostics| command::config_failure(&said);
     let document = Document::load(file).map_err(failed)?;
     let defaults = Defaults {
@@ -208,6 +208,7 @@ fn toml(file: &Path) -> Result<Config, Failure> {
         zone: TimeZone::system(),
         colours: false,
         sinks: vec![(own_log_sink(Retention::default()), Format::text())],
+        resolver: Resolver::new(Secrets::default(), command::environment()),
     };
     let mut root = document.root();
     let config = match root.section("log") {
@@ -219,5 +220,5 @@ fn toml(file: &Path) -> Result<Config, Failure> {
     if said.has_errors() {
         return Err(failed(said));
     }
-    Ok(config)
+    Ok((config, said))
 }

@@ -134,11 +134,13 @@ impl Native {
             return;
         };
         let (logger, terminal) = (self.facade.logger().clone(), self.terminal);
+        let resolver = self.config.resolver.clone();
         // Files are opened, and what waits is written: not on this thread.
         let bell = self.facade.desk().map(|desk| Arc::clone(desk.bell()));
-        let applied =
-            tokio::task::spawn_blocking(move || terminal.reload(&logger, config, bell.as_ref()))
-                .await;
+        let applied = tokio::task::spawn_blocking(move || {
+            terminal.reload(&logger, config, &resolver, bell.as_ref())
+        })
+        .await;
         match applied {
             Ok(Ok(changes)) if changes.opened.is_empty() && changes.closed.is_empty() => {}
             Ok(Ok(changes)) => log::info!(
@@ -176,7 +178,7 @@ impl Native {
     }
 
     fn own_log(&self) -> PathBuf {
-        self.config.log.directory.join("mainstay.log")
+        self.facade.own_file().0
     }
 }
 

@@ -12,6 +12,7 @@ use mainstay_base::Secret;
 use mainstay_log::sinks::otlp::render;
 use mainstay_log::sinks::{LokiConfig, LokiSink, OtlpConfig, OtlpSink, Timeouts};
 use mainstay_log::{Level, Record, Sink};
+use rustls::ServerConfig;
 use serde_json::Value;
 
 use super::tls::Certificate;
@@ -34,24 +35,32 @@ enum Act {
 const OK: Act = Act::Answer(200, "", "{}");
 
 #[derive(Default)]
-struct Seen {
+pub(super) struct Seen {
     connections: usize,
     /// Head and body of the requests that were answered.
-    requests: Vec<(String, Value)>,
+    pub(super) requests: Vec<(String, Value)>,
 }
 
-struct Server {
-    url: String,
+pub(super) struct Server {
+    pub(super) url: String,
     seen: Arc<Mutex<Seen>>,
 }
 
 impl Server {
     /// Does what the script says, and then answers 200.
     fn start(script: Vec<Act>, tls: Option<&Certificate>) -> Self {
+        Self::start_with(script, tls.map(|certificate| certificate.server(None)))
+    }
+
+    /// Answers 200 to whoever can show who they are.
+    pub(super) fn secure(tls: Arc<ServerConfig>) -> Self {
+        Self::start_with(Vec::new(), Some(tls))
+    }
+
+    fn start_with(script: Vec<Act>, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let scheme = if tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}", listener.local_addr().unwrap());
-        let tls = tls.map(|certificate| certificate.server(None));
         let seen = Arc::new(Mutex::new(Seen::default()));
         let mut script = VecDeque::from(script);
         let shared = Arc::clone(&seen);
@@ -71,7 +80,7 @@ impl Server {
         Self { url, seen }
     }
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+    pub(super) fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
         self.seen.lock().unwrap()
     }
 }
@@ -183,7 +192,10 @@ fn otlp_posts_what_the_specification_asks_for() {
         let mut config = otlp(&server.url);
         config.http.gzip = gzip;
         config.http.tls = certificate.trusted();
-        config.http.headers = vec![("Authorization".to_owned(), Secret::new("Bearer s3cret"))];
+        config.http.headers = vec![(
+            "Authorization".to_owned(),
+            Secret::new("Bearer s3cret").into(),
+        )];
         config
             .resource
             .push(("host.name".to_owned(), "web \"1\"".to_owned()));
@@ -472,7 +484,7 @@ fn configs_that_cannot_work_are_refused() {
     }
     for (name, value) in [("X Y", "v"), ("", "v"), ("X", "a\r\nEvil: 1")] {
         let mut config = OtlpConfig::new("http://h", "s");
-        config.http.headers = vec![(name.to_owned(), Secret::new(value))];
+        config.http.headers = vec![(name.to_owned(), Secret::new(value).into())];
         assert!(OtlpSink::open(config, clock.clone()).is_err(), "{name}");
     }
     for label in ["", "1a", "a-b", "level"] {

@@ -5,8 +5,12 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use mainstay_base::config::Document;
+use mainstay_base::{Clock as _, Resolver, Secrets};
 use mainstay_log::sinks::{Identity, Net, Roots, StreamConfig, StreamSink, TlsConfig};
-use mainstay_log::{Level, Sink as _};
+use mainstay_log::{
+    Config, Defaults, Level, Logger, Pipeline, Question, Record, Sink as _, Surroundings,
+};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -264,4 +268,138 @@ fn certificates_are_read_again() {
     clock.advance(super::PATIENCE);
     give(&mut sink, &mut records).unwrap();
     assert_eq!(thread.join().unwrap(), b"hello\n");
+}
+
+/// A server that asks who we are and keeps what it reads until the connection ends.
+fn listen(ours: &Certificate, client: &Certificate) -> (u16, std::thread::JoinHandle<Vec<u8>>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = ours.server(Some(client));
+    let port = listener.local_addr().unwrap().port();
+    let thread = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut stream = accept(&server, stream);
+        let (mut all, mut read) = (Vec::new(), [0; 4096]);
+        while let Ok(count @ 1..) = io::Read::read(&mut stream, &mut read) {
+            all.extend_from_slice(&read[..count]);
+        }
+        all
+    });
+    (port, thread)
+}
+
+/// What a config says of certificates and secrets is what servers that ask for them see, and nobody
+/// else.
+#[test]
+fn a_config_with_certificates_and_secrets() {
+    let (ours, client) = (Certificate::new(), Certificate::new());
+    let (tcp, tcp_thread) = listen(&ours, &client);
+    let (syslog, syslog_thread) = listen(&ours, &client);
+    let loki = super::http::Server::secure(ours.server(Some(&client)));
+    let otlp = super::http::Server::secure(ours.server(Some(&client)));
+    let token = client.key.with_file_name("token");
+    let write_token = |text: &str| {
+        mainstay_base::fs::replace(&token, text.as_bytes(), 0o600).unwrap();
+    };
+    write_token("s3cret-one\n");
+    let tls = format!(
+        "tls = {{ ca = {:?}, cert = {:?}, key = {:?}, server_name = \"localhost\" }}",
+        ours.public, client.public, client.key
+    );
+    let text = format!(
+        r#"
+        [secret]
+        loki = {{ file = {token:?} }}
+        [log.sink.to-tcp]
+        type = "tcp"
+        address = "localhost:{tcp}"
+        {tls}
+        [log.sink.to-syslog]
+        type = "syslog"
+        transport = "tcp"
+        address = "localhost:{syslog}"
+        {tls}
+        [log.sink.to-loki]
+        type = "loki"
+        url = "{loki}"
+        headers = {{ Authorization = "Bearer ${{secret.loki}}", X-Scope-OrgID = "shop" }}
+        {tls}
+        [log.sink.to-otlp]
+        type = "otlp"
+        url = "{otlp}"
+        headers = {{ Authorization = {{ file = {token:?} }} }}
+        {tls}
+        [log.route.default]
+        to = ["to-tcp", "to-syslog", "to-loki", "to-otlp"]
+        format = "short"
+        "#,
+        loki = loki.url,
+        otlp = otlp.url,
+    );
+    let document = Document::parse("m.toml", text).unwrap();
+    let mut root = document.root();
+    let resolver = Resolver::new(Secrets::read(&mut root), std::collections::BTreeMap::new());
+    let defaults = Defaults {
+        directory: "/".into(),
+        zone: jiff::tz::TimeZone::UTC,
+        colours: false,
+        sinks: Vec::new(),
+        resolver: resolver.clone(),
+    };
+    let read = Config::read(root.section("log").unwrap(), &defaults);
+    document.check_references(&resolver);
+    assert_eq!(document.take_diagnostics().to_string(), "");
+    let config = read.clone().with_secrets(&resolver).unwrap();
+    let question = Question {
+        level: Some(Level::Error),
+        ..Question::default()
+    };
+    let shown = format!("{config:?} {}", config.explain(&question));
+    assert!(!shown.contains("s3cret"), "{shown}");
+
+    let clock = Arc::new(mainstay_base::SystemClock::new());
+    let logger = Logger::new(Pipeline::build(&config, Surroundings::new(clock.clone())).unwrap());
+    let write = |text: &'static str| {
+        logger.write(&Record::new(clock.now(), Level::Error, "t", text));
+        logger.flush();
+    };
+    write("hello");
+    let header = |server: &super::http::Server| {
+        super::wait_until("a request", || !server.seen().requests.is_empty());
+        let (head, _) = server.seen().requests.remove(0);
+        head
+    };
+    let head = header(&loki);
+    assert!(
+        head.contains("\r\nAuthorization: Bearer s3cret-one\r\n"),
+        "{head}"
+    );
+    assert!(head.contains("\r\nX-Scope-OrgID: shop\r\n"), "{head}");
+    let head = header(&otlp);
+    assert!(head.contains("\r\nAuthorization: s3cret-one\r\n"), "{head}");
+
+    // A secret that was changed counts after a reload; what has none goes on as it is.
+    write_token("s3cret-two");
+    let config = read.with_secrets(&resolver).unwrap();
+    let changes = logger
+        .reload(&config, Surroundings::new(clock.clone()))
+        .unwrap();
+    assert_eq!(
+        (changes.opened.len(), changes.kept.len()),
+        (2, 2),
+        "{changes:?}"
+    );
+    write("again");
+    let head = header(&loki);
+    assert!(
+        head.contains("\r\nAuthorization: Bearer s3cret-two\r\n"),
+        "{head}"
+    );
+    drop(logger);
+    let heard = String::from_utf8(tcp_thread.join().unwrap()).unwrap();
+    assert!(
+        heard.contains("hello\n") && heard.contains("again\n"),
+        "{heard}"
+    );
+    let heard = String::from_utf8(syslog_thread.join().unwrap()).unwrap();
+    assert!(heard.contains("hello"), "{heard}");
 }
