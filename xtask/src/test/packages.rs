@@ -18,6 +18,9 @@ const NEEDED: &[Needed] = &[
     ("rsyslogd", "rsyslog"),
     ("strace", "strace"),
     ("sqlite3", "sqlite3"),
+    ("mariadbd", "mariadb-server"),
+    // initdb is not in PATH on Debian; this comes with it.
+    ("pg_ctlcluster", "postgresql"),
 ];
 
 /// What to do about the packages that are missing.
@@ -170,7 +173,7 @@ mod tests {
         assert!(!script.contains('\''), "{script}");
         assert!(!script.contains('\n'), "{script}");
         assert!(script.ends_with(
-            " restic redis-server nginx gunicorn supervisor rsync rsyslog strace sqlite3"
+            " restic redis-server nginx gunicorn supervisor rsync rsyslog strace sqlite3 mariadb-server postgresql"
         ));
     }
 }

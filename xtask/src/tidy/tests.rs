@@ -189,6 +189,22 @@ fn manifests_that_break_a_rule() {
             &["crates/alert/Cargo.toml:7: layer: `alert` and `log` are both in layer 1"],
         ),
         (
+            "crates/alert/Cargo.toml",
+            &with(
+                ALERT,
+                "[dev-dependencies]\nmainstay-alert.workspace = true\n",
+            ),
+            &[],
+        ),
+        (
+            "crates/alert/Cargo.toml",
+            &with(
+                ALERT,
+                "[build-dependencies]\nmainstay-alert.workspace = true\n",
+            ),
+            &["crates/alert/Cargo.toml:8: layer: `alert` and `alert` are both in layer 1"],
+        ),
+        (
             "crates/log/Cargo.toml",
             &LOG.replace(", optional = true", ""),
             &["crates/log/Cargo.toml:10: layer: `log` may depend on `alert` only as an optional"],
