@@ -150,7 +150,7 @@ impl Shared {
         for question in 0..QUESTIONS {
             tokio::time::sleep(Duration::from_millis(10 << (2 * question))).await;
             match self.store.get(row.kind, &row.id).await {
-                Ok(Some(stored)) if stored == *row => return Ok(true),
+                Ok(Some(stored)) if stored.is_same_write(row) => return Ok(true),
                 Ok(stored) if stored.as_ref().map_or(0, |stored| stored.version) != expected => {
                     return Ok(false);
                 }

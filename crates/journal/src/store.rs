@@ -93,6 +93,17 @@ pub struct Row {
     pub body: Vec<u8>,
 }
 
+impl Row {
+    /// Whether both come from the same write; a renewal in between moves only `wake`.
+    pub(crate) fn is_same_write(&self, other: &Self) -> bool {
+        let renewed = Self {
+            wake: other.wake,
+            ..self.clone()
+        };
+        renewed == *other
+    }
+}
+
 impl fmt::Debug for Row {
     /// Without the body, in which there may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -302,7 +302,7 @@ impl Promise {
             }
         }
         match shared.store.get(Kind::Work, &id).await? {
-            Some(stored) if stored == row => {
+            Some(stored) if stored.is_same_write(&row) => {
                 let held = Held::of_row(Arc::clone(&shared), &stored)?;
                 Promise { held, row, work }.kept();
                 Ok(())

@@ -567,7 +567,7 @@ async fn secrets_are_not_shown(backend: &Backend) {
 /// A store in front of another: its answers get lost, or its renewals do.
 struct Odd {
     inner: Arc<dyn Store>,
-    /// Every other write happens without an answer.
+    /// Every other write happens without an answer, and the lease is renewed before anybody asks.
     loses: bool,
     /// Renewals do nothing, as if the process slept; and it takes nothing over.
     sleeps: bool,
@@ -594,6 +594,8 @@ impl Store for Odd {
         Box::pin(async move {
             let written = self.inner.put(row, expected).await?;
             if self.loses && number.is_multiple_of(2) {
+                let key = [(row.kind, row.id.clone())];
+                self.inner.renew(&row.owner, &key, row.wake + 1).await?;
                 return Err(Error::store("hear", std::io::Error::other("lost")));
             }
             Ok(written)
