@@ -135,14 +135,34 @@ pub(crate) struct GivenUp {
 
 /// What came of an attempt.
 #[derive(Debug)]
-pub(crate) struct Attempted<'a> {
-    pub(crate) message: &'a str,
-    pub(crate) channel: &'a str,
+pub(crate) struct Attempted {
+    pub(crate) message: String,
+    pub(crate) channel: String,
     pub(crate) state: DeliveryState,
-    pub(crate) owed: &'a [String],
+    pub(crate) owed: Vec<String>,
     pub(crate) next: Timestamp,
     pub(crate) now: Timestamp,
-    pub(crate) error: Option<&'a str>,
+    pub(crate) error: Option<String>,
+}
+
+impl Attempted {
+    /// Notes it; how many deliveries it was about: one, or none that is stored here.
+    fn note(&self, connection: &Connection) -> rusqlite::Result<usize> {
+        let ended = (self.state != DeliveryState::Waiting).then(|| self.now.as_millisecond());
+        connection.execute(
+            "UPDATE deliveries SET state = ?3, owed = ?4, attempts = attempts + 1, next = ?5,
+                ended = ?6, error = ?7 WHERE message = ?1 AND channel = ?2",
+            params![
+                self.message,
+                self.channel,
+                self.state.name(),
+                json(&self.owed),
+                self.next.as_millisecond(),
+                ended,
+                self.error,
+            ],
+        )
+    }
 }
 
 /// A new message and who brings it: (channel, recipients).
@@ -154,6 +174,8 @@ pub(crate) struct Outbox {
     connection: Connection,
     /// Why it is in memory only.
     trouble: Option<String>,
+    /// What came of messages that are in the file, while it cannot be written.
+    unnoted: Vec<Attempted>,
     /// Whether what is in the file was read before it was left.
     loaded: bool,
     /// What became of a file that was damaged.
@@ -181,6 +203,7 @@ impl Outbox {
             loaded: trouble.is_none(),
             connection,
             trouble,
+            unnoted: Vec::new(),
             damage,
         })
     }
@@ -233,7 +256,7 @@ impl Outbox {
     /// Moves what is in memory to the file; whether that worked.
     pub(crate) fn return_to_file(&mut self, machine: &mut Machine, now: Timestamp) -> bool {
         let moved = open_file(&self.path, now).and_then(|(mut file, damage)| {
-            move_over(&self.connection, &mut file, machine, self.loaded)
+            self.move_over(&mut file, machine)
                 .map(|()| (file, damage))
                 .map_err(|error| error.to_string())
         });
@@ -242,6 +265,7 @@ impl Outbox {
                 self.connection = file;
                 self.damage = damage;
                 self.trouble = None;
+                self.unnoted.clear();
                 machine.stored();
                 true
             }
@@ -250,6 +274,57 @@ impl Outbox {
                 false
             }
         }
+    }
+
+    fn move_over(&self, to: &mut Connection, machine: &mut Machine) -> rusqlite::Result<()> {
+        let from = &self.connection;
+        machine.all_changed();
+        let transaction = to.transaction()?;
+        if self.loaded {
+            transaction.execute("DELETE FROM groups", [])?;
+        }
+        write_changes(&transaction, &machine.changes())?;
+        let mut messages =
+            from.prepare("SELECT id, at, subject, severity, content FROM messages")?;
+        let mut rows = messages.query([])?;
+        while let Some(row) = rows.next()? {
+            transaction.execute(
+                "INSERT OR IGNORE INTO messages (id, at, subject, severity, content)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![
+                    row.get::<_, String>(0)?,
+                    row.get::<_, i64>(1)?,
+                    row.get::<_, String>(2)?,
+                    row.get::<_, String>(3)?,
+                    row.get::<_, String>(4)?
+                ],
+            )?;
+        }
+        let mut deliveries = from.prepare(
+            "SELECT message, channel, state, owed, attempts, next, ended, error FROM deliveries",
+        )?;
+        let mut rows = deliveries.query([])?;
+        while let Some(row) = rows.next()? {
+            transaction.execute(
+                "INSERT OR REPLACE INTO deliveries
+                    (message, channel, state, owed, attempts, next, ended, error)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                params![
+                    row.get::<_, String>(0)?,
+                    row.get::<_, String>(1)?,
+                    row.get::<_, String>(2)?,
+                    row.get::<_, String>(3)?,
+                    row.get::<_, i64>(4)?,
+                    row.get::<_, i64>(5)?,
+                    row.get::<_, Option<i64>>(6)?,
+                    row.get::<_, Option<String>>(7)?
+                ],
+            )?;
+        }
+        for attempt in &self.unnoted {
+            attempt.note(&transaction)?;
+        }
+        transaction.commit()
     }
 
     /// The message that a channel should bring next, if one is due. One that cannot be read any more
@@ -299,24 +374,15 @@ impl Outbox {
             .collect()
     }
 
-    /// Notes what came of an attempt.
-    pub(crate) fn attempted(&self, attempt: &Attempted<'_>) -> rusqlite::Result<()> {
-        let ended = (attempt.state != DeliveryState::Waiting).then(|| attempt.now.as_millisecond());
-        self.connection
-            .execute(
-                "UPDATE deliveries SET state = ?3, owed = ?4, attempts = attempts + 1, next = ?5,
-                    ended = ?6, error = ?7 WHERE message = ?1 AND channel = ?2",
-                params![
-                    attempt.message,
-                    attempt.channel,
-                    attempt.state.name(),
-                    json(&attempt.owed),
-                    attempt.next.as_millisecond(),
-                    ended,
-                    attempt.error,
-                ],
-            )
-            .map(|_| ())
+    /// Notes what came of an attempt: at the latest when the file can be written again, so that
+    /// nothing is sent twice because of a disk that was full.
+    pub(crate) fn attempted(&mut self, attempt: Attempted) -> rusqlite::Result<()> {
+        let noted = attempt.note(&self.connection);
+        let is_elsewhere = matches!(noted, Ok(0)) && self.trouble.is_some();
+        if noted.is_err() || is_elsewhere {
+            self.unnoted.push(attempt);
+        }
+        noted.map(drop)
     }
 
     /// A channel works again: what waits for it is due now.
@@ -599,57 +665,6 @@ fn insert(
 
 /// Moves the messages of one database, and the whole state of the machine, to another.
 /// A state in the file that was never read stays for the next start, which joins the two.
-fn move_over(
-    from: &Connection,
-    to: &mut Connection,
-    machine: &mut Machine,
-    loaded: bool,
-) -> rusqlite::Result<()> {
-    machine.all_changed();
-    let transaction = to.transaction()?;
-    if loaded {
-        transaction.execute("DELETE FROM groups", [])?;
-    }
-    write_changes(&transaction, &machine.changes())?;
-    let mut messages = from.prepare("SELECT id, at, subject, severity, content FROM messages")?;
-    let mut rows = messages.query([])?;
-    while let Some(row) = rows.next()? {
-        transaction.execute(
-            "INSERT OR IGNORE INTO messages (id, at, subject, severity, content)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![
-                row.get::<_, String>(0)?,
-                row.get::<_, i64>(1)?,
-                row.get::<_, String>(2)?,
-                row.get::<_, String>(3)?,
-                row.get::<_, String>(4)?
-            ],
-        )?;
-    }
-    let mut deliveries = from.prepare(
-        "SELECT message, channel, state, owed, attempts, next, ended, error FROM deliveries",
-    )?;
-    let mut rows = deliveries.query([])?;
-    while let Some(row) = rows.next()? {
-        transaction.execute(
-            "INSERT OR REPLACE INTO deliveries
-                (message, channel, state, owed, attempts, next, ended, error)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            params![
-                row.get::<_, String>(0)?,
-                row.get::<_, String>(1)?,
-                row.get::<_, String>(2)?,
-                row.get::<_, String>(3)?,
-                row.get::<_, i64>(4)?,
-                row.get::<_, i64>(5)?,
-                row.get::<_, Option<i64>>(6)?,
-                row.get::<_, Option<String>>(7)?
-            ],
-        )?;
-    }
-    transaction.commit()
-}
-
 fn in_memory() -> rusqlite::Result<Connection> {
     let mut connection = Connection::open_in_memory()?;
     migrate(&mut connection)?;

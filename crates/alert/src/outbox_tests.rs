@@ -96,19 +96,39 @@ proptest! {
             prop_assert!(outbox.return_to_file(&mut machine, now), "{:?}", outbox);
         }
         while let Some(due) = outbox.due("admin", now).unwrap() {
-            outbox.attempted(&Attempted {
-                message: &due.message.id,
-                channel: "admin",
-                state: DeliveryState::Sent,
-                owed: &[],
-                next: now,
-                now,
-                error: None,
-            }).unwrap();
+            outbox.attempted(sent(&due.message.id, now)).unwrap();
         }
         let listed = outbox.list(100).unwrap();
         prop_assert!(listed.iter().any(|delivery| delivery.message == "after"));
     }
+}
+
+fn sent(message: &str, now: Timestamp) -> Attempted {
+    Attempted {
+        message: message.to_owned(),
+        channel: "admin".to_owned(),
+        state: DeliveryState::Sent,
+        owed: Vec::new(),
+        next: now,
+        now,
+        error: None,
+    }
+}
+
+/// It was on its way when the file could not be written any more.
+#[test]
+fn what_was_sent_while_the_file_was_left_is_not_sent_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let now = Timestamp::UNIX_EPOCH;
+    let mut outbox = Outbox::open(&directory.path().join("alerts.db"), now).unwrap();
+    let mut machine = Machine::new(Policy::default(), "shop1", "salt");
+    outbox.commit(&mut machine, &[routed("m", now)]).unwrap();
+    outbox
+        .leave_file(&mut machine, "it is full".to_owned())
+        .unwrap();
+    outbox.attempted(sent("m", now)).unwrap();
+    assert!(outbox.return_to_file(&mut machine, now));
+    assert!(outbox.due("admin", now).unwrap().is_none());
 }
 
 #[test]

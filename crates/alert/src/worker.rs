@@ -360,15 +360,14 @@ impl Worker {
         } else {
             (DeliveryState::Sent, Vec::new())
         };
-        let error = failure.as_ref().map(|failure| failure.why.as_str());
-        let noted = self.outbox.attempted(&Attempted {
-            message: &message,
-            channel: &name,
+        let noted = self.outbox.attempted(Attempted {
+            message: message.clone(),
+            channel: name.clone(),
             state,
-            owed: &left,
+            owed: left,
             next,
             now,
-            error,
+            error: failure.as_ref().map(|failure| failure.why.clone()),
         });
         self.noted(noted, now);
         if answered {
