@@ -382,3 +382,71 @@ fn a_backup_that_fails_is_told_until_a_good_one() {
         .any(|(_, text)| text.contains("hunter2"));
     assert!(!secret);
 }
+
+#[test]
+fn mail_of_a_seelog_config_is_sent_in_its_format() {
+    let port = free_port();
+    let server = MailServer::at(port);
+    let own = free_port();
+    let sandbox = Sandbox::new("");
+    std::fs::write(
+        sandbox.path().join("seelog.xml"),
+        format!(
+            r#"<seelog minlevel="info"><outputs formatid="all"><file path="all.log"/>
+  <filter levels="error,critical" formatid="mail">
+    <smtp senderaddress="log@example.org" sendername="The log" hostname="127.0.0.1" hostport="{port}" subject="from the shop: " formatid="mail">
+      <recipient address="ops@example.org"/><header name="Priority" value="Urgent"/>
+    </smtp>
+  </filter></outputs>
+  <formats><format id="all" format="%Msg%n"/><format id="mail" format="On our server:\n%LEV %Msg\nSent by seelog"/></formats>
+</seelog>"#
+        ),
+    )
+    .unwrap();
+    let config = |log: &str| {
+        format!(
+            "schema = 1\n{}{log}[program.web]\ncommand = \"/nowhere/at/all\"\nstart_retries = 1\nrestart = {{ backoff = \"100ms..100ms\" }}\n",
+            alert(own)
+        )
+    };
+    sandbox.config(&config("[log]\nimport = \"seelog.xml\"\n"));
+    let daemon = sandbox.start();
+    let (subject, text) = mail(&server, "an error of the daemon", |_, text| {
+        text.contains("web") && text.contains("On our server:")
+    });
+    assert!(
+        subject.starts_with("from the shop: [error] mainstay: "),
+        "{subject}"
+    );
+    assert!(text.contains("ERR web"), "{text}");
+    assert!(text.contains("Sent by seelog"), "{text}");
+    let whole = server.taken().remove(0);
+    let whole = String::from_utf8_lossy(&whole).into_owned();
+    let (head, _) = whole.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("Priority: Urgent"), "{head}");
+    let list = sandbox.json(&["alert", "list"]);
+    let names: Vec<_> = list["channels"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["name"].clone())
+        .collect();
+    assert_eq!(
+        names,
+        ["admin".to_owned(), format!("smtp 127.0.0.1:{port}")]
+    );
+    // What cannot be sent is told by the log, and that is not told by mail.
+    drop(server);
+    sandbox.done(&["alert", "raise", "--app", "x", "y"]);
+    wait_for("an attempt to fail", || {
+        daemon.said().contains("was not delivered").then_some(())
+    });
+    let list = sandbox.json(&["alert", "list"]);
+    let circle = list["alerts"].as_array().unwrap().iter().any(|a| {
+        a["title"]
+            .as_str()
+            .unwrap_or("")
+            .contains("was not delivered")
+    });
+    assert!(!circle, "{list}");
+}

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use mainstay_base::{Resolver, Secret, SecretRef, Template};
+use mainstay_base::SecretError;
 
 use crate::message::Message;
 
@@ -58,27 +58,10 @@ pub trait Channel: Send + Sync {
     fn deliver(&self, message: &Message, to: &[String]) -> Vec<Result<(), Failure>>;
 }
 
-/// Where a password, a token or a secret address comes from. It is read at each use, so that a
-/// changed file needs no restart.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Credential {
-    /// The value itself.
-    Value(Secret),
-    /// A text with references in it.
-    Template(Template),
-    /// A place, as in `[secret]`.
-    Reference(SecretRef),
-}
-
-impl Credential {
-    /// Reads it; `what` is what an error calls it.
-    pub(crate) fn read(&self, what: &str, resolver: &Resolver) -> Result<Secret, Failure> {
-        match self {
-            Self::Value(secret) => Ok(secret.clone()),
-            Self::Template(template) => template.resolve(resolver),
-            Self::Reference(reference) => resolver.read(what, reference),
-        }
-        .map_err(|error| Failure::temporary(error.to_string(), error.help()))
+impl From<SecretError> for Failure {
+    /// The place may be mended while we run: it is read at each use.
+    fn from(error: SecretError) -> Self {
+        Self::temporary(error.to_string(), error.help())
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use mainstay_base::Resolver;
+use mainstay_base::{Credential, Resolver};
 
-use crate::channel::{Channel, Credential};
+use crate::channel::Channel;
 use crate::dialect::Dialect;
 use crate::message::When;
 use crate::policy::Policy;

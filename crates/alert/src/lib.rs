@@ -82,7 +82,7 @@ pub use mainstay_base::{fingerprint, shape};
 
 pub use alert::{Alert, CONTEXT_LINES, Key, Link, Scope};
 pub use alerts::{Alerts, ChannelHealth, Overview, Tried, try_channels};
-pub use channel::{Channel, Credential, Failure};
+pub use channel::{Channel, Failure};
 pub use config::{
     ChannelConfig, Config, ExecConfig, HeartbeatConfig, Keep, MailConfig, Target, Tls,
     WebhookConfig,

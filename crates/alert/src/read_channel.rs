@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mainstay_base::config::{FromValue, Section, Value, one_of};
-use mainstay_base::{Diagnostic, Pattern, SecretRef, Template};
+use mainstay_base::{Credential, Diagnostic, Pattern, SecretRef, Template};
 
-use crate::channel::Credential;
 use crate::config::{
     ChannelConfig, ExecConfig, HeartbeatConfig, MailConfig, Target, Tls, WebhookConfig,
 };
@@ -257,17 +256,8 @@ fn read_server(value: &Value<'_>, tls: Tls) -> Result<(String, u16), Diagnostic>
 fn read_credential(section: &mut Section<'_>, key: &str, secret: bool) -> Option<Credential> {
     let value = section.value(key)?;
     let form = "write \"${secret.NAME}\" or { file = \"…\" }";
-    if value.is_table() {
-        return section.get::<SecretRef>(key).map(Credential::Reference);
-    }
-    let template = section.get::<Template>(key)?;
-    if template.has_secret() || template.parts().len() > 1 {
-        return Some(Credential::Template(template));
-    }
-    if let [mainstay_base::secret::Part::Env(_)] = template.parts() {
-        return Some(Credential::Template(template));
-    }
-    if secret {
+    let credential = section.get::<Credential>(key)?;
+    if secret && !credential.refers() {
         section.report(
             value
                 .error("a secret is never written into the config")
@@ -276,7 +266,7 @@ fn read_credential(section: &mut Section<'_>, key: &str, secret: bool) -> Option
         );
         return None;
     }
-    Some(Credential::Template(template))
+    Some(credential)
 }
 
 fn read_webhook(mut section: Section<'_>) -> Option<WebhookConfig> {

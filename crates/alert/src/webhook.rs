@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use mainstay_base::{Clock as _, Resolver, Secret, SystemClock, base64, hex};
+use mainstay_base::{Clock as _, Credential, Resolver, Secret, SystemClock, base64, hex};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use ureq::http::Method;
@@ -38,7 +38,7 @@ impl WebhookChannel {
 
     fn post(&self, message: &Message) -> Result<(), Failure> {
         let config = &self.config;
-        let read = |what: &str, of: Option<&crate::channel::Credential>| {
+        let read = |what: &str, of: Option<&Credential>| {
             of.map(|credential| credential.read(what, &self.resolver))
                 .transpose()
         };

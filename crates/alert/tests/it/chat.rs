@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use mainstay_alert::{
-    Alert, Credential, DeliveryState, Dialect, Severity, Target, WebhookConfig, When, try_channels,
+    Alert, DeliveryState, Dialect, Severity, Target, WebhookConfig, When, try_channels,
 };
-use mainstay_base::Secret;
+use mainstay_base::{Credential, Secret};
 
 use crate::http::{DRIP, ENDLESS, Http, SILENCE};
 use crate::python::python;

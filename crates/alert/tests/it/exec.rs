@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use mainstay_alert::{
-    Alert, Credential, DeliveryState, ExecConfig, Failure, Severity, Target, When, try_channels,
+    Alert, DeliveryState, ExecConfig, Failure, Severity, Target, When, try_channels,
 };
-use mainstay_base::Secret;
+use mainstay_base::{Credential, Secret};
 
 use crate::scene::{config, eventually, start};
 

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use mainstay_alert::{
-    Alert, Credential, Dialect, HeartbeatConfig, Severity, Target, WebhookConfig, When,
-    try_channels,
+    Alert, Dialect, HeartbeatConfig, Severity, Target, WebhookConfig, When, try_channels,
 };
-use mainstay_base::Secret;
+use mainstay_base::{Credential, Secret};
 
 use crate::http::Http;
 use crate::scene::{config, eventually, start};

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use mail_parser::{HeaderForm, Message as Parsed, MessageParser};
-use mainstay_alert::{
-    Alert, Credential, DeliveryState, MailConfig, Severity, Target, Tls, When, try_channels,
-};
-use mainstay_base::Secret;
+use mainstay_alert::{Alert, DeliveryState, MailConfig, Severity, Target, Tls, When, try_channels};
+use mainstay_base::{Credential, Secret};
 
 use crate::http::Http;
 use crate::python::python;

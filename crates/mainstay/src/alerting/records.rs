@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mainstay_alert::{
-    Alert, Alerts, ChannelConfig, Config, Credential, MailConfig, Severity, Target, Tls, When,
+    Alert, Alerts, ChannelConfig, Config, MailConfig, Severity, Target, Tls, When,
 };
-use mainstay_base::SecretRef;
+use mainstay_base::{Credential, SecretRef};
 use mainstay_log::Level;
 use mainstay_log::seelog::{Password, Smtp};
 use mainstay_log::sinks::{OpenAlerts, Raise, Raised};
