@@ -32,6 +32,7 @@ const GET: &str = "SELECT kind, id, version, status, owner, wake, body FROM main
 const DUE: &str = "SELECT kind, id, version, status, owner, wake, body FROM mainstay_journal \
     WHERE status = 'live' AND wake <= ? AND kind = 'work' ORDER BY wake LIMIT ?";
 /// Not to wait for rows that somebody has locked.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 const SKIP: &str = " FOR UPDATE SKIP LOCKED";
 const CLAIM: &str = "UPDATE mainstay_journal SET owner = ?, wake = ?, version = version + 1 \
     WHERE kind = ? AND id = ? AND version = ? AND status = 'live' AND wake <= ?";
