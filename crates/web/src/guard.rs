@@ -1,0 +1,347 @@
+//! The guard as the app holds it: what it is made of, its start and its end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use http::Response;
+use mainstay_fault::{Asked, Fault};
+use tokio::task::JoinHandle;
+
+use crate::error::{Error, ErrorKind};
+use crate::gate::Gate;
+use crate::layer::GuardLayer;
+use crate::page::{Render, Source};
+use crate::panics;
+use crate::report::{Notice, Reporter, TARGET, Tell};
+use crate::scope::Scope;
+use crate::tally::Rhythm;
+use crate::work;
+
+/// How long a request waits for room, if nothing else was said.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A guard that is being put together.
+pub struct Builder {
+    directory: Option<PathBuf>,
+    language: String,
+    render: Option<Render>,
+    tell: Option<Tell>,
+    rhythm: Rhythm,
+    deadline: Option<Duration>,
+    limit: usize,
+    patience: Duration,
+    #[cfg(feature = "journal")]
+    journal: Option<mainstay_journal::Builder>,
+    #[cfg(feature = "journal")]
+    policy: Option<crate::replay::Policy>,
+    #[cfg(feature = "database")]
+    pool: Option<Box<dyn crate::transaction::Pool>>,
+}
+
+impl Builder {
+    /// The directory with the app's error pages: `404.html`, `error.html`, `5xx.zh-Hant.html` and so
+    /// on, as docs/errors.md says. They are read again when they change; without it, or where a page
+    /// is not there or can't be used, those that are built in are sent.
+    #[must_use]
+    pub fn pages(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// The language of built-in pages for those who read none of them: `en`, `zh-Hant`, `zh-Hans`.
+    #[must_use]
+    pub fn language(mut self, tag: &str) -> Self {
+        tag.clone_into(&mut self.language);
+        self
+    }
+
+    /// Pages of the app's own making, for those faults and clients that it answers. The status stays
+    /// that of the fault. When it panics, it is passed over.
+    #[must_use]
+    pub fn render(
+        mut self,
+        render: impl Fn(&Asked, &Fault) -> Option<Response<Vec<u8>>> + Send + Sync + 'static,
+    ) -> Self {
+        self.render = Some(Box::new(render));
+        self
+    }
+
+    /// Called with each [`Notice`], in a thread of its own: it may block, and a panic of it is only
+    /// logged. Here mails begin.
+    #[must_use]
+    pub fn on_fault(mut self, tell: impl Fn(&Notice) + Send + Sync + 'static) -> Self {
+        self.tell = Some(Box::new(tell));
+        self
+    }
+
+    /// How long faults of a kind are gathered before the first notice, and between one and the next:
+    /// a second and a minute.
+    #[must_use]
+    pub fn gather(mut self, first: Duration, period: Duration) -> Self {
+        self.rhythm = Rhythm { first, period };
+        self
+    }
+
+    /// How long a handler may take to the head of its answer; without it, as long as it likes.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// How many requests may run at once, to the heads of their answers. As many may wait, for two
+    /// seconds, or not at all when others have waited for longer than that; the rest is answered with
+    /// 503 and `Retry-After`.
+    #[must_use]
+    pub fn shed(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// How long a request may wait for room.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// The database of the requests' transactions: [`Work::tx`](crate::Work::tx).
+    #[cfg(feature = "database")]
+    #[must_use]
+    pub fn database<D>(mut self, pool: sqlx::Pool<D>) -> Self
+    where
+        D: crate::Database,
+        for<'c> &'c mut D::Connection: sqlx::Executor<'c, Database = D>,
+    {
+        self.pool = Some(Box::new(pool));
+        self
+    }
+
+    /// The journal of steps outside of the database, with its undos and actions registered. With
+    /// [`Builder::database`] it must be in the same database, on a pool of its own. A work that is
+    /// stuck is a fault of the guard's: the journal's own `on_stuck` is not called.
+    #[cfg(feature = "journal")]
+    #[must_use]
+    pub fn journal(mut self, journal: mainstay_journal::Builder) -> Self {
+        self.journal = Some(journal);
+        self
+    }
+
+    /// Takes idempotency keys: a request with the header `Idempotency-Key` that comes twice is done
+    /// once, and its good answer is kept so long and given twice. Asks for [`Builder::journal`].
+    ///
+    /// `owner` says whose key it is, so that users do not meet: the user's id, from a token that was
+    /// checked, as 1 to 96 printable characters without a space. `None`: the header does not count.
+    #[cfg(feature = "journal")]
+    #[must_use]
+    pub fn idempotency(
+        mut self,
+        keep: Duration,
+        owner: impl Fn(&http::request::Parts) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.policy = Some(crate::replay::Policy {
+            owner: Box::new(owner),
+            keep,
+        });
+        self
+    }
+
+    /// Starts it: reads the pages, has the process's panics watched, starts a thread for notices, and
+    /// the journal, which resumes what a crash left behind. Call it inside of tokio's runtime.
+    #[cfg_attr(
+        not(feature = "journal"),
+        expect(clippy::unused_async, reason = "the same for all features")
+    )]
+    pub async fn start(self) -> Result<Guard, Error> {
+        let reporter = Reporter::start(self.rhythm, self.tell).map_err(|error| {
+            Error::caused(
+                ErrorKind::Start,
+                "start the thread for notices of faults",
+                "see whether the process may have more threads",
+                error,
+            )
+        })?;
+        let reporter = Arc::new(reporter);
+        panics::watch();
+        if cfg!(panic = "abort") {
+            log::warn!(
+                target: TARGET,
+                "this program is built with panic = \"abort\": a panic ends it, and only a supervisor can help"
+            );
+        }
+        #[cfg(feature = "journal")]
+        let journal = match self.journal {
+            Some(journal) => Some(start(journal, &reporter).await?),
+            None => None,
+        };
+        #[cfg(feature = "journal")]
+        if journal.is_none() && self.policy.is_some() {
+            return Err(Error::new(
+                ErrorKind::Start,
+                "take idempotency keys",
+                "there is no journal to keep their answers in",
+                "give the guard one: Guard::builder().journal(Journal::with(store))",
+            ));
+        }
+        #[cfg(feature = "database")]
+        if let (Some(pool), Some(_)) = (&self.pool, &journal) {
+            pool.has_journal().await.map_err(|error| {
+                Error::caused(
+                    ErrorKind::Start,
+                    "find the journal in the database of the transactions",
+                    "open the journal's store on a pool of the same database",
+                    error,
+                )
+            })?;
+        }
+        Ok(Guard {
+            shared: Arc::new(Shared {
+                source: Source::new(self.directory.as_deref(), self.language, self.render),
+                reporter,
+                gate: Gate::new(self.limit, self.patience),
+                come_back: self.patience.max(Duration::from_secs(1)),
+                deadline: self.deadline,
+                read_only: AtomicBool::new(false),
+                #[cfg(feature = "journal")]
+                journal,
+                #[cfg(feature = "journal")]
+                policy: self.policy,
+                #[cfg(feature = "database")]
+                pool: self.pool,
+            }),
+        })
+    }
+}
+
+#[cfg(feature = "journal")]
+async fn start(
+    journal: mainstay_journal::Builder,
+    reporter: &Arc<Reporter>,
+) -> Result<mainstay_journal::Journal, Error> {
+    let reporter = Arc::downgrade(reporter);
+    let journal = journal.on_stuck(move |stuck| {
+        let fault = Fault::told(mainstay_fault::Class::Internal, &stuck.to_string())
+            .at(mainstay_fault::Frame::default())
+            // Each waits for a person.
+            .with_fingerprint(format!("stuck-{}", stuck.work))
+            .with("work", &stuck.work);
+        if let Some(reporter) = reporter.upgrade() {
+            reporter.report(fault, None);
+        }
+    });
+    Ok(journal.start().await?)
+}
+
+/// What all layers of a guard share.
+pub(crate) struct Shared {
+    pub(crate) source: Source,
+    pub(crate) reporter: Arc<Reporter>,
+    pub(crate) gate: Arc<Gate>,
+    /// When one who was turned away may come again.
+    pub(crate) come_back: Duration,
+    pub(crate) deadline: Option<Duration>,
+    read_only: AtomicBool,
+    #[cfg(feature = "journal")]
+    pub(crate) journal: Option<mainstay_journal::Journal>,
+    #[cfg(feature = "journal")]
+    pub(crate) policy: Option<crate::replay::Policy>,
+    #[cfg(feature = "database")]
+    pub(crate) pool: Option<Box<dyn crate::transaction::Pool>>,
+}
+
+impl Shared {
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Relaxed)
+    }
+}
+
+/// The guard of a web app. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Guard {
+    shared: Arc<Shared>,
+}
+
+impl Guard {
+    /// Begins one.
+    pub fn builder() -> Builder {
+        Builder {
+            directory: None,
+            language: "en".to_owned(),
+            render: None,
+            tell: None,
+            rhythm: Rhythm {
+                first: Duration::from_secs(1),
+                period: Duration::from_mins(1),
+            },
+            deadline: None,
+            limit: usize::MAX,
+            patience: PATIENCE,
+            #[cfg(feature = "journal")]
+            journal: None,
+            #[cfg(feature = "journal")]
+            policy: None,
+            #[cfg(feature = "database")]
+            pool: None,
+        }
+    }
+
+    /// Its layer. All layers of a guard count together.
+    pub fn layer(&self) -> GuardLayer {
+        GuardLayer::new(&self.shared)
+    }
+
+    /// Spawns a task that belongs to no request. Its panic is a fault under this name; shutdown waits
+    /// for it.
+    pub fn spawn<F>(&self, name: &str, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        work::spawn(Scope::of_task(&self.shared, None, name), future)
+    }
+
+    /// The journal, for what a person can do about works that are stuck.
+    #[cfg(feature = "journal")]
+    pub fn journal(&self) -> Option<&mainstay_journal::Journal> {
+        self.shared.journal.as_ref()
+    }
+
+    /// From now on, requests that may change something are answered with 503 and `Retry-After`, or no
+    /// longer: for a disk that is full, or a database that is being moved.
+    pub fn set_read_only(&self, on: bool) {
+        self.shared.read_only.store(on, Ordering::Relaxed);
+    }
+
+    /// Whether this process wants requests: what a load balancer asks. False once it is shutting down.
+    pub fn is_ready(&self) -> bool {
+        !self.shared.gate.is_draining()
+    }
+
+    /// Begins the shutdown: not [ready](Self::is_ready) any more, and every client is asked to open a
+    /// new connection for its next request (`Connection: close`). Requests are still answered.
+    pub fn drain(&self) {
+        self.shared.gate.drain();
+    }
+
+    /// Ends it, after the server has stopped: waits, at most so long, for requests that go on without
+    /// their clients, tasks, the journal and notices. Says how many requests and tasks still run; with
+    /// them, what they have not committed is rolled back and undone, here or by another process.
+    pub async fn shutdown(&self, patience: Duration) -> usize {
+        let end = Instant::now() + patience;
+        self.drain();
+        let left = self.shared.gate.idle(patience).await;
+        let rest = || end.saturating_duration_since(Instant::now());
+        #[cfg(feature = "journal")]
+        if let Some(journal) = &self.shared.journal {
+            journal.shutdown(rest()).await;
+        }
+        // Notices are short, and the last ones tell why.
+        self.shared
+            .reporter
+            .end(rest().max(Duration::from_secs(1)))
+            .await;
+        left
+    }
+}

@@ -1,0 +1,358 @@
+//! What is done with a request, from its first byte to the head of its answer.
+
+use std::future::poll_fn;
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, RETRY_AFTER};
+use http::response::Parts;
+use http::{HeaderMap, HeaderValue, Request, Response, Version};
+use http_body::Body;
+use http_body_util::{BodyExt as _, Limited};
+use mainstay_fault::{Asked, Class, Fault, Form, Frame, Retry, Verdict};
+use tower_service::Service;
+
+use crate::body::{RequestBody, ResponseBody};
+use crate::error::BoxError;
+use crate::future::{End, Guarded};
+use crate::gate::Entered;
+use crate::guard::Shared;
+use crate::judge::{Outcome, Sort, TEXT_BYTES, grpc_fault, outcome};
+use crate::layer::Set;
+use crate::page;
+use crate::panics::{Seen, attempt};
+use crate::report::TARGET;
+use crate::request_id::REQUEST_ID;
+use crate::scope::{Facts, Scope};
+
+/// How long the text of an answer may take to be read; it is in memory already.
+const TEXT_TIME: Duration = Duration::from_secs(1);
+
+/// Serves a request. There is always an answer.
+pub(crate) async fn serve<S, B, R>(
+    set: Arc<Set>,
+    service: S,
+    request: Request<B>,
+) -> Response<ResponseBody<R>>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+    S::Error: Into<BoxError>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+    R: Body<Data = Bytes>,
+    R::Error: Into<BoxError>,
+{
+    let has_connections = request.version() <= Version::HTTP_11;
+    let scope = Scope::of_request(&set.shared, &request);
+    let mut response = match answer(&set, service, request, &scope).await {
+        Ok(response) => response,
+        Err(seen) => page(&scope, *seen, None),
+    };
+    let headers = response.headers_mut();
+    if let Some(facts) = &scope.facts {
+        headers.insert(REQUEST_ID, facts.id.to_value());
+    }
+    if has_connections && set.shared.gate.is_draining() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Serves a request that a guard around this one has in its hands already: that one does it all.
+pub(crate) async fn within<S, B, R>(
+    scope: Arc<Scope>,
+    service: S,
+    request: Request<B>,
+) -> Response<ResponseBody<R>>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+    S::Error: Into<BoxError>,
+{
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        log::warn!(
+            target: TARGET,
+            "a request came through two guards: the outer one counts, with its deadline; put each route into one"
+        );
+    });
+    match oneshot(service, request.map(RequestBody::stream)).await {
+        Ok(response) => response.map(|body| ResponseBody::app(body, scope)),
+        Err(error) => {
+            let error: BoxError = error.into();
+            page(&scope, *unplaced(Fault::from_error(&*error)), None)
+        }
+    }
+}
+
+async fn answer<S, B, R>(
+    set: &Set,
+    service: S,
+    request: Request<B>,
+    scope: &Arc<Scope>,
+) -> Result<Response<ResponseBody<R>>, Box<Seen>>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+    S::Error: Into<BoxError>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+    R: Body<Data = Bytes>,
+    R::Error: Into<BoxError>,
+{
+    let shared = &*set.shared;
+    let _entered = enter(shared, scope).await?;
+    #[cfg(feature = "journal")]
+    let request = match (&shared.policy, &shared.journal) {
+        (Some(policy), Some(journal)) => {
+            use crate::replay::{Begun, begin};
+            // What seldom is, is not to make the future of every request larger.
+            let begun = Box::pin(begin(scope, policy, journal, request, set.deadline));
+            match begun.await {
+                Ok(Begun::Do(request)) => request,
+                Ok(Begun::Done(response)) => {
+                    return Ok(response.map(|body| ResponseBody::page(body, Arc::clone(scope))));
+                }
+                Err(fault) => return Err(unplaced(fault)),
+            }
+        }
+        _ => request.map(RequestBody::stream),
+    };
+    #[cfg(not(feature = "journal"))]
+    let request = request.map(RequestBody::stream);
+
+    let handler = oneshot(service, request);
+    let end = Guarded::new(scope, set.deadline, handler).await;
+    told_of(scope, "somebody caught it and went on");
+    let response = match end {
+        End::Done(Ok(response)) => response,
+        End::Done(Err(error)) => {
+            scope.rollback("its handler failed").await;
+            let error: BoxError = error.into();
+            return Err(unplaced(Fault::from_error(&*error)));
+        }
+        End::Panicked(seen) => {
+            scope.rollback("its handler panicked").await;
+            return Err(seen);
+        }
+        End::Late => {
+            scope.rollback("it took longer than it may").await;
+            let text = format!(
+                "the handler took longer than {:?}",
+                set.deadline.unwrap_or_default()
+            );
+            return Err(unplaced(Fault::told(Class::Timeout, &text)));
+        }
+    };
+    judged(scope, response).await
+}
+
+/// A panic that somebody caught who says nothing of it.
+fn told_of(scope: &Scope, circumstance: &str) {
+    if let Some(seen) = scope.take_seen() {
+        let Seen { fault, trace } = *seen;
+        let fault = fault.with("while", circumstance);
+        scope.report_around(Seen { fault, trace });
+    }
+}
+
+/// Lets a request in, or says why not.
+async fn enter(shared: &Shared, scope: &Scope) -> Result<Entered, Box<Seen>> {
+    let entered = match shared.gate.try_enter() {
+        Some(entered) => entered,
+        None => shared.gate.enter().await.ok_or_else(|| {
+            let verdict = Verdict::unavailable(shared.come_back);
+            unplaced(Fault::told(verdict, "more requests at once than may run"))
+        })?,
+    };
+    if scope.is_mutating() && shared.is_read_only() {
+        let verdict =
+            Verdict::new(Class::Overload).with_retry(Retry::After(Duration::from_mins(1)));
+        return Err(unplaced(Fault::told(
+            verdict,
+            "nothing is changed for the time being",
+        )));
+    }
+    Ok(entered)
+}
+
+/// Calls a service once it is ready.
+async fn oneshot<S, Q>(mut service: S, request: Q) -> Result<S::Response, S::Error>
+where
+    S: Service<Q>,
+{
+    poll_fn(|context| service.poll_ready(context)).await?;
+    service.call(request).await
+}
+
+/// Ends the request's work as its answer says, and sees that the answer is one that can be read.
+async fn judged<R>(
+    scope: &Arc<Scope>,
+    response: Response<R>,
+) -> Result<Response<ResponseBody<R>>, Box<Seen>>
+where
+    R: Body<Data = Bytes>,
+    R::Error: Into<BoxError>,
+{
+    let (mut parts, body) = response.into_parts();
+    if let Some(fault) = parts.extensions.remove::<Fault>() {
+        if parts.extensions.get::<Outcome>() == Some(&Outcome::Commit) {
+            scope.commit(None).await.map_err(unplaced)?;
+        } else {
+            scope.rollback("its handler failed").await;
+        }
+        attempt(|| drop(body));
+        return Ok(page(scope, Seen::of(fault), Some(parts.headers)));
+    }
+    let length = attempt(|| body.size_hint().upper()).flatten();
+    let sort = Sort::of(&parts, length);
+    let body = match outcome(sort, &parts) {
+        Outcome::Commit => committed(scope, &parts, body).await?,
+        Outcome::Rollback => {
+            scope.rollback("its answer is an error").await;
+            ResponseBody::app(body, Arc::clone(scope))
+        }
+    };
+    if sort == Sort::Good {
+        return Ok(Response::from_parts(parts, body));
+    }
+    let Some(facts) = &scope.facts else {
+        return Ok(Response::from_parts(parts, body));
+    };
+    if let Sort::Grpc(code) = sort {
+        let fault = scope.around_fault(grpc_fault(facts, code));
+        page::mark(&mut parts.headers, &fault);
+        scope.report(Seen::of(fault));
+        return Ok(Response::from_parts(parts, body));
+    }
+    let asked = facts.asked();
+    let is_ours = sort.needs_page(asked.form);
+    if !is_ours && !parts.status.is_server_error() {
+        return Ok(Response::from_parts(parts, body));
+    }
+    let fault = fault_of(facts, &parts);
+    if !is_ours {
+        let fault = scope.around_fault(fault);
+        page::mark(&mut parts.headers, &fault);
+        scope.report(Seen::of(fault));
+        return Ok(Response::from_parts(parts, body));
+    }
+    let text = match sort {
+        Sort::Text if parts.status.is_client_error() => Box::pin(text(scope, body)).await,
+        _ => {
+            attempt(|| drop(body));
+            None
+        }
+    };
+    let fault = match text {
+        // What a framework says of a request is meant for who sent it.
+        Some(text) => {
+            let verdict = verdict_of(&parts).with_public(text);
+            Fault::told(verdict, &answered(facts, &parts)).at(facts.place())
+        }
+        None => fault,
+    };
+    Ok(page(scope, Seen::of(fault), Some(parts.headers)))
+}
+
+/// Commits; then the body may be sent.
+#[cfg(feature = "journal")]
+async fn committed<R>(
+    scope: &Arc<Scope>,
+    parts: &Parts,
+    body: R,
+) -> Result<ResponseBody<R>, Box<Seen>>
+where
+    R: Body<Data = Bytes>,
+    R::Error: Into<BoxError>,
+{
+    if !scope.stake.has_key() {
+        scope.commit(None).await.map_err(unplaced)?;
+        return Ok(ResponseBody::app(body, Arc::clone(scope)));
+    }
+    let bytes = match Box::pin(Guarded::new(scope, None, crate::replay::whole(body))).await {
+        End::Done(Ok(bytes)) => bytes,
+        End::Done(Err(fault)) => {
+            scope.rollback("its answer could not be kept").await;
+            return Err(unplaced(fault));
+        }
+        End::Panicked(seen) => {
+            scope.rollback("its answer panicked").await;
+            return Err(seen);
+        }
+        End::Late => unreachable!("it has no deadline"),
+    };
+    let answer = crate::replay::encoded(parts, &bytes);
+    scope.commit(Some(answer)).await.map_err(unplaced)?;
+    Ok(ResponseBody::page(bytes, Arc::clone(scope)))
+}
+
+#[cfg(not(feature = "journal"))]
+async fn committed<R>(
+    scope: &Arc<Scope>,
+    _: &Parts,
+    body: R,
+) -> Result<ResponseBody<R>, Box<Seen>> {
+    scope.commit(None).await.map_err(unplaced)?;
+    Ok(ResponseBody::app(body, Arc::clone(scope)))
+}
+
+/// The short text of an answer.
+async fn text<R>(scope: &Arc<Scope>, body: ResponseBody<R>) -> Option<String>
+where
+    R: Body<Data = Bytes>,
+    R::Error: Into<BoxError>,
+{
+    let limit = usize::try_from(TEXT_BYTES).unwrap_or(usize::MAX);
+    let read = Limited::new(body, limit).collect();
+    let End::Done(Ok(read)) = Guarded::new(scope, Some(TEXT_TIME), read).await else {
+        return None;
+    };
+    let text = String::from_utf8(read.to_bytes().into()).ok()?;
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn answered(facts: &Facts, parts: &Parts) -> String {
+    format!("{} answered {}", facts.name(), parts.status.as_u16())
+}
+
+/// What an answer comes from of which the status alone is known. The status stays, and the time to
+/// wait that the app says.
+fn verdict_of(parts: &Parts) -> Verdict {
+    let verdict = Verdict::from_status(parts.status).with_status(parts.status);
+    let wait = parts
+        .headers
+        .get(RETRY_AFTER)
+        .and_then(|wait| wait.to_str().ok()?.parse().ok());
+    match wait {
+        Some(seconds) => verdict.with_retry(Retry::After(Duration::from_secs(seconds))),
+        None => verdict,
+    }
+}
+
+fn fault_of(facts: &Facts, parts: &Parts) -> Fault {
+    Fault::told(verdict_of(parts), &answered(facts, parts)).at(facts.place())
+}
+
+/// A fault whose place is not where it was put together.
+fn unplaced(fault: Fault) -> Box<Seen> {
+    Box::new(Seen::of(fault.at(Frame::default())))
+}
+
+/// Answers with a page, and tells of the fault.
+fn page<R>(scope: &Arc<Scope>, seen: Seen, old: Option<HeaderMap>) -> Response<ResponseBody<R>> {
+    let Seen { fault, trace } = seen;
+    let fault = scope.around_fault(fault);
+    let asked = scope.facts.as_ref().map_or(Asked::unknown(), Facts::asked);
+    let response = scope.run(|| scope.shared.source.answer(&asked, &fault));
+    told_of(scope, "it made the page of another fault");
+    let (mut parts, body) = response.into_parts();
+    if let Some(old) = old
+        && asked.form != Form::Grpc
+    {
+        page::take_over(&mut parts.headers, old);
+    }
+    page::mark(&mut parts.headers, &fault);
+    scope.report(Seen { fault, trace });
+    Response::from_parts(parts, ResponseBody::page(body, Arc::clone(scope)))
+}
