@@ -73,7 +73,9 @@ impl log::Log for Nowhere {
     fn flush(&self) {}
 }
 
-#[tokio::main(worker_threads = 1)]
+// One thread: of several, the one that waits for the network may not be the one that serves, and a
+// process may begin either way.
+#[tokio::main(flavor = "current_thread")]
 async fn serve(name: &str) {
     log::set_logger(&Nowhere).expect("it is the first");
     log::set_max_level(log::LevelFilter::Info);
