@@ -209,9 +209,24 @@ fn measure() {
         let line = case.request.lines().next().unwrap_or_default();
         println!("{:12} {line:22} {cost:8.2} µs", case.server);
     }
-    println!("guard / bare, GET                     {:.3}", least[1] / least[0]);
-    println!("guard with all / bare, GET            {:.3}", least[2] / least[0]);
-    println!("guard / bare, POST                    {:.3}", least[4] / least[3]);
-    println!("guard with all / bare, POST           {:.3}", least[5] / least[3]);
-    println!("catch-panic / guard with all, panics  {:.1}", least[6] / least[7]);
+    println!(
+        "guard / bare, GET                     {:.3}",
+        least[1] / least[0]
+    );
+    println!(
+        "guard with all / bare, GET            {:.3}",
+        least[2] / least[0]
+    );
+    println!(
+        "guard / bare, POST                    {:.3}",
+        least[4] / least[3]
+    );
+    println!(
+        "guard with all / bare, POST           {:.3}",
+        least[5] / least[3]
+    );
+    println!(
+        "catch-panic / guard with all, panics  {:.1}",
+        least[6] / least[7]
+    );
 }
