@@ -2,7 +2,7 @@
 //!
 //! [`Current::with`] lends what is current. Where the kernel has membarrier(2) that takes four plain
 //! loads and stores and no instruction that waits for others: it is the one who replaces the value
-//! that has all processors come to an understanding. Each thread says in a [`Mark`] what it looks at
+//! that has all processors come to an understanding. Each thread says in a mark of its own what it looks at
 //! (hazard pointers, M. Michael 2004), and nothing that is marked is dropped.
 //!
 //! ```
