@@ -33,8 +33,21 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
         if is_text || path.starts_with(".ci/") {
             found.extend(machine_paths(path, text));
         }
+        found.extend(unsettled(path, text));
     }
     found
+}
+
+/// No file holds what a merge could not settle. The line in the middle is not asked about: it is a
+/// heading in other texts.
+fn unsettled(path: &str, text: &str) -> Option<Finding> {
+    let is_mark = |line: &str| line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> ");
+    let line = text.lines().position(is_mark)?;
+    Some(Finding::new(
+        path,
+        line + 1,
+        "a merge was not settled here: choose what stays",
+    ))
 }
 
 /// Links of a document lead to files that exist, and to headings that exist in them.

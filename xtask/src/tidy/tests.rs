@@ -502,6 +502,12 @@ fn documents_and_paths() {
         ),
         (
             "docs/two.md",
+            concat!("a\n<<<", "<<<< HEAD\nb\n=======\nc\n"),
+            &["docs/two.md:2: a merge was not settled here"],
+        ),
+        ("docs/two.md", "Title\n=======\n<<<<<<<\n", &[]),
+        (
+            "docs/two.md",
             "[a](one.md#second)",
             &["docs/two.md:1: dead link `one.md#second`: `docs/one.md` has no heading"],
         ),
