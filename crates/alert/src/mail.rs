@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use jiff::tz::TimeZone;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
 use lettre::message::{Mailbox, Message as Mail};
-use mainstay_base::{Resolver, Secret, base64};
+use mainstay_base::{Resolver, Secret, base64, is_composed_header};
 use rustls::pki_types::ServerName;
 
 use crate::channel::{Channel, Failure};
@@ -15,22 +15,6 @@ use crate::message::Message;
 use crate::smtp::{Conversation, Protection, Reply, Trouble};
 use crate::text;
 use crate::trust;
-
-/// Headers that are ours to set.
-const OWN_HEADERS: [&str; 12] = [
-    "from",
-    "to",
-    "cc",
-    "bcc",
-    "subject",
-    "date",
-    "message-id",
-    "mime-version",
-    "content-type",
-    "content-transfer-encoding",
-    "sender",
-    "auto-submitted",
-];
 
 /// A channel that sends mail.
 pub(crate) struct MailChannel {
@@ -366,7 +350,7 @@ fn hello_name(host: &str) -> String {
 
 /// Why a header of the config cannot be sent.
 pub(crate) fn check_header(name: &str, value: &str) -> Result<(), String> {
-    if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
+    if is_composed_header(name) {
         return Err(format!("the header `{name}` is set by mainstay itself"));
     }
     // RFC 5322 section 2.2: printable ASCII without the colon.

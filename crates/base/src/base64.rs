@@ -1,4 +1,4 @@
-//! Bytes in the letters of mails and web APIs.
+//! Bytes as letters, for mails, XML-RPC and web APIs.
 
 /// Base64 of RFC 4648 section 4, with padding.
 pub fn base64(bytes: &[u8]) -> String {

@@ -179,25 +179,9 @@ fn stream(conn: &Conn, place: &Place, said: &mut Diagnostics) -> Result<SinkKind
     })))
 }
 
-/// The headers that are the composer's to set (RFC 5322 section 3.6, RFC 2045, RFC 3834).
-const COMPOSED: [&str; 12] = [
-    "from",
-    "to",
-    "cc",
-    "bcc",
-    "subject",
-    "date",
-    "message-id",
-    "mime-version",
-    "content-type",
-    "content-transfer-encoding",
-    "sender",
-    "auto-submitted",
-];
-
 /// Whether a header is the composer's to set.
 pub(super) fn is_composed(header: &Header) -> bool {
-    COMPOSED.contains(&header.name.to_ascii_lowercase().as_str())
+    mainstay_base::is_composed_header(&header.name)
 }
 
 fn mail(smtp: &Smtp, place: &Place, said: &mut Diagnostics) -> Result<SinkKind, Box<Diagnostic>> {

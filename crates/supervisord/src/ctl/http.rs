@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use mainstay_base::base64;
 use mainstay_base::secret::Secret;
 
 use super::failure::Failure;
-use crate::xmlrpc::{Limits, base64};
+use crate::xmlrpc::Limits;
 
 /// How long a connection may take to come about, and a request to be taken.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -433,7 +434,7 @@ fn authorize(credentials: Option<&Credentials>, request: &mut Vec<u8>) {
     };
     request.extend_from_slice(b"Authorization: Basic ");
     let both = format!("{username}:{}", password.expose());
-    base64::encode(both.as_bytes(), request);
+    request.extend_from_slice(base64(both.as_bytes()).as_bytes());
     request.extend_from_slice(b"\r\n");
 }
 

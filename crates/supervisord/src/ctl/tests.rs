@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::*;
-use crate::xmlrpc::{self, Call, Fault, Value, base64};
+use crate::xmlrpc::{self, Call, Fault, Value};
 
 type Answer = Result<Value, Fault>;
 type Calls = Arc<Mutex<Vec<String>>>;
@@ -83,9 +83,9 @@ fn serve(
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
-        let mut wanted = b"Basic ".to_vec();
-        base64::encode(manner.password.unwrap_or("").as_bytes(), &mut wanted);
-        if manner.password.is_some() && login.map(String::into_bytes) != Some(wanted) {
+        let password = manner.password.unwrap_or("");
+        let wanted = format!("Basic {}", mainstay_base::base64(password.as_bytes()));
+        if manner.password.is_some() && login != Some(wanted) {
             out.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")?;
             continue;
         }

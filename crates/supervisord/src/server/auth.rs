@@ -118,9 +118,8 @@ mod tests {
     }
 
     fn basic(pair: &str) -> HeaderMap {
-        let mut encoded = Vec::new();
-        base64::encode(pair.as_bytes(), &mut encoded);
-        header(&format!("Basic {}", String::from_utf8(encoded).unwrap()))
+        let encoded = mainstay_base::base64(pair.as_bytes());
+        header(&format!("Basic {encoded}"))
     }
 
     #[test]

@@ -1,30 +1,14 @@
 //! Base64 with the alphabet of RFC 4648 section 4, as lax in reading as Python's.
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+use mainstay_base::base64;
 
 /// Bytes in one line of [`encode_lines`]: 76 characters, RFC 2045 section 6.8.
 const LINE: usize = 57;
 
-/// Appends the encoded bytes in one line.
-pub fn encode(bytes: &[u8], out: &mut Vec<u8>) {
-    out.reserve(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let at = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
-        let bits = at(0) << 16 | at(1) << 8 | at(2);
-        for digit in 0..4 {
-            out.push(if digit <= chunk.len() {
-                ALPHABET[(bits >> (18 - 6 * digit) & 63) as usize]
-            } else {
-                b'='
-            });
-        }
-    }
-}
-
 /// Appends the encoded bytes in lines of 76 characters, each with its line feed.
 pub fn encode_lines(bytes: &[u8], out: &mut Vec<u8>) {
     for line in bytes.chunks(LINE) {
-        encode(line, out);
+        out.extend_from_slice(base64(line).as_bytes());
         out.push(b'\n');
     }
 }
@@ -79,9 +63,7 @@ mod tests {
             ("fooba", "Zm9vYmE="),
             ("foobar", "Zm9vYmFy"),
         ] {
-            let mut out = Vec::new();
-            encode(plain.as_bytes(), &mut out);
-            assert_eq!(out, coded.as_bytes());
+            assert_eq!(base64(plain.as_bytes()), coded);
             assert_eq!(decode(coded).unwrap(), plain.as_bytes());
         }
     }
