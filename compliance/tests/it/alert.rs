@@ -71,6 +71,23 @@ fn a_program_that_is_given_up_is_one_mail_and_its_return_another() {
     assert_eq!(status["alerts"]["firing"], 1, "{status}");
     let shown = sandbox.run(&["status"]).out;
     assert!(shown.contains("alerts: 1 firing: web is FATAL"), "{shown}");
+    let numbers = sandbox.run(&["metrics"]).out;
+    for line in [
+        "mainstay_alerts_open{severity=\"critical\"} 1\n",
+        "mainstay_alerts_open{severity=\"error\"} 0\n",
+        "mainstay_alert_messages_total 1\n",
+        "mainstay_program_up{group=\"web\",name=\"web\",program=\"web\"} 0\n",
+        "mainstay_program_state{group=\"web\",name=\"web\",program=\"web\"} 200\n",
+        "mainstay_log_records_lost_total{level=\"error\",",
+        "mainstay_disk_free_bytes{path=",
+    ] {
+        assert!(numbers.contains(line), "{line} in\n{numbers}");
+    }
+    let file = sandbox.path().join("mainstay.prom");
+    sandbox.done(&["metrics", "--to", file.to_str().unwrap()]);
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert!(written.starts_with("# HELP mainstay_info "), "{written}");
+    assert_eq!(sandbox.json(&["metrics"])["families"][0]["type"], "gauge");
 
     std::fs::write(sandbox.path().join("ready"), "").unwrap();
     sandbox.done(&["start", "web"]);

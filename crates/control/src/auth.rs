@@ -77,6 +77,8 @@ pub enum Verb {
     Version,
     /// Programs, backups, disks.
     Status,
+    /// The same in numbers.
+    Metrics,
     /// Captured output of a program.
     Logs,
     /// Start programs.
@@ -109,11 +111,12 @@ pub enum Verb {
 
 impl Verb {
     /// Every verb, with its name and the least role that may ask it.
-    pub const TABLE: [(Verb, &'static str, Role); 18] = [
+    pub const TABLE: [(Verb, &'static str, Role); 19] = [
         (Verb::Connect, "connect", Role::Viewer),
         (Verb::Ping, "ping", Role::Viewer),
         (Verb::Version, "version", Role::Viewer),
         (Verb::Status, "status", Role::Viewer),
+        (Verb::Metrics, "metrics", Role::Viewer),
         (Verb::Logs, "logs", Role::Viewer),
         (Verb::Start, "start", Role::Operator),
         (Verb::Stop, "stop", Role::Operator),
@@ -136,20 +139,21 @@ impl Verb {
             Verb::Ping => 1,
             Verb::Version => 2,
             Verb::Status => 3,
-            Verb::Logs => 4,
-            Verb::Start => 5,
-            Verb::Stop => 6,
-            Verb::Restart => 7,
-            Verb::Signal => 8,
-            Verb::ReopenLogs => 9,
-            Verb::LogLevel => 10,
-            Verb::Alerts => 11,
-            Verb::RaiseAlert => 12,
-            Verb::SilenceAlerts => 13,
-            Verb::UnsilenceAlerts => 14,
-            Verb::TestAlerts => 15,
-            Verb::Shutdown => 16,
-            Verb::Upgrade => 17,
+            Verb::Metrics => 4,
+            Verb::Logs => 5,
+            Verb::Start => 6,
+            Verb::Stop => 7,
+            Verb::Restart => 8,
+            Verb::Signal => 9,
+            Verb::ReopenLogs => 10,
+            Verb::LogLevel => 11,
+            Verb::Alerts => 12,
+            Verb::RaiseAlert => 13,
+            Verb::SilenceAlerts => 14,
+            Verb::UnsilenceAlerts => 15,
+            Verb::TestAlerts => 16,
+            Verb::Shutdown => 17,
+            Verb::Upgrade => 18,
         };
         Self::TABLE[index]
     }

@@ -42,6 +42,7 @@ mod bind;
 mod client;
 mod daemon;
 mod error;
+pub mod metrics;
 pub mod records;
 mod router;
 mod server;

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use crate::auth::{Actor, Decision, Policy, Verb, decide};
 use crate::daemon::{AuditEntry, AuditOutcome, ByteStream, Caller, Daemon, Notice};
 use crate::error::{Error, Kind};
+use crate::metrics;
 use crate::wire::{
     ActionDocument, ActionRequest, DoneDocument, ErrorDocument, LogLevelRequest, LogParameters,
     LogQuery, PATTERN_LIMIT, RaiseRequest, RecordQuery, SignalRequest, SilenceRequest,
@@ -68,6 +69,7 @@ type Shared = Arc<dyn Daemon>;
 /// | `GET /v1/ping` | ping | | [`DoneDocument`] |
 /// | `GET /v1/version` | version | | [`crate::wire::VersionDocument`] |
 /// | `GET /v1/status` | status | | [`crate::wire::StatusDocument`] |
+/// | `GET /v1/metrics` | metrics | | text, [`crate::metrics::CONTENT_TYPE`] |
 /// | `POST /v1/programs/start`, `stop`, `restart` | start, stop, restart | [`ActionRequest`] | [`ActionDocument`] |
 /// | `POST /v1/programs/signal` | signal | [`SignalRequest`] | [`ActionDocument`] |
 /// | `GET /v1/programs/{name}/logs?stream=&lines=&follow=` | logs | | bytes as captured |
@@ -91,6 +93,7 @@ pub fn router(daemon: Arc<dyn Daemon>) -> Router {
         .route("/v1/ping", at(Verb::Ping, get(ping)))
         .route("/v1/version", at(Verb::Version, get(version)))
         .route("/v1/status", at(Verb::Status, get(status)))
+        .route("/v1/metrics", at(Verb::Metrics, get(numbers)))
         .route("/v1/programs/start", at(Verb::Start, post(start)))
         .route("/v1/programs/stop", at(Verb::Stop, post(stop)))
         .route("/v1/programs/restart", at(Verb::Restart, post(restart)))
@@ -332,6 +335,17 @@ async fn version(State(daemon): State<Shared>) -> Response {
 
 async fn status(State(daemon): State<Shared>, Extension(caller): Extension<Caller>) -> Response {
     answer(apart(async move { daemon.status(caller).await }).await)
+}
+
+async fn numbers(State(daemon): State<Shared>, Extension(caller): Extension<Caller>) -> Response {
+    match apart(async move { daemon.status(caller).await }).await {
+        Ok(status) => (
+            [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)],
+            metrics::exposition(&status),
+        )
+            .into_response(),
+        Err(error) => refuse(error),
+    }
 }
 
 async fn start(

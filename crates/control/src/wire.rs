@@ -283,6 +283,9 @@ pub struct BackupStatus {
     pub repositories: Vec<String>,
     /// When it last succeeded everywhere.
     pub last_good: Option<Timestamp>,
+    /// Bytes in the snapshot of that run.
+    #[serde(default)]
+    pub last_good_bytes: Option<u64>,
     /// How the last run ended.
     pub last_outcome: Option<BackupOutcome>,
     /// Why the last run failed, if it did.

@@ -520,7 +520,23 @@ impl Pipeline {
             .collect()
     }
 
-    /// How each sink does since it was opened, those first that the config names first.
+    /// How each sink does since it was opened, those first that the config names first: for the metrics
+    /// of a program.
+    ///
+    /// ```
+    /// use mainstay_log::{Level, Logger, Retention, SinkKind};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("app.log");
+    /// let file = SinkKind::rolling(&path, Retention::default());
+    /// let logger = Logger::to(file, Level::Info, jiff::tz::TimeZone::system())?;
+    ///
+    /// for sink in logger.pipeline().sinks() {
+    ///     for (level, lost) in Level::ALL.iter().zip(sink.lost) {
+    ///         println!("records_lost{{sink={:?},level=\"{level}\"}} {lost}", sink.name);
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn sinks(&self) -> Vec<SinkStatus> {
         self.core
             .outlets

@@ -81,6 +81,16 @@ pub(crate) enum Command {
         names: Vec<String>,
     },
 
+    /// Show the numbers of `status` in the text format of Prometheus
+    #[command(
+        after_help = "Example:\n  mainstay metrics\n  mainstay metrics --to /var/lib/node_exporter/mainstay.prom"
+    )]
+    Metrics {
+        /// Into this file, replaced as a whole
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+    },
+
     /// Start programs and wait until they run
     #[command(after_help = "Example:\n  mainstay start web worker\n  mainstay start all")]
     Start(Names),

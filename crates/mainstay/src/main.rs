@@ -99,6 +99,7 @@ fn dispatch(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
     match &cli.command {
         Command::Run { daemon } => daemon::run(command::load(cli, output)?, output, *daemon),
         Command::Status { names } => command::status::run(cli, output, names),
+        Command::Metrics { to } => command::status::metrics(cli, output, to.as_deref()),
         Command::Start(names) => command::program::act(cli, output, Verb::Start, names),
         Command::Stop(names) => command::program::act(cli, output, Verb::Stop, names),
         Command::Restart(names) => command::program::act(cli, output, Verb::Restart, names),

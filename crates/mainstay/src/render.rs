@@ -425,6 +425,7 @@ mod tests {
             source: "sqlite".to_owned(),
             repositories: vec!["local".to_owned()],
             last_good: good.map(|t| t.parse().unwrap()),
+            last_good_bytes: None,
             last_outcome: outcome,
             last_error: error.map(str::to_owned),
             failing_since: error.map(|_| "2026-11-22T00:00:00Z".parse().unwrap()),

@@ -1,5 +1,7 @@
 //! Documents about alerts.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +30,16 @@ pub struct AlertSummary {
     pub undelivered: u64,
     /// Why the outbox is in memory only.
     pub trouble: Option<String>,
+    /// What is raised and not over, by severity; severities without any are left out.
+    #[serde(default)]
+    pub open: BTreeMap<String, u64>,
+    /// Messages through channels that the outbox has, by [`DeliveryStatus::state`] with `_` for
+    /// blanks.
+    #[serde(default)]
+    pub deliveries: BTreeMap<String, u64>,
+    /// Where all alerts are that were ever raised.
+    #[serde(default)]
+    pub counts: AlertCounts,
 }
 
 /// How all alerts stand.

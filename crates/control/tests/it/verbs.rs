@@ -52,6 +52,23 @@ async fn looking() {
 }
 
 #[tokio::test]
+async fn numbers_are_text_for_prometheus() {
+    let rig = Rig::start();
+    let request = b"GET /v1/metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let answer = raw(&rig.path, request).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!(
+        head.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"),
+        "{head}"
+    );
+    let up = "mainstay_program_up{group=\"\",name=\"web\",program=\"web\"} 1\n";
+    assert!(body.contains(up), "{body}");
+    assert!(rig.daemon.audited().is_empty());
+    rig.end().await;
+}
+
+#[tokio::test]
 async fn acting_is_written_down() {
     let rig = Rig::start();
     let client = rig.client();

@@ -1,5 +1,6 @@
 //! What the control API asks about alerts: the engine's values as documents.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -72,6 +73,36 @@ fn sum(overview: &Overview) -> AlertSummary {
             .collect(),
         undelivered: count(overview.deliveries.iter().filter(waits).count()),
         trouble: overview.trouble.clone(),
+        open: tally(open().map(|listed| listed.severity.name().to_owned())),
+        deliveries: tally(
+            overview
+                .deliveries
+                .iter()
+                .map(|delivery| delivery.state.name().replace(' ', "_")),
+        ),
+        counts: counts(overview),
+    }
+}
+
+/// How often each is there.
+fn tally(names: impl Iterator<Item = String>) -> BTreeMap<String, u64> {
+    let mut tally = BTreeMap::new();
+    for name in names {
+        *tally.entry(name).or_insert(0) += 1;
+    }
+    tally
+}
+
+fn counts(overview: &Overview) -> AlertCounts {
+    let counts = &overview.counts;
+    AlertCounts {
+        raised: counts.raised,
+        told: counts.told,
+        silenced: counts.silenced,
+        inhibited: counts.inhibited,
+        waiting: overview.waiting,
+        overflowed: overview.overflowed,
+        messages: counts.messages,
     }
 }
 
@@ -79,7 +110,7 @@ fn sum(overview: &Overview) -> AlertSummary {
 pub(crate) fn document(bell: &Bell) -> Result<AlertsDocument, Error> {
     let overview = overview(bell)?;
     let pattern = |pattern: Option<&Pattern>| pattern.map(|pattern| pattern.as_str().to_owned());
-    let (counts, waiting, overflowed) = (overview.counts, overview.waiting, overview.overflowed);
+    let counts = counts(&overview);
     Ok(AlertsDocument {
         schema: SCHEMA,
         alerts: overview.alerts.into_iter().map(status).collect(),
@@ -124,15 +155,7 @@ pub(crate) fn document(bell: &Bell) -> Result<AlertsDocument, Error> {
                 error: delivery.error,
             })
             .collect(),
-        counts: AlertCounts {
-            raised: counts.raised,
-            told: counts.told,
-            silenced: counts.silenced,
-            inhibited: counts.inhibited,
-            waiting,
-            overflowed,
-            messages: counts.messages,
-        },
+        counts,
         trouble: overview.trouble,
     })
 }

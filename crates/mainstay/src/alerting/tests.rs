@@ -181,6 +181,7 @@ fn backup(
         source: "sqlite".to_owned(),
         repositories: Vec::new(),
         last_good,
+        last_good_bytes: None,
         last_outcome: outcome,
         last_error: None,
         failing_since: None,

@@ -73,6 +73,12 @@ pub(crate) fn statuses(config: &Config) -> Result<Vec<wire::BackupStatus>, Failu
         .into_iter()
         .map(|status| wire::BackupStatus {
             source: kinds(&status.name).to_owned(),
+            last_good_bytes: status
+                .repositories
+                .iter()
+                .filter_map(|repository| repository.last_good.as_ref())
+                .find(|run| Some(run.started) == status.last_good)
+                .and_then(|run| run.bytes),
             repositories: status
                 .repositories
                 .into_iter()

@@ -1,7 +1,11 @@
 //! `mainstay status`
 
+use std::path::Path;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use mainstay_base::fs;
+use mainstay_control::metrics;
 use mainstay_control::wire::{Desired, ProcessStatus, State, StatusDocument};
 
 use crate::cli::Cli;
@@ -36,6 +40,28 @@ pub(crate) fn run(cli: &Cli, output: &Output, names: &[String]) -> Result<Exit, 
     Ok(verdict(&document))
 }
 
+/// Asks the daemon for the same in numbers, and shows them or leaves them in a file.
+pub(crate) fn metrics(cli: &Cli, output: &Output, to: Option<&Path>) -> Result<Exit, Failure> {
+    let client = command::client(cli)?;
+    let document = command::ask(async { Ok(client.status().await?) })?;
+    if let Some(path) = to {
+        // Others are to read it: it has no secrets.
+        let text = metrics::exposition(&document);
+        fs::replace(path, text.as_bytes(), 0o644).map_err(|error| {
+            Failure::new(
+                Exit::Failed,
+                format!("cannot write {}: {error}", path.display()),
+            )
+            .help("check that its directory exists and that this user may write to it")
+        })?;
+    } else if output.json {
+        output.document(&metrics::metrics(&document));
+    } else {
+        output.print(&metrics::exposition(&document));
+    }
+    Ok(Exit::Done)
+}
+
 /// Whether a name from the command line means this process: itself, its program, its group or all.
 pub(crate) fn is_meant(name: &str, process: &ProcessStatus) -> bool {
     name == "all"
@@ -62,6 +88,36 @@ fn verdict(document: &StatusDocument) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn metrics_know_every_level_and_severity() {
+        let names = |text: &str| [(text.to_owned(), 7)];
+        let status = |level: &str, severity: &str| -> StatusDocument {
+            serde_json::from_value(serde_json::json!({
+                "schema": 1, "host": "h", "version": "1",
+                "daemon": {"pid": 1, "started": "2026-11-22T06:00:00Z", "uptime_seconds": 1},
+                "log": [{
+                    "name": "s", "delivered": 0, "errors": 0, "waiting": 0,
+                    "lost": std::collections::BTreeMap::from(names(level)),
+                }],
+                "alerts": {
+                    "firing": 1, "muted": 0, "silences": 0, "channels": 0, "undelivered": 0,
+                    "open": std::collections::BTreeMap::from(names(severity)),
+                },
+            }))
+            .unwrap()
+        };
+        for level in mainstay_log::Level::ALL {
+            let text = metrics::exposition(&status(level.name(), ""));
+            let line = format!("lost_total{{level=\"{}\",sink=\"s\"}} 7\n", level.name());
+            assert!(text.contains(&line), "{text}");
+        }
+        for severity in mainstay_alert::Severity::ALL {
+            let text = metrics::exposition(&status("", severity.name()));
+            let line = format!("alerts_open{{severity=\"{}\"}} 7\n", severity.name());
+            assert!(text.contains(&line), "{text}");
+        }
+    }
 
     #[test]
     fn names_and_what_they_mean() {
