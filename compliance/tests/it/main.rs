@@ -16,5 +16,7 @@ mod life;
 mod log;
 mod logs;
 mod shop;
+mod storm;
+mod strain;
 mod supervisord;
 mod upgrade;

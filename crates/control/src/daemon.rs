@@ -175,7 +175,7 @@ impl fmt::Display for AuditOutcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// A connection could not be accepted (most likely: no file descriptor left). The server waits
-    /// a moment and goes on.
+    /// a moment and goes on. Not repeated for a while.
     AcceptFailed(String),
     /// All connections are in use, and somebody was sent away. Not repeated for a while.
     Full,

@@ -89,8 +89,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// How long to wait after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// A full house is reported once in this time.
-const FULL_NOTICE: Duration = Duration::from_mins(1);
+/// A full house, and that nobody could be let in, are reported once in this time.
+const NOTICE: Duration = Duration::from_mins(1);
 
 /// Serves the API until `shutdown` resolves, then removes the socket, ends followers, gives requests
 /// under way [`Limits::grace`] to finish, and cuts what is left.
@@ -129,6 +129,7 @@ pub async fn serve(
         throttle: Throttle::new(limits.stranger_audit),
         opened: Instant::now(),
         full_reported: None,
+        deaf_reported: None,
         served: Served::default(),
     };
     let mut shutdown = std::pin::pin!(shutdown);
@@ -140,7 +141,7 @@ pub async fn serve(
             accepted = socket.accept() => match accepted {
                 Ok((stream, _)) => house.receive(stream, &place),
                 Err(why) => {
-                    house.daemon.notice(Notice::AcceptFailed(why.to_string()));
+                    house.report_deaf(&why);
                     tokio::select! {
                         () = &mut shutdown => break,
                         () = sleep(ACCEPT_PAUSE) => {}
@@ -175,6 +176,7 @@ struct House {
     throttle: Throttle,
     opened: Instant,
     full_reported: Option<Instant>,
+    deaf_reported: Option<Instant>,
     served: Served,
 }
 
@@ -264,15 +266,26 @@ impl House {
     }
 
     fn report_full(&mut self) {
-        let now = Instant::now();
-        if self
-            .full_reported
-            .is_none_or(|last| now.duration_since(last) >= FULL_NOTICE)
-        {
-            self.full_reported = Some(now);
+        if is_due(&mut self.full_reported) {
             self.daemon.notice(Notice::Full);
         }
     }
+
+    fn report_deaf(&mut self, why: &io::Error) {
+        if is_due(&mut self.deaf_reported) {
+            self.daemon.notice(Notice::AcceptFailed(why.to_string()));
+        }
+    }
+}
+
+/// Whether something that was last reported then is to be reported again; notes it if it is.
+fn is_due(last: &mut Option<Instant>) -> bool {
+    let now = Instant::now();
+    let due = last.is_none_or(|last| now.duration_since(last) >= NOTICE);
+    if due {
+        *last = Some(now);
+    }
+    due
 }
 
 fn busy(wait: Duration) -> Error {

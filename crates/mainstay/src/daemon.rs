@@ -304,6 +304,7 @@ impl Daemon {
             config.programs.len(),
             config.backup.backups.len()
         );
+        tell_descriptors(child_nofile);
         let config = Arc::new(config);
         let started = Timestamp::now();
         Ok(move |lock| Self {
@@ -849,9 +850,21 @@ fn lower_descriptors(before: Option<(u64, u64)>) {
 /// Lets the daemon have as many open files as it may: every program takes some. Gives the (soft,
 /// hard) limits that programs inherit all the same.
 pub(crate) fn raise_descriptors() -> Option<(u64, u64)> {
-    let (soft, hard) = limits::get(None, Resource::Nofile).ok()?;
-    if let Err(error) = limits::set(None, Resource::Nofile, hard, hard) {
-        log::warn!("could not raise the limit of open files from {soft} to {hard}: {error}");
+    match limits::lift(Resource::Nofile) {
+        Ok(before) => Some(before),
+        Err(error) => {
+            log::warn!("could not raise the limit of open files: {error}");
+            limits::get(None, Resource::Nofile).ok()
+        }
     }
-    Some((soft, hard))
+}
+
+/// Says how many files the daemon may open, and how many its programs: who raises the limit of the
+/// system later wonders why nothing changes.
+fn tell_descriptors(programs: Option<(u64, u64)>) {
+    if let (Ok((now, _)), Some((soft, hard))) = (limits::get(None, Resource::Nofile), programs) {
+        log::info!(
+            "mainstay may open {now} files; programs without limits.nofile get {soft}, and may raise it to {hard}"
+        );
+    }
 }

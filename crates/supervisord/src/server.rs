@@ -121,6 +121,9 @@ const FORGIVEN: Duration = Duration::from_mins(1);
 /// How often wrong passwords are written to the log.
 const SAID: Duration = Duration::from_secs(10);
 
+/// How often it is written to the log that no connection can be accepted.
+const DEAF: Duration = Duration::from_mins(1);
+
 impl Throttle {
     /// Counts a failure: how long to wait, and whether to say it.
     fn failed(&self) -> (Duration, bool) {
@@ -201,6 +204,7 @@ pub async fn serve<S: Supervision, H: Host>(
     });
     let mut tasks = JoinSet::new();
     let mut number = 0;
+    let mut deaf: Option<Instant> = None;
     loop {
         let place = tokio::select! {
             biased;
@@ -245,7 +249,16 @@ pub async fn serve<S: Supervision, H: Host>(
                 ));
             }
             // Mostly there are no descriptors left. That passes, and must not become a busy loop.
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(error) => {
+                if deaf.is_none_or(|said| said.elapsed() >= DEAF) {
+                    deaf = Some(Instant::now());
+                    let text = format!(
+                        "the HTTP server could not accept a connection: {error}; trying again in a moment"
+                    );
+                    house.rpc.host().log(Level::Warn, &text);
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
         }
     }
     drop(listener);

@@ -125,6 +125,16 @@ pub fn raise(resource: Resource, wanted: u64) -> io::Result<u64> {
     Ok(wanted)
 }
 
+/// Raises the soft limit of this process as far as its hard one allows. Returns the (soft, hard)
+/// limits before. Programs that are started later inherit it, unless they are given another.
+pub fn lift(resource: Resource) -> io::Result<(u64, u64)> {
+    let (soft, hard) = get(None, resource)?;
+    if soft < hard {
+        set(None, resource, hard, hard)?;
+    }
+    Ok((soft, hard))
+}
+
 fn prlimit(
     pid: Option<i32>,
     resource: Resource,
@@ -199,6 +209,10 @@ mod tests {
         assert_eq!(raise(Resource::Core, soft).unwrap(), soft);
         assert_eq!(get(None, Resource::Core).unwrap(), (soft, hard));
         assert_eq!(raise(Resource::Core, 0).unwrap(), soft, "never lowers");
+        set(None, Resource::Core, 0, hard).unwrap();
+        assert_eq!(lift(Resource::Core).unwrap(), (0, hard));
+        assert_eq!(get(None, Resource::Core).unwrap(), (hard, hard));
+        set(None, Resource::Core, soft, hard).unwrap();
         let me = i32::try_from(std::process::id()).unwrap();
         assert_eq!(get(Some(me), Resource::Core).unwrap(), (soft, hard));
     }

@@ -87,8 +87,8 @@ impl fmt::Debug for Failed {
 }
 
 #[cfg(feature = "axum")]
-impl axum_core::response::IntoResponse for Failed {
-    fn into_response(self) -> axum_core::response::Response {
-        Self::into_response::<axum_core::body::Body>(self)
+impl axum::response::IntoResponse for Failed {
+    fn into_response(self) -> axum::response::Response {
+        Self::into_response::<axum::body::Body>(self)
     }
 }

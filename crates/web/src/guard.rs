@@ -6,16 +6,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use http::Response;
-use mainstay_fault::{Asked, Fault};
+use mainstay_fault::{Asked, Class, Fault};
+use mainstay_sys::limits::{self, Resource};
 use tokio::task::JoinHandle;
 
+use crate::disk::Watch;
 use crate::error::{Error, ErrorKind};
 use crate::gate::Gate;
 use crate::layer::GuardLayer;
+use crate::listener::{Listener, Socket};
 use crate::page::{Render, Source};
 use crate::panics;
 use crate::report::{Notice, Reporter, TARGET, Tell};
 use crate::scope::Scope;
+use crate::storm::Storm;
 use crate::tally::Rhythm;
 use crate::work;
 
@@ -32,6 +36,9 @@ pub struct Builder {
     deadline: Option<Duration>,
     limit: usize,
     patience: Duration,
+    raise: bool,
+    disk: Option<PathBuf>,
+    storm: Option<Storm>,
     #[cfg(feature = "journal")]
     journal: Option<mainstay_journal::Builder>,
     #[cfg(feature = "journal")]
@@ -148,6 +155,34 @@ impl Builder {
         self
     }
 
+    /// Watches the disk that a path lies on: while it has less than two in a hundred of its room left,
+    /// or less than 200 MB if that is less, the guard is [read-only](Guard::set_read_only), and until
+    /// there is twice as much again. Files that a file system can hold are counted the same way, by a
+    /// thousand. It is looked at every five seconds. A person is told once, and when it is over.
+    #[must_use]
+    pub fn disk(mut self, path: impl Into<PathBuf>) -> Self {
+        self.disk = Some(path.into());
+        self
+    }
+
+    /// Asks for a restart after more than so many panics within a minute, in requests, tasks or
+    /// threads: [`Guard::restart_wanted`]. What a process has in memory may be broken then, and a
+    /// fresh one has none of it. Without it, nothing is asked for.
+    #[must_use]
+    pub fn restart_after(mut self, panics: u32) -> Self {
+        self.storm = Some(Storm::new(panics));
+        self
+    }
+
+    /// Lets the process open as many files as the system allows it (`RLIMIT_NOFILE`: the soft limit is
+    /// raised to the hard one at the start), and says so in the log. Programs that the app starts
+    /// inherit it; one that still uses select(2) must not have more than 1024.
+    #[must_use]
+    pub fn raise_open_files(mut self) -> Self {
+        self.raise = true;
+        self
+    }
+
     /// Starts it: reads the pages, has the process's panics watched, starts a thread for notices, and
     /// the journal, which resumes what a crash left behind. Call it inside of tokio's runtime.
     #[cfg_attr(
@@ -155,7 +190,7 @@ impl Builder {
         expect(clippy::unused_async, reason = "the same for all features")
     )]
     pub async fn start(self) -> Result<Guard, Error> {
-        let reporter = Reporter::start(self.rhythm, self.tell).map_err(|error| {
+        let reporter = Reporter::start(self.rhythm, self.storm, self.tell).map_err(|error| {
             Error::caused(
                 ErrorKind::Start,
                 "start the thread for notices of faults",
@@ -165,6 +200,9 @@ impl Builder {
         })?;
         let reporter = Arc::new(reporter);
         panics::watch();
+        if self.raise {
+            raise_open_files();
+        }
         if cfg!(panic = "abort") {
             log::warn!(
                 target: TARGET,
@@ -196,6 +234,10 @@ impl Builder {
                 )
             })?;
         }
+        let disk_is_full = match self.disk {
+            Some(path) => watched(path, &reporter)?,
+            None => Arc::default(),
+        };
         Ok(Guard {
             shared: Arc::new(Shared {
                 source: Source::new(self.directory.as_deref(), self.language, self.render),
@@ -204,6 +246,7 @@ impl Builder {
                 come_back: self.patience.max(Duration::from_secs(1)),
                 deadline: self.deadline,
                 read_only: AtomicBool::new(false),
+                disk_is_full,
                 #[cfg(feature = "journal")]
                 journal,
                 #[cfg(feature = "journal")]
@@ -243,6 +286,7 @@ pub(crate) struct Shared {
     pub(crate) come_back: Duration,
     pub(crate) deadline: Option<Duration>,
     read_only: AtomicBool,
+    disk_is_full: Arc<AtomicBool>,
     #[cfg(feature = "journal")]
     pub(crate) journal: Option<mainstay_journal::Journal>,
     #[cfg(feature = "journal")]
@@ -252,8 +296,15 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn is_read_only(&self) -> bool {
-        self.read_only.load(Ordering::Relaxed)
+    /// Why nothing may be changed now, if that is so.
+    pub(crate) fn read_only(&self) -> Option<Class> {
+        if self.disk_is_full.load(Ordering::Relaxed) {
+            Some(Class::DiskFull)
+        } else {
+            self.read_only
+                .load(Ordering::Relaxed)
+                .then_some(Class::Overload)
+        }
     }
 }
 
@@ -278,6 +329,9 @@ impl Guard {
             deadline: None,
             limit: usize::MAX,
             patience: PATIENCE,
+            raise: false,
+            disk: None,
+            storm: None,
             #[cfg(feature = "journal")]
             journal: None,
             #[cfg(feature = "journal")]
@@ -290,6 +344,12 @@ impl Guard {
     /// Its layer. All layers of a guard count together.
     pub fn layer(&self) -> GuardLayer {
         GuardLayer::new(&self.shared)
+    }
+
+    /// A listener that goes on when the process has no descriptors left, for `axum::serve` or a server
+    /// of your own. It keeps four of them for that.
+    pub fn listener<S: Socket>(&self, socket: S) -> Listener<S> {
+        Listener::new(socket, &self.shared)
     }
 
     /// Spawns a task that belongs to no request. Its panic is a fault under this name; shutdown waits
@@ -309,9 +369,36 @@ impl Guard {
     }
 
     /// From now on, requests that may change something are answered with 503 and `Retry-After`, or no
-    /// longer: for a disk that is full, or a database that is being moved.
+    /// longer: for a database that is being moved. What [`Builder::disk`] has found full stays so.
     pub fn set_read_only(&self, on: bool) {
         self.shared.read_only.store(on, Ordering::Relaxed);
+    }
+
+    /// Whether nothing is to be changed now, by [`Guard::set_read_only`] or because the disk is full:
+    /// for what the app does by itself.
+    pub fn is_read_only(&self) -> bool {
+        self.shared.read_only().is_some()
+    }
+
+    /// Ends when there were more panics than [`Builder::restart_after`] allows: a reason for the app to
+    /// end as it does at SIGTERM, and to be started again by who supervises it.
+    pub async fn restart_wanted(&self) {
+        // The sender is in the reporter, which lives as long as this guard.
+        let _ = self
+            .shared
+            .reporter
+            .restart()
+            .wait_for(|wanted| *wanted)
+            .await;
+    }
+
+    /// What the process ends with: 75 (`EX_TEMPFAIL` of sysexits.h) if a restart is wanted, else 0.
+    pub fn exit_code(&self) -> u8 {
+        if *self.shared.reporter.restart().borrow() {
+            75
+        } else {
+            0
+        }
     }
 
     /// Whether this process wants requests: what a load balancer asks. False once it is shutting down.
@@ -344,4 +431,30 @@ impl Guard {
             .await;
         left
     }
+}
+
+fn raise_open_files() {
+    match limits::lift(Resource::Nofile) {
+        Ok((soft, hard)) => log::info!(
+            target: TARGET,
+            "this process may open {hard} files, as the system allows; it was {soft} before"
+        ),
+        Err(error) => log::warn!(
+            target: TARGET,
+            "cannot raise the limit of open files: {error}; raise it where the process is started (ulimit -n, LimitNOFILE=)"
+        ),
+    }
+}
+
+/// Has a disk watched, from the first request on.
+fn watched(path: PathBuf, reporter: &Arc<Reporter>) -> Result<Arc<AtomicBool>, Error> {
+    let attempt = format!("watch the disk of {}", path.display());
+    let begun = Watch::begin(path, reporter).and_then(|watch| {
+        let is_full = watch.is_full();
+        watch.run(reporter).map(|()| is_full)
+    });
+    begun.map_err(|error| {
+        let help = "name a file or a directory that exists, on the disk that the app writes to";
+        Error::caused(ErrorKind::Start, attempt, help, error)
+    })
 }

@@ -84,12 +84,15 @@
 //!   in another thread. Bodies and [spawned tasks](Work::spawn) are watched as well.
 //! - **People are told** ([`Notice`]) of what is for them, once a minute for each kind with its number,
 //!   and never of pages that are not there. Nothing of that makes a request wait.
-//! - **A flood is turned away** with `Retry-After`, and a shutdown lets what runs come to its end.
+//! - **A flood is turned away** with `Retry-After`, and a shutdown lets what runs come to its end. So
+//!   are connections for which the process has no descriptors left ([`Listener`]), and what changes
+//!   something while the disk is nearly full ([`Builder::disk`]).
 //!
 //! It works with every service that takes `http::Request` and gives `http::Response`: axum's routers,
 //! hyper's services, tonic's. It starts no runtime. docs/web.md is the guide.
 
 mod body;
+mod disk;
 mod error;
 mod failed;
 mod future;
@@ -97,6 +100,7 @@ mod gate;
 mod guard;
 mod judge;
 mod layer;
+mod listener;
 mod page;
 mod panics;
 #[cfg(feature = "journal")]
@@ -111,6 +115,7 @@ mod settle;
 mod stake;
 #[cfg(feature = "journal")]
 mod step;
+mod storm;
 mod tally;
 #[cfg(feature = "database")]
 mod transaction;
@@ -123,6 +128,7 @@ pub use future::ResponseFuture;
 pub use guard::{Builder, Guard};
 pub use judge::{Deliberate, Outcome};
 pub use layer::{Detach, GuardLayer, GuardService};
+pub use listener::{Listener, Socket};
 pub use report::Notice;
 #[cfg(feature = "journal")]
 pub use step::Step;

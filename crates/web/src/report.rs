@@ -7,9 +7,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use log::Level;
-use mainstay_fault::{Fault, Frame, Recogniser, Severity};
-use tokio::sync::oneshot;
+use mainstay_fault::{Class, Fault, Frame, Recogniser, Severity, Verdict};
+use tokio::sync::{oneshot, watch};
 
+use crate::storm::Storm;
 use crate::tally::{Due, Rhythm, Tally};
 
 /// The target of our records.
@@ -42,10 +43,13 @@ struct Inner {
     state: Mutex<State>,
     wake: Condvar,
     origin: Instant,
+    /// Whether a new process would be better than this one.
+    restart: watch::Sender<bool>,
 }
 
 struct State {
     tally: Tally<Backtrace>,
+    storm: Option<Storm>,
     ended: bool,
     /// Told when the thread is at its end.
     done: Vec<oneshot::Sender<()>>,
@@ -68,15 +72,21 @@ pub(crate) fn report_to_any(seen: impl FnOnce() -> (Fault, Option<Backtrace>)) {
 
 impl Reporter {
     /// Starts its thread.
-    pub(crate) fn start(rhythm: Rhythm, tell: Option<Tell>) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        rhythm: Rhythm,
+        storm: Option<Storm>,
+        tell: Option<Tell>,
+    ) -> std::io::Result<Self> {
         let inner = Arc::new(Inner {
             state: Mutex::new(State {
                 tally: Tally::new(rhythm),
+                storm,
                 ended: false,
                 done: Vec::new(),
             }),
             wake: Condvar::new(),
             origin: Instant::now(),
+            restart: watch::Sender::new(false),
         });
         let own = Arc::clone(&inner);
         std::thread::Builder::new()
@@ -91,6 +101,28 @@ impl Reporter {
     /// Logs a fault and counts it. Waits for nothing but the logger.
     pub(crate) fn report(&self, fault: Fault, trace: Option<Backtrace>) {
         self.inner.report(fault, trace);
+    }
+
+    /// Logs a fault that is a state, and has it told; it lasts until it is released.
+    pub(crate) fn hold(&self, fault: Fault) {
+        log(&fault);
+        let now = self.inner.origin.elapsed();
+        if self.inner.state().tally.hold(now, fault) {
+            self.inner.wake.notify_one();
+        }
+    }
+
+    /// A state is over.
+    pub(crate) fn release(&self, fingerprint: &str) {
+        let now = self.inner.origin.elapsed();
+        if self.inner.state().tally.release(now, fingerprint) {
+            self.inner.wake.notify_one();
+        }
+    }
+
+    /// Whether there were so many panics that a restart is wanted.
+    pub(crate) fn restart(&self) -> watch::Receiver<bool> {
+        self.inner.restart.subscribe()
     }
 
     /// Tells what is left, and ends the thread, at most so long.
@@ -115,9 +147,29 @@ impl Inner {
     fn report(&self, fault: Fault, trace: Option<Backtrace>) {
         log(&fault);
         let now = self.origin.elapsed();
-        if self.state().tally.add(now, fault, trace) {
+        let mut state = self.state();
+        let is_storm = fault.class() == Class::Panic
+            && (state.storm.as_mut()).is_some_and(|storm| storm.add(now));
+        let earlier = state.tally.add(now, fault, trace);
+        drop(state);
+        if earlier {
             self.wake.notify_one();
         }
+        if is_storm {
+            self.ask_for_restart();
+        }
+    }
+
+    fn ask_for_restart(&self) {
+        self.restart.send_replace(true);
+        let verdict = Verdict::new(Class::Internal).with_severity(Severity::Critical);
+        let fault = Fault::told(
+            verdict,
+            "more panics in a minute than may be: a restart is asked for",
+        )
+        .at(Frame::default())
+        .with_fingerprint("mainstay-web: panics");
+        self.report(fault, None);
     }
 
     fn end(&self, done: Option<oneshot::Sender<()>>) {

@@ -18,7 +18,7 @@ tokio::task_local! {
 }
 
 /// The headers that say which answer a client can read.
-const TELLING: [HeaderName; 4] = [
+pub(crate) const TELLING: [HeaderName; 4] = [
     ACCEPT,
     ACCEPT_LANGUAGE,
     CONTENT_TYPE,

@@ -10,7 +10,7 @@ use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Limited};
-use mainstay_fault::{Asked, Class, Fault, Form, Frame, Retry, Verdict};
+use mainstay_fault::{Asked, Class, Fault, Form, Frame, Notify, Retry, Severity, Verdict};
 use tower_service::Service;
 
 use crate::body::{RequestBody, ResponseBody};
@@ -164,9 +164,14 @@ async fn enter(shared: &Shared, scope: &Scope) -> Result<Entered, Box<Seen>> {
             unplaced(Fault::told(verdict, "more requests at once than may run"))
         })?,
     };
-    if scope.is_mutating() && shared.is_read_only() {
-        let verdict =
-            Verdict::new(Class::Overload).with_retry(Retry::After(Duration::from_mins(1)));
+    if scope.is_mutating()
+        && let Some(class) = shared.read_only()
+    {
+        // The state is what a person is told, or has set; these only follow from it.
+        let verdict = Verdict::new(class)
+            .with_retry(Retry::After(Duration::from_mins(1)))
+            .with_severity(Severity::Warning)
+            .with_notify(Notify::Never);
         return Err(unplaced(Fault::told(
             verdict,
             "nothing is changed for the time being",

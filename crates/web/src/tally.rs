@@ -23,8 +23,11 @@ struct Kind<T> {
     fault: Fault,
     trace: Option<T>,
     fresh: u64,
+    /// When it is told next; never while it is held and has been told.
     due: Duration,
     told: bool,
+    /// A state that lasts until it is released.
+    held: bool,
 }
 
 /// What is to be told.
@@ -85,15 +88,40 @@ impl<T> Tally<T> {
             fresh: 1,
             due,
             told: false,
+            held: false,
             fault,
         };
         self.kinds.insert(kind.fault.fingerprint().to_owned(), kind);
         true
     }
 
+    /// A state begins that somebody watches: it is over when that one says so.
+    pub(crate) fn hold(&mut self, now: Duration, fault: Fault) -> bool {
+        let fingerprint = fault.fingerprint().to_owned();
+        let earlier = self.add(now, fault, None);
+        if let Some(kind) = self.kinds.get_mut(&fingerprint) {
+            kind.held = true;
+        }
+        earlier
+    }
+
+    /// A state that was held is over. Says whether something is due earlier than before.
+    pub(crate) fn release(&mut self, now: Duration, fingerprint: &str) -> bool {
+        let Some(kind) = self.kinds.get_mut(fingerprint) else {
+            return false;
+        };
+        kind.held = false;
+        let was_told = kind.due == Duration::MAX;
+        if was_told {
+            kind.due = now;
+        }
+        was_told
+    }
+
     /// When the next is due.
     pub(crate) fn next(&self) -> Option<Duration> {
-        self.kinds.values().map(|kind| kind.due).min()
+        let dues = self.kinds.values().map(|kind| kind.due);
+        dues.filter(|due| *due < Duration::MAX).min()
     }
 
     /// What is due.
@@ -106,6 +134,10 @@ impl<T> Tally<T> {
             }
             let notify = kind.fault.notify();
             let over = kind.fresh == 0;
+            if over && kind.held {
+                kind.due = Duration::MAX;
+                return true;
+            }
             let seldom = notify == Notify::OnRate && !kind.told && kind.fresh < OFTEN;
             if seldom || over && notify != Notify::OnChange {
                 return false;
@@ -203,6 +235,37 @@ mod tests {
             ),
         ] {
             assert_eq!(told(&verdict, &at), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_state_that_is_held_lasts() {
+        let full = || Fault::told(Verdict::new(Class::Overload), "it").with_fingerprint("disk");
+        for (name, end, expected) in [
+            ("a long one", 200, vec![(1, 1, false), (200, 0, true)]),
+            ("a short one", 20, vec![(1, 1, false), (61, 0, true)]),
+            ("one that nobody saw", 0, vec![(1, 1, false), (61, 0, true)]),
+        ] {
+            let mut tally: Tally<()> = Tally::new(RHYTHM);
+            let mut told = Vec::new();
+            for now in 0..300 {
+                if now == 0 {
+                    assert!(tally.hold(seconds(now), full()), "{name}");
+                }
+                if now == end {
+                    assert_eq!(tally.release(seconds(now), "disk"), end > 61, "{name}");
+                }
+                for due in tally.due(seconds(now)) {
+                    told.push((now, due.count, due.over));
+                }
+                assert_eq!(
+                    tally.kinds.len(),
+                    usize::from(now < 61.max(end)),
+                    "{name} {now}"
+                );
+            }
+            assert_eq!(told, expected, "{name}");
+            assert_eq!(tally.next(), None, "{name}");
         }
     }
 

@@ -107,7 +107,7 @@ fn resume() -> ! {
 }
 
 #[cfg(feature = "axum")]
-impl<S: Sync, D> axum_core::extract::FromRequestParts<S> for Work<D> {
+impl<S: Sync, D> axum::extract::FromRequestParts<S> for Work<D> {
     type Rejection = crate::failed::Failed;
 
     async fn from_request_parts(

@@ -4,6 +4,7 @@
 
 mod client;
 mod database;
+mod disk;
 mod flood;
 mod leave;
 mod load;
@@ -13,3 +14,4 @@ mod panics;
 #[path = "../../../journal/tests/it/servers.rs"]
 mod servers;
 mod steps;
+mod strain;
