@@ -103,6 +103,12 @@ pub enum Verb {
     UnsilenceAlerts,
     /// Send a test message through each channel.
     TestAlerts,
+    /// What went wrong in programs.
+    Faults,
+    /// Have something done about the work of a fault.
+    OrderFault,
+    /// Forget faults.
+    ForgetFaults,
     /// End the daemon and what it supervises.
     Shutdown,
     /// Replace the running binary in place.
@@ -111,7 +117,7 @@ pub enum Verb {
 
 impl Verb {
     /// Every verb, with its name and the least role that may ask it.
-    pub const TABLE: [(Verb, &'static str, Role); 19] = [
+    pub const TABLE: [(Verb, &'static str, Role); 22] = [
         (Verb::Connect, "connect", Role::Viewer),
         (Verb::Ping, "ping", Role::Viewer),
         (Verb::Version, "version", Role::Viewer),
@@ -129,6 +135,9 @@ impl Verb {
         (Verb::SilenceAlerts, "silence_alerts", Role::Operator),
         (Verb::UnsilenceAlerts, "unsilence_alerts", Role::Operator),
         (Verb::TestAlerts, "test_alerts", Role::Operator),
+        (Verb::Faults, "faults", Role::Viewer),
+        (Verb::OrderFault, "order_fault", Role::Operator),
+        (Verb::ForgetFaults, "forget_faults", Role::Operator),
         (Verb::Shutdown, "shutdown", Role::Admin),
         (Verb::Upgrade, "upgrade", Role::Admin),
     ];
@@ -152,8 +161,11 @@ impl Verb {
             Verb::SilenceAlerts => 14,
             Verb::UnsilenceAlerts => 15,
             Verb::TestAlerts => 16,
-            Verb::Shutdown => 17,
-            Verb::Upgrade => 18,
+            Verb::Faults => 17,
+            Verb::OrderFault => 18,
+            Verb::ForgetFaults => 19,
+            Verb::Shutdown => 20,
+            Verb::Upgrade => 21,
         };
         Self::TABLE[index]
     }

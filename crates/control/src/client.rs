@@ -21,8 +21,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::error::{Error, Kind};
 use crate::wire::{
-    ActionDocument, ActionRequest, AlertsDocument, DoneDocument, ErrorDocument, LogLevelRequest,
-    LogQuery, RaiseRequest, SCHEMA, SignalRequest, SilenceRequest, SilencedDocument,
+    ActionDocument, ActionRequest, AlertsDocument, DoneDocument, ErrorDocument, FaultDocument,
+    FaultQuery, FaultsDocument, ForgetRequest, LogLevelRequest, LogQuery, OrderRequest,
+    OrderedDocument, RaiseRequest, SCHEMA, SignalRequest, SilenceRequest, SilencedDocument,
     StatusDocument, TriedDocument, UnsilenceRequest, VersionDocument,
 };
 
@@ -186,6 +187,43 @@ impl Client {
         self.post("/v1/alerts/test", &(), false).await
     }
 
+    /// Kinds of faults.
+    pub async fn faults(&self, query: &FaultQuery) -> Result<FaultsDocument, Error> {
+        let mut path = "/v1/faults".to_owned();
+        let parameters = [
+            ("app", query.app.clone()),
+            ("since", query.since.map(|time| time.to_string())),
+            ("severity", query.severity.clone()),
+            ("limit", query.limit.map(|limit| limit.to_string())),
+        ];
+        let mut separator = '?';
+        for (name, value) in parameters {
+            if let Some(value) = value {
+                path.push(separator);
+                path.push_str(name);
+                path.push('=');
+                path.push_str(&percent(&value));
+                separator = '&';
+            }
+        }
+        self.get(&path).await
+    }
+
+    /// One fault, by its code.
+    pub async fn fault(&self, code: &str) -> Result<FaultDocument, Error> {
+        self.get(&format!("/v1/faults/{}", percent(code))).await
+    }
+
+    /// Gives an order about the work of a fault.
+    pub async fn order(&self, request: &OrderRequest) -> Result<OrderedDocument, Error> {
+        self.post("/v1/faults/order", request, true).await
+    }
+
+    /// Forgets kinds of faults.
+    pub async fn forget_faults(&self, request: &ForgetRequest) -> Result<DoneDocument, Error> {
+        self.post("/v1/faults/forget", request, true).await
+    }
+
     /// Ends the daemon. It answers before it has ended; [`Client::gone`] waits for that.
     pub async fn shutdown(&self) -> Result<DoneDocument, Error> {
         self.post("/v1/shutdown", &(), true).await
@@ -229,12 +267,12 @@ impl Client {
         }
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         self.within(true, self.exchange(Method::GET, path, None))
             .await
     }
 
-    async fn post<T: DeserializeOwned, B: Serialize>(
+    pub(crate) async fn post<T: DeserializeOwned, B: Serialize>(
         &self,
         path: &str,
         body: &B,

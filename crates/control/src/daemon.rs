@@ -10,7 +10,8 @@ use hyper::body::Bytes;
 use crate::auth::{Actor, Role, Verb};
 use crate::error::Error;
 use crate::wire::{
-    ActionDocument, ActionRequest, AlertsDocument, DoneDocument, LogLevelRequest, LogQuery,
+    ActionDocument, ActionRequest, AlertsDocument, DoneDocument, FaultDocument, FaultQuery,
+    FaultsDocument, ForgetRequest, LogLevelRequest, LogQuery, OrderRequest, OrderedDocument,
     RaiseRequest, SignalRequest, SilenceRequest, SilencedDocument, StatusDocument, TriedDocument,
     UnsilenceRequest, VersionDocument,
 };
@@ -86,6 +87,18 @@ pub trait Daemon: Send + Sync + 'static {
 
     /// Sends a test message through each channel, and waits for what comes of it.
     fn test_alerts(&self, caller: Caller) -> Answer<'_, TriedDocument>;
+
+    /// Kinds of faults.
+    fn faults(&self, caller: Caller, query: FaultQuery) -> Answer<'_, FaultsDocument>;
+
+    /// One fault, by its code as a person writes it.
+    fn fault(&self, caller: Caller, code: String) -> Answer<'_, FaultDocument>;
+
+    /// Gives an order to the app of a fault. The answer comes when that is stored.
+    fn order_fault(&self, caller: Caller, request: OrderRequest) -> Answer<'_, OrderedDocument>;
+
+    /// Forgets kinds of faults.
+    fn forget_faults(&self, caller: Caller, request: ForgetRequest) -> Answer<'_, DoneDocument>;
 
     /// Begins to end the daemon, and answers before it has ended.
     fn shutdown(&self, caller: Caller) -> Answer<'_, DoneDocument>;
@@ -181,6 +194,15 @@ pub enum Notice {
     Full,
     /// The code of a connection panicked; the others go on.
     Panicked,
+    /// Somebody who belongs to no program connected to the socket of reports.
+    ReporterDenied {
+        /// Who.
+        actor: Actor,
+        /// How many earlier ones of theirs were not told.
+        passed_over: u64,
+    },
+    /// This app reports more faults than it may. Not repeated while it goes on.
+    ReportsPassedOver(String),
     /// The stream that [`Daemon::logs`] gave ended in an error, and the client got only a part.
     LogsBrokeOff {
         /// The process whose output it was.
@@ -204,6 +226,20 @@ impl fmt::Display for Notice {
             Notice::Panicked => f.write_str(
                 "a control connection ended by a panic, which is a fault of this program; \
                  the others go on",
+            ),
+            Notice::ReporterDenied { actor, passed_over } => {
+                write!(
+                    f,
+                    "{actor} was sent away from the socket of reports: it is no program's"
+                )?;
+                if *passed_over > 0 {
+                    write!(f, " ({passed_over} more like this before)")?;
+                }
+                Ok(())
+            }
+            Notice::ReportsPassedOver(app) => write!(
+                f,
+                "{app} reports more faults than are taken: some are in its own log only"
             ),
             Notice::LogsBrokeOff { name, why } => {
                 write!(f, "a client got only a part of the logs of {name}: {why}")

@@ -19,6 +19,10 @@
 //! [`Kind`] ties together its name on the wire, the HTTP status and the exit code of the command line
 //! ([`Kind::TABLE`]).
 //!
+//! Apps have a socket of their own ([`serve_reports`]), open to everybody and answering only processes
+//! that belong to a program of the daemon: there they tell of their faults and fetch orders about them,
+//! by [`Reporter`] or with any HTTP client.
+//!
 //! The documents ([`wire`]) carry a schema version. `curl --unix-socket PATH http://localhost/v1/status`
 //! is a client too; the paths are listed at [`router`].
 //!
@@ -44,6 +48,8 @@ mod daemon;
 mod error;
 pub mod metrics;
 pub mod records;
+mod report;
+mod reporter;
 mod router;
 mod server;
 mod throttle;
@@ -55,5 +61,7 @@ pub use client::{Client, LogStream};
 pub use daemon::{Answer, AuditEntry, AuditOutcome, ByteStream, Caller, Daemon, Notice};
 pub use error::{Error, Kind, Row};
 pub use hyper::body::Bytes;
+pub use report::{ReportLimits, Reports, serve_reports};
+pub use reporter::{REPORT_VARIABLE, Reporter};
 pub use router::{BODY_LIMIT, Peer, router};
 pub use server::{Limits, Served, serve};

@@ -16,6 +16,7 @@ fn empty() -> StatusDocument {
         programs: Vec::new(),
         backups: Vec::new(),
         disks: Vec::new(),
+        new_faults: std::collections::BTreeMap::new(),
         alerts: None,
         log: Vec::new(),
         warnings: Vec::new(),
@@ -79,6 +80,7 @@ fn full() -> StatusDocument {
             total: 100,
             free: 40,
         }],
+        new_faults: std::collections::BTreeMap::new(),
         alerts: Some(AlertSummary {
             firing: 2,
             muted: 1,

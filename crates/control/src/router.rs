@@ -22,9 +22,10 @@ use crate::daemon::{AuditEntry, AuditOutcome, ByteStream, Caller, Daemon, Notice
 use crate::error::{Error, Kind};
 use crate::metrics;
 use crate::wire::{
-    ActionDocument, ActionRequest, DoneDocument, ErrorDocument, LogLevelRequest, LogParameters,
-    LogQuery, PATTERN_LIMIT, RaiseRequest, RecordQuery, SignalRequest, SilenceRequest,
-    SilencedDocument, TriedDocument, UnsilenceRequest, check_names,
+    ActionDocument, ActionRequest, DoneDocument, ErrorDocument, FaultQuery, ForgetRequest,
+    LogLevelRequest, LogParameters, LogQuery, OrderRequest, OrderedDocument, PATTERN_LIMIT,
+    RaiseRequest, RecordQuery, SignalRequest, SilenceRequest, SilencedDocument, TriedDocument,
+    UnsilenceRequest, check_names,
 };
 
 /// Largest request body, in bytes.
@@ -80,6 +81,10 @@ type Shared = Arc<dyn Daemon>;
 /// | `POST /v1/alerts/silence` | `silence_alerts` | [`SilenceRequest`] | [`SilencedDocument`] |
 /// | `POST /v1/alerts/unsilence` | `unsilence_alerts` | [`UnsilenceRequest`] | [`DoneDocument`] |
 /// | `POST /v1/alerts/test` | `test_alerts` | | [`TriedDocument`] |
+/// | `GET /v1/faults?app=&since=&severity=&limit=` | faults | | [`crate::wire::FaultsDocument`] |
+/// | `GET /v1/faults/{code}` | faults | | [`crate::wire::FaultDocument`] |
+/// | `POST /v1/faults/order` | `order_fault` | [`OrderRequest`] | [`OrderedDocument`] |
+/// | `POST /v1/faults/forget` | `forget_faults` | [`ForgetRequest`] | [`DoneDocument`] |
 /// | `POST /v1/shutdown` | shutdown | | [`DoneDocument`] |
 /// | `POST /v1/upgrade` | upgrade | | [`DoneDocument`] |
 ///
@@ -112,6 +117,13 @@ pub fn router(daemon: Arc<dyn Daemon>) -> Router {
             at(Verb::UnsilenceAlerts, post(unsilence_alerts)),
         )
         .route("/v1/alerts/test", at(Verb::TestAlerts, post(test_alerts)))
+        .route("/v1/faults", at(Verb::Faults, get(faults)))
+        .route("/v1/faults/{code}", at(Verb::Faults, get(fault)))
+        .route("/v1/faults/order", at(Verb::OrderFault, post(order_fault)))
+        .route(
+            "/v1/faults/forget",
+            at(Verb::ForgetFaults, post(forget_faults)),
+        )
         .route("/v1/shutdown", at(Verb::Shutdown, post(shutdown)))
         .route("/v1/upgrade", at(Verb::Upgrade, post(upgrade)))
         .fallback(no_such_route)
@@ -177,7 +189,7 @@ pub(crate) fn stranger(actor: &Actor) -> Error {
     )
 }
 
-async fn no_such_route(request: Request) -> Response {
+pub(crate) async fn no_such_route(request: Request) -> Response {
     refuse(
         Error::new(
             Kind::NoSuchRoute,
@@ -191,7 +203,7 @@ async fn no_such_route(request: Request) -> Response {
     )
 }
 
-async fn wrong_method(request: Request) -> Response {
+pub(crate) async fn wrong_method(request: Request) -> Response {
     refuse(
         Error::new(
             Kind::WrongMethod,
@@ -205,7 +217,7 @@ async fn wrong_method(request: Request) -> Response {
     )
 }
 
-fn refuse(error: Error) -> Response {
+pub(crate) fn refuse(error: Error) -> Response {
     let status =
         StatusCode::from_u16(error.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, Json(ErrorDocument::from(error))).into_response();
@@ -222,7 +234,7 @@ fn refuse(error: Error) -> Response {
     response
 }
 
-fn answer<T: Serialize>(result: Result<T, Error>) -> Response {
+pub(crate) fn answer<T: Serialize>(result: Result<T, Error>) -> Response {
     match result {
         Ok(document) => Json(document).into_response(),
         Err(error) => refuse(error),
@@ -231,7 +243,7 @@ fn answer<T: Serialize>(result: Result<T, Error>) -> Response {
 
 /// Runs a call of the daemon as a task of its own, which goes on when the client leaves, and turns a
 /// panic in it into an answer.
-async fn apart<T: Send + 'static>(
+pub(crate) async fn apart<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
     match tokio::spawn(work).await {
@@ -270,6 +282,12 @@ impl Audited for DoneDocument {
 }
 
 impl Audited for SilencedDocument {
+    fn outcome(&self) -> AuditOutcome {
+        AuditOutcome::Done
+    }
+}
+
+impl Audited for OrderedDocument {
     fn outcome(&self) -> AuditOutcome {
         AuditOutcome::Done
     }
@@ -549,6 +567,85 @@ async fn test_alerts(
     )
 }
 
+async fn faults(
+    State(daemon): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    query: Result<Query<FaultQuery>, QueryRejection>,
+) -> Response {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(why) => {
+            return refuse(
+                Error::new(Kind::Usage, format!("faults: {}", why.body_text())).help(
+                    "the parameters are app=NAME, since=TIME (RFC 3339), severity=NAME and                      limit=NUMBER",
+                ),
+            );
+        }
+    };
+    answer(apart(async move { daemon.faults(caller, query).await }).await)
+}
+
+async fn fault(
+    State(daemon): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    code: Result<Path<String>, PathRejection>,
+) -> Response {
+    let Ok(Path(code)) = code else {
+        return refuse(
+            Error::new(Kind::Usage, "the code of the fault cannot be read")
+                .help("write it in UTF-8, percent-encoded"),
+        );
+    };
+    answer(apart(async move { daemon.fault(caller, code).await }).await)
+}
+
+async fn order_fault(
+    State(daemon): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
+    let wanted: OrderRequest = match read_json(request).await {
+        Ok(wanted) => wanted,
+        Err(error) => return refuse(error),
+    };
+    if let Err(error) = wanted.check() {
+        return refuse(error);
+    }
+    let pending = Pending::new(&daemon, caller, Verb::OrderFault, wanted.object());
+    answer(
+        apart(async move {
+            let result = daemon.order_fault(caller, wanted).await;
+            pending.close(&result);
+            result
+        })
+        .await,
+    )
+}
+
+async fn forget_faults(
+    State(daemon): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
+    let wanted: ForgetRequest = match read_json(request).await {
+        Ok(wanted) => wanted,
+        Err(error) => return refuse(error),
+    };
+    if let Err(error) = wanted.check() {
+        return refuse(error);
+    }
+    let object = wanted.codes.join(" ");
+    let pending = Pending::new(&daemon, caller, Verb::ForgetFaults, object);
+    answer(
+        apart(async move {
+            let result = daemon.forget_faults(caller, wanted).await;
+            pending.close(&result);
+            result
+        })
+        .await,
+    )
+}
+
 async fn shutdown(State(daemon): State<Shared>, Extension(caller): Extension<Caller>) -> Response {
     let pending = Pending::new(&daemon, caller, Verb::Shutdown, String::new());
     answer(
@@ -683,7 +780,15 @@ fn log_query(
 
 /// Reads a body that must be one JSON document, within the limits of size and time. The depth of
 /// nesting is limited by the parser, to 128.
-async fn read_json<T: DeserializeOwned>(request: Request) -> Result<T, Error> {
+pub(crate) async fn read_json<T: DeserializeOwned>(request: Request) -> Result<T, Error> {
+    read_json_within(request, BODY_LIMIT).await
+}
+
+/// The same with another limit, in bytes.
+pub(crate) async fn read_json_within<T: DeserializeOwned>(
+    request: Request,
+    limit: usize,
+) -> Result<T, Error> {
     let (parts, body) = request.into_parts();
     let what = format!("{} {}", parts.method, parts.uri.path());
     let json = parts
@@ -701,13 +806,12 @@ async fn read_json<T: DeserializeOwned>(request: Request) -> Result<T, Error> {
         .extensions
         .get::<Terms>()
         .map_or(BODY_PATIENCE, |terms| terms.body);
-    let bytes = match tokio::time::timeout(patience, Limited::new(body, BODY_LIMIT).collect()).await
-    {
+    let bytes = match tokio::time::timeout(patience, Limited::new(body, limit).collect()).await {
         Ok(Ok(collected)) => collected.to_bytes(),
         Ok(Err(why)) if why.is::<LengthLimitError>() => {
             return Err(Error::new(
                 Kind::TooLarge,
-                format!("{what}: the body is larger than {BODY_LIMIT} bytes"),
+                format!("{what}: the body is larger than {limit} bytes"),
             )
             .help("ask in several smaller requests"));
         }

@@ -340,18 +340,18 @@ impl Doors {
     }
 }
 
-/// One connection of somebody with a role, to its end.
-async fn converse(
+/// One connection of somebody who is let in, to its end. `who` is put into each request's extensions.
+pub(crate) async fn converse<W: Clone + Send + Sync + 'static>(
     stream: UnixStream,
     routes: axum::Router,
-    peer: Peer,
+    who: W,
     terms: Terms,
     head: Duration,
 ) {
     let ending = terms.clone();
     let routes = TowerToHyperService::new(routes);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(who.clone());
         request.extensions_mut().insert(terms.clone());
         routes.call(request)
     });
@@ -373,7 +373,7 @@ async fn converse(
 }
 
 /// Answers whatever is asked with that error, without looking at the question.
-async fn dismiss(mut stream: UnixStream, error: Error) {
+pub(crate) async fn dismiss(mut stream: UnixStream, error: Error) {
     let text = farewell(error);
     // Whether it arrives is up to them; it must only not take long.
     let _ = timeout(FAREWELL, async move {

@@ -6,6 +6,7 @@
 //! always written whole: what is not known is `null`, never absent.
 
 mod alert;
+mod fault;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,12 @@ pub use alert::{
     AlertCounts, AlertStatus, AlertSummary, AlertsDocument, ChannelStatus, DeliveryStatus,
     RaiseRequest, SilenceRequest, SilenceStatus, SilencedDocument, TriedChannel, TriedDocument,
     UnsilenceRequest,
+};
+pub use fault::{
+    FaultDocument, FaultQuery, FaultReport, FaultStatus, FaultsDocument, ForgetRequest,
+    OccurrenceStatus, Order, OrderAct, OrderOutcome, OrderRequest, OrderStatus, OrderedDocument,
+    OrdersDocument, REPORT_LIMIT, ReportedDocument, ReportedRequest, ReportedStep, ReportedWork,
+    WorkState,
 };
 
 /// The version of every document here. It changes only when a reader of the old one would
@@ -52,6 +59,10 @@ pub struct StatusDocument {
     /// How alerts stand; none where there are none.
     #[serde(default)]
     pub alerts: Option<AlertSummary>,
+    /// How many kinds of faults are new since a day ago, by program; programs without any are left
+    /// out.
+    #[serde(default)]
+    pub new_faults: BTreeMap<String, u64>,
     /// Where records of the log go.
     #[serde(default)]
     pub log: Vec<LogSinkStatus>,

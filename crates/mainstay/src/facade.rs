@@ -8,9 +8,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mainstay_control::wire::{
     self, ActionDocument, ActionRequest, ActionResult, AlertsDocument, DaemonStatus, Desired,
-    DiskStatus, DoneDocument, LogLevelRequest, LogPaths, LogQuery, LogSinkStatus, ProcessStatus,
-    RaiseRequest, SignalRequest, SilenceRequest, SilencedDocument, StatusDocument, TriedDocument,
-    UnsilenceRequest, VersionDocument,
+    DiskStatus, DoneDocument, FaultDocument, FaultQuery, FaultsDocument, ForgetRequest,
+    LogLevelRequest, LogPaths, LogQuery, LogSinkStatus, OrderRequest, OrderedDocument,
+    ProcessStatus, RaiseRequest, SignalRequest, SilenceRequest, SilencedDocument, StatusDocument,
+    TriedDocument, UnsilenceRequest, VersionDocument,
 };
 use mainstay_control::{
     Answer, AuditEntry, AuditOutcome, ByteStream, Bytes, Caller, Daemon, Error, Kind, Notice, Verb,
@@ -327,6 +328,7 @@ impl Facade {
             backups,
             disks,
             alerts,
+            new_faults: BTreeMap::new(),
             log: sinks.into_iter().map(log_sink).collect(),
             warnings,
         })
@@ -435,6 +437,11 @@ fn refusal(refusal: Refusal) -> Error {
         }
         Refusal::ShuttingDown | Refusal::Gone => Error::new(Kind::TryLater, refusal.to_string()),
     }
+}
+
+fn no_ledger() -> Error {
+    Error::new(Kind::Failed, "this daemon keeps no faults yet")
+        .help("`mainstay logs` shows what the programs wrote")
 }
 
 /// The user of that number by name, where there is one.
@@ -792,6 +799,22 @@ impl Daemon for Facade {
 
     fn test_alerts(&self, _caller: Caller) -> Answer<'_, TriedDocument> {
         Box::pin(self.with_bell(alerting::test))
+    }
+
+    fn faults(&self, _caller: Caller, _query: FaultQuery) -> Answer<'_, FaultsDocument> {
+        Box::pin(async { Err(no_ledger()) })
+    }
+
+    fn fault(&self, _caller: Caller, _code: String) -> Answer<'_, FaultDocument> {
+        Box::pin(async { Err(no_ledger()) })
+    }
+
+    fn order_fault(&self, _caller: Caller, _request: OrderRequest) -> Answer<'_, OrderedDocument> {
+        Box::pin(async { Err(no_ledger()) })
+    }
+
+    fn forget_faults(&self, _caller: Caller, _request: ForgetRequest) -> Answer<'_, DoneDocument> {
+        Box::pin(async { Err(no_ledger()) })
     }
 
     fn shutdown(&self, caller: Caller) -> Answer<'_, DoneDocument> {

@@ -465,6 +465,7 @@ mod tests {
                 free: 39_000_000_000,
             }],
             alerts: None,
+            new_faults: std::collections::BTreeMap::new(),
             log: Vec::new(),
             warnings: vec!["no repository is off this machine".to_owned()],
         }

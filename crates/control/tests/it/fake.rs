@@ -1,5 +1,6 @@
 //! A daemon that pretends, a server around it, and a client that speaks bytes.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -12,9 +13,10 @@ use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use mainstay_control::wire::{
     ActionDocument, ActionRequest, ActionResult, AlertCounts, AlertStatus, AlertsDocument,
-    DaemonStatus, Desired, DoneDocument, LogLevelRequest, LogQuery, Outcome, ProcessStatus,
-    RaiseRequest, SCHEMA, SignalRequest, SilenceRequest, SilencedDocument, State, StatusDocument,
-    TriedChannel, TriedDocument, UnsilenceRequest, VersionDocument,
+    DaemonStatus, Desired, DoneDocument, FaultDocument, FaultQuery, FaultStatus, FaultsDocument,
+    ForgetRequest, LogLevelRequest, LogQuery, Order, OrderRequest, OrderStatus, OrderedDocument,
+    Outcome, ProcessStatus, RaiseRequest, SCHEMA, SignalRequest, SilenceRequest, SilencedDocument,
+    State, StatusDocument, TriedChannel, TriedDocument, UnsilenceRequest, VersionDocument,
 };
 use mainstay_control::{
     Answer, AuditEntry, ByteStream, Bytes, Caller, Client, Daemon, Error, Kind, Limits, Notice,
@@ -133,6 +135,7 @@ impl Daemon for Fake {
                 backups: Vec::new(),
                 disks: Vec::new(),
                 alerts: None,
+                new_faults: BTreeMap::from([("web".to_owned(), 2)]),
                 log: Vec::new(),
                 warnings: vec!["the clock is off".into()],
             })
@@ -271,6 +274,67 @@ impl Daemon for Fake {
         Box::pin(async move { Ok(TriedDocument::new(tried)) })
     }
 
+    fn faults(&self, _: Caller, query: FaultQuery) -> Answer<'_, FaultsDocument> {
+        let mut fault = fault();
+        fault.app = query.app.unwrap_or_default();
+        fault.severity = query.severity.unwrap_or_default();
+        fault.first = query.since.unwrap_or_default();
+        fault.count = query.limit.unwrap_or_default() as u64;
+        Box::pin(async move {
+            Ok(FaultsDocument {
+                schema: SCHEMA,
+                faults: vec![fault],
+                more: 3,
+                trouble: None,
+            })
+        })
+    }
+
+    fn fault(&self, _: Caller, code: String) -> Answer<'_, FaultDocument> {
+        Box::pin(async move {
+            if code != "k7q29 xwd4m" {
+                return Err(Error::new(Kind::UnknownName, "there is no such fault"));
+            }
+            Ok(FaultDocument {
+                schema: SCHEMA,
+                fault: fault(),
+                occurrence: None,
+                last: Vec::new(),
+                orders: Vec::new(),
+                trouble: None,
+            })
+        })
+    }
+
+    fn order_fault(&self, caller: Caller, request: OrderRequest) -> Answer<'_, OrderedDocument> {
+        Box::pin(async move {
+            Ok(OrderedDocument {
+                schema: SCHEMA,
+                order: OrderStatus {
+                    order: Order {
+                        id: 7,
+                        code: request.code,
+                        work: "w1".into(),
+                        act: request.act,
+                        step: request.step,
+                        by: format!("uid {}", caller.actor.uid),
+                        reason: request.reason,
+                    },
+                    at: Timestamp::UNIX_EPOCH,
+                    state: "waiting".into(),
+                    ended: None,
+                    detail: None,
+                },
+                app: "web".into(),
+                runs: false,
+            })
+        })
+    }
+
+    fn forget_faults(&self, _: Caller, request: ForgetRequest) -> Answer<'_, DoneDocument> {
+        Box::pin(async move { Ok(DoneDocument::with(request.codes.join(" "))) })
+    }
+
     fn shutdown(&self, _: Caller) -> Answer<'_, DoneDocument> {
         Box::pin(async { Ok(DoneDocument::new()) })
     }
@@ -285,6 +349,25 @@ impl Daemon for Fake {
 
     fn notice(&self, notice: Notice) {
         self.notices.lock().unwrap().push(notice);
+    }
+}
+
+fn fault() -> FaultStatus {
+    FaultStatus {
+        code: "K7Q29-XWD4M".into(),
+        app: "web".into(),
+        fingerprint: "0123456789ab".into(),
+        class: "panic".into(),
+        status: 500,
+        severity: "critical".into(),
+        title: "it broke".into(),
+        place: None,
+        count: 1,
+        first: Timestamp::UNIX_EPOCH,
+        last: Timestamp::UNIX_EPOCH,
+        introduced: None,
+        release: None,
+        undo: None,
     }
 }
 

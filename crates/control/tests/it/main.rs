@@ -3,6 +3,7 @@
 
 mod fake;
 mod limits;
+mod reports;
 mod socket;
 mod strangers;
 mod verbs;

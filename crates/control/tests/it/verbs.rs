@@ -2,8 +2,8 @@
 
 use futures_util::TryStreamExt;
 use mainstay_control::wire::{
-    ActionRequest, LogLevelRequest, LogQuery, Outcome, RaiseRequest, SCHEMA, SignalRequest,
-    SilenceRequest, State, Stream, UnsilenceRequest,
+    ActionRequest, FaultQuery, ForgetRequest, LogLevelRequest, LogQuery, OrderRequest, Outcome,
+    RaiseRequest, SCHEMA, SignalRequest, SilenceRequest, State, Stream, UnsilenceRequest,
 };
 use mainstay_control::{BODY_LIMIT, Error, Kind, Notice, Role, Verb};
 
@@ -34,6 +34,21 @@ async fn looking() {
     assert_eq!(status.programs[0].state, State::Running);
     assert_eq!(status.programs[0].pid, Some(812));
     assert_eq!(status.warnings, ["the clock is off"]);
+    let query = FaultQuery {
+        app: Some("a&b=c".into()),
+        since: Some("2026-11-22T06:00:00Z".parse().unwrap()),
+        severity: Some("error".into()),
+        limit: Some(5),
+    };
+    let faults = client.faults(&query).await.unwrap();
+    let fault = &faults.faults[0];
+    assert_eq!(Some(&fault.app), query.app.as_ref());
+    assert_eq!(Some(fault.first), query.since);
+    assert_eq!((fault.severity.as_str(), fault.count), ("error", 5));
+    let fault = client.fault("k7q29 xwd4m").await.unwrap();
+    assert_eq!(fault.fault.code, "K7Q29-XWD4M");
+    let unknown = client.fault("x").await.unwrap_err();
+    assert_eq!(unknown.kind, Kind::UnknownName);
     {
         let callers = rig.daemon.callers.lock().unwrap();
         let caller = callers[0];
@@ -47,7 +62,7 @@ async fn looking() {
     let served = rig.end().await;
     assert_eq!(
         (served.connections, served.strangers, served.unfinished),
-        (3, 0, 0)
+        (6, 0, 0)
     );
 }
 
@@ -124,6 +139,12 @@ async fn acting_is_written_down() {
     assert_eq!(tried.tally(), (1, 1));
     let all = client.alerts().await.unwrap();
     assert_eq!(all.alerts[0].key, "blog/x");
+    let skip = OrderRequest::skip("K7Q29-XWD4M", "crm.create", "done by hand");
+    let ordered = client.order(&skip).await.unwrap();
+    assert_eq!(ordered.order.order.step.as_deref(), Some("crm.create"));
+    let codes = vec!["K7Q29-XWD4M".to_owned(), "x".to_owned()];
+    let forgot = client.forget_faults(&ForgetRequest::new(codes)).await;
+    assert_eq!(forgot.unwrap().detail.as_deref(), Some("K7Q29-XWD4M x"));
     client.shutdown().await.unwrap();
     assert_eq!(
         rig.daemon.audited(),
@@ -139,6 +160,8 @@ async fn acting_is_written_down() {
             "(admin): silence_alerts app=blog for 60s: done",
             "(admin): unsilence_alerts 7: done",
             "(admin): test_alerts: partly: 1 done, 1 not",
+            "(admin): order_fault skip K7Q29-XWD4M crm.create: done",
+            "(admin): forget_faults K7Q29-XWD4M x: done",
             "(admin): shutdown: done",
         ]
     );
