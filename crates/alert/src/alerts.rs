@@ -305,6 +305,14 @@ impl Alerts {
         })
     }
 
+    /// Has the silences of other alerts, as they are there, and no others: for a program that keeps
+    /// several and silences in one place.
+    pub fn adopt_silences(&self, silences: Vec<Silence>) -> Result<(), Error> {
+        self.ask("adopt silences", move |worker, now| {
+            worker.machine.adopt_silences(silences, now);
+        })
+    }
+
     /// While an app is being deployed, alerts about it and its programs are only counted, at most
     /// for so long; what lasts beyond that is told.
     pub fn mute_while_deploy(&self, app: &str, at_most: Duration) -> Result<(), Error> {

@@ -540,6 +540,18 @@ impl Machine {
         found
     }
 
+    /// Has these silences and no others, with their numbers.
+    pub(crate) fn adopt_silences(&mut self, silences: Vec<Silence>, now: Timestamp) {
+        if self.silences == silences {
+            return;
+        }
+        let highest = silences.iter().map(|silence| silence.id).max();
+        self.core.next_silence = self.core.next_silence.max(highest.unwrap_or(0));
+        self.silences = silences;
+        self.silences_dirty = true;
+        self.wake_owed(now);
+    }
+
     /// The silences that hold.
     pub fn silences(&self) -> &[Silence] {
         &self.silences

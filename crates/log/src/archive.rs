@@ -5,6 +5,8 @@
 //! that are in it are deleted. Killed at any moment, a line is in a rolled file, in the archive, or in
 //! both; one that is in both is not added again.
 
+mod shelf;
+
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -25,6 +27,8 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 use crate::pack::hidden;
 use crate::seelog::{Archive, ArchiveKind};
 use crate::target::parent_of;
+
+pub(crate) use shelf::{Kin, PutAway, Shelf};
 
 /// A member of a zip may have more bytes than this only if that is said before it is written.
 const LARGE: u64 = 0xFFFF_0000;

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io::Write;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -17,7 +16,6 @@ use crate::head::{Headed, Moments};
 use crate::level::{Level, LevelSet};
 use crate::loss::{Counts, SinkStatus};
 use crate::model::{Config, SinkConfig, SinkKind};
-use crate::naming::Naming;
 use crate::outlet::{Held, Ident, Outlet, Report, guarded, lock};
 use crate::record::{Message, Record, Stream, Value};
 use crate::retention::Retention;
@@ -32,6 +30,7 @@ use crate::sinks::{
     StreamSink, alert,
 };
 use crate::stamp::Stamp;
+use crate::tail::LogFile;
 use crate::voice::{TARGET, Voice};
 
 /// How long a flush waits for all sinks together.
@@ -493,16 +492,24 @@ impl Pipeline {
         }
     }
 
-    /// The files that records of the process itself are written to, in the order of the routes, and how
-    /// those are called that are rolled from them.
-    pub fn files(&self) -> Vec<(PathBuf, Naming)> {
+    /// The files that records of the process itself are written to, in the order of the routes.
+    pub fn files(&self) -> Vec<LogFile> {
         let own = |route: &&Compiled| route.when.programs.is_empty();
         let sinks = self.core.routes.iter().filter(own).flat_map(|r| &r.to);
         let mut files = Vec::new();
         for (sink, _) in sinks {
             let file = match &self.core.outlets[*sink].config().kind {
-                SinkKind::File { path } => (path.clone(), Naming::default()),
-                SinkKind::Rolling { path, naming, .. } => (path.clone(), naming.clone()),
+                SinkKind::File { path } => LogFile::from(path),
+                SinkKind::Rolling {
+                    path,
+                    naming,
+                    archive,
+                    ..
+                } => LogFile {
+                    path: path.clone(),
+                    naming: naming.clone(),
+                    archive: archive.clone(),
+                },
                 _ => continue,
             };
             if !files.contains(&file) {

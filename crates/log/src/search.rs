@@ -4,10 +4,11 @@
 //! Files are read from their ends or from about the right place, so that the last ten records of a
 //! gigabyte cost no more than those of a megabyte. Nothing is held but one piece of one file.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +16,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::archive::{PutAway, Shelf};
 use crate::error::Error;
 use crate::join::{Joined, Joiner, Limits};
 use crate::level::{Level, LevelSet};
 use crate::pack::Compression;
 use crate::recognise::recognise;
 use crate::splitter::Splitter;
-use crate::tail::Tail;
+use crate::tail::{Tail, from_start};
 
 /// How much one step reads.
 const STEP: u64 = 1 << 20;
@@ -133,8 +135,10 @@ impl Sieve {
                 beyond: &mut self.beyond,
             },
         );
+        // A record that goes on in the next file is of the one it began in: it is marked with that.
+        let mark = self.near.as_millisecond().cast_unsigned();
         self.splitter.push(bytes, |piece| {
-            joiner.line(piece.bytes, now, 0, |joined| judge.pass(joined, emit));
+            joiner.line(piece.bytes, now, mark, |joined| judge.pass(joined, emit));
         });
     }
 
@@ -195,7 +199,10 @@ impl Judge<'_> {
         wanted.then_some((time, level))
     }
 
+    /// What [`Sieve::push`] has marked with what its times are near to.
     fn pass(&mut self, joined: Joined<'_>, emit: &mut dyn FnMut(Hit<'_>)) {
+        let near = Timestamp::from_millisecond(joined.mark.cast_signed());
+        self.near = near.unwrap_or(self.near);
         if let Some((time, level)) = self.is_wanted(&joined) {
             emit(Hit {
                 time,
@@ -209,18 +216,50 @@ impl Judge<'_> {
 /// A file as it was when the search began. What is written later is not looked at here.
 #[derive(Debug)]
 pub(crate) struct Past {
-    pub(crate) file: File,
+    pub(crate) form: Form,
+    /// How much is in it; if it is not plain, that says nothing of what is in it.
     pub(crate) end: u64,
     pub(crate) modified: Timestamp,
-    /// How it is compressed; then `end` says nothing of what is in it.
-    pub(crate) packed: Option<Compression>,
+}
+
+/// How a file of the past is read.
+#[derive(Debug)]
+pub(crate) enum Form {
+    Plain(File),
+    Packed(File, Compression),
+    PutAway(PutAway),
+}
+
+impl Past {
+    /// The file, if it can be read from any place.
+    fn plain(&self) -> Option<&File> {
+        match &self.form {
+            Form::Plain(file) => Some(file),
+            Form::Packed(..) | Form::PutAway(_) => None,
+        }
+    }
+
+    /// The start of the first line that begins at or behind the offset; the end where that cannot be
+    /// known.
+    fn line_start(&self, offset: u64) -> io::Result<u64> {
+        match self.plain() {
+            _ if offset == 0 => Ok(0),
+            Some(file) => Ok(line_start(file, offset)?.min(self.end)),
+            None => Ok(self.end),
+        }
+    }
 }
 
 /// A compressed file that is read from its start.
 struct Unpacking {
     at: usize,
     offset: u64,
-    reader: Box<dyn Read + Send>,
+    reader: Reader,
+}
+
+enum Reader {
+    Packed(Box<dyn Read + Send>),
+    PutAway(Box<Shelf>),
 }
 
 impl fmt::Debug for Unpacking {
@@ -233,21 +272,41 @@ impl fmt::Debug for Unpacking {
 }
 
 impl Unpacking {
-    fn begin(past: &Past, packed: Compression, at: usize) -> io::Result<Self> {
-        let mut file = past.file.try_clone()?;
-        file.seek(SeekFrom::Start(0))?;
+    fn begin(past: &Past, at: usize, zone: &TimeZone) -> io::Result<Self> {
+        let reader = match &past.form {
+            Form::Plain(file) => Reader::Packed(Box::new(from_start(file)?)),
+            Form::Packed(file, packed) => Reader::Packed(packed.unpack(from_start(file)?)?),
+            Form::PutAway(away) => Reader::PutAway(Box::new(away.open(zone)?)),
+        };
         Ok(Self {
             at,
             offset: 0,
-            reader: packed.unpack(file)?,
+            reader,
         })
     }
 
-    /// As much as there is, up to the size of the buffer.
+    /// When what was read last was written last, if it is known better than by the file.
+    fn modified(&self) -> Option<Timestamp> {
+        match &self.reader {
+            Reader::Packed(_) => None,
+            Reader::PutAway(shelf) => shelf.modified(),
+        }
+    }
+
+    /// As much as there is, up to the size of the buffer. Of what was put away less, so that it is of
+    /// one member.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let reader = match &mut self.reader {
+            Reader::Packed(reader) => reader,
+            Reader::PutAway(shelf) => {
+                let read = shelf.read(buffer)?;
+                self.offset += read as u64;
+                return Ok(read);
+            }
+        };
         let mut read = 0;
         while read < buffer.len() {
-            match self.reader.read(&mut buffer[read..]) {
+            match reader.read(&mut buffer[read..]) {
                 Ok(0) => break,
                 Ok(bytes) => read += bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -331,13 +390,24 @@ impl Search {
         };
         // What was written last before that holds nothing later.
         let at = self.files.iter().position(|past| past.modified >= since);
-        let Some(at) = at else {
+        let Some(mut at) = at else {
             return Ok(Stage::Done);
         };
+        // What was put away is older than the first file that was not, whenever that was done.
+        let kept = |past: &Past| !matches!(past.form, Form::PutAway(_));
+        if let Some(first) = self.files.iter().position(kept)
+            && at < first
+            && self.files[first].end > DISORDER
+            && self
+                .time_near(&self.files[first], DISORDER)?
+                .is_some_and(|time| time < since)
+        {
+            at = first;
+        }
         let offset = self
             .place_of(&self.files[at], since)?
             .map_or(0, |place| place.0.saturating_sub(DISORDER));
-        let offset = line_start(&self.files[at].file, offset)?;
+        let offset = self.files[at].line_start(offset)?;
         Ok(Stage::Forward { at, offset })
     }
 
@@ -350,15 +420,12 @@ impl Search {
             let end = self.place_of(past, until)?.map_or(past.end, |place| {
                 place.1.saturating_add(DISORDER).min(past.end)
             });
-            return Ok((at, line_start(&past.file, end)?.min(past.end)));
+            return Ok((at, past.line_start(end)?));
         }
         Ok((0, 0))
     }
 
     fn begins_after(&self, past: &Past, until: Timestamp) -> io::Result<bool> {
-        if past.packed.is_some() {
-            return Ok(false);
-        }
         let first = self.time_near(past, 0)?;
         Ok(first.is_some_and(|time| time > until) && past.end > DISORDER)
     }
@@ -366,7 +433,7 @@ impl Search {
     /// Two offsets: before the first all is earlier than `time`, behind the second all is later, if
     /// times ascend. `None` if the file shows too few times, or is too small to be worth it.
     fn place_of(&self, past: &Past, time: Timestamp) -> io::Result<Option<(u64, u64)>> {
-        if past.end < LARGE || past.packed.is_some() {
+        if past.end < LARGE || past.plain().is_none() {
             return Ok(None);
         }
         let (mut low, mut high) = (0, past.end);
@@ -394,8 +461,11 @@ impl Search {
 
     /// The first time with a date that a line at or behind the offset shows, within a short distance.
     fn time_near(&self, past: &Past, offset: u64) -> io::Result<Option<Timestamp>> {
+        let Some(file) = past.plain() else {
+            return Ok(None);
+        };
         let mut buffer = vec![0; 64 * 1024];
-        let read = read_at(&past.file, &mut buffer, offset, past.end)?;
+        let read = read_at(file, &mut buffer, offset, past.end)?;
         let mut lines = buffer[..read].split(|byte| *byte == b'\n');
         if offset > 0 {
             lines.next();
@@ -446,12 +516,14 @@ impl Search {
     ) -> io::Result<bool> {
         self.buffer.resize(PIECE, 0);
         let past = &self.files[at];
-        let read = if let Some(packed) = past.packed {
+        let read = if let Some(file) = past.plain() {
+            read_at(file, &mut self.buffer, offset, past.end)?
+        } else {
             let there = self.unpacking.take();
             let mut unpacking = match there.filter(|there| there.at == at && there.offset <= offset)
             {
                 Some(there) => there,
-                None => Unpacking::begin(past, packed, at)?,
+                None => Unpacking::begin(past, at, &self.sieve.wanted.zone)?,
             };
             while unpacking.offset < offset {
                 let missing = usize::try_from(offset - unpacking.offset).unwrap_or(PIECE);
@@ -460,12 +532,13 @@ impl Search {
                 }
             }
             let read = unpacking.read(&mut self.buffer)?;
+            if let Some(modified) = unpacking.modified() {
+                self.sieve.near = modified;
+            }
             self.unpacking = (read > 0).then_some(unpacking);
             read
-        } else {
-            read_at(&past.file, &mut self.buffer, offset, past.end)?
         };
-        let more = past.packed.is_some() || offset + (read as u64) < past.end;
+        let more = past.plain().is_none() || offset + (read as u64) < past.end;
         let buffer = std::mem::take(&mut self.buffer);
         self.sieve.push(&buffer[..read], Duration::ZERO, emit);
         self.buffer = buffer;
@@ -489,28 +562,29 @@ impl Search {
     /// Counts what is wanted in the piece that ends at `end`.
     fn step_back(&mut self, at: usize, end: u64, left: u64, size: u64) -> io::Result<Stage> {
         let past = &self.files[at];
-        if let Some(packed) = past.packed {
-            return self.step_back_packed(at, packed, left, size);
-        }
+        let Some(file) = past.plain() else {
+            return self.step_back_packed(at, left, size);
+        };
         let begin = end.saturating_sub(size);
         let warm = begin.saturating_sub(RECORD);
         let beyond = end.saturating_add(RECORD).min(past.end);
         // A record may go on over a roll: the lines before and behind are looked at too.
         let before = (warm == 0 && at > 0)
             .then(|| &self.files[at - 1])
-            .filter(|past| past.packed.is_none());
+            .and_then(|past| Some((past.plain()?, past.end)));
         let behind = (beyond == past.end)
             .then(|| self.files.get(at + 1))
-            .flatten();
+            .flatten()
+            .and_then(|past| Some((past.plain()?, past.end)));
         self.buffer.clear();
-        if let Some(before) = before {
-            let from = line_start(&before.file, before.end.saturating_sub(RECORD))?;
-            read_more(&before.file, &mut self.buffer, from, before.end)?;
+        if let Some((before, end)) = before {
+            let from = line_start(before, end.saturating_sub(RECORD))?;
+            read_more(before, &mut self.buffer, from, end)?;
         }
         let lead = self.buffer.len() as u64;
-        read_more(&past.file, &mut self.buffer, warm, beyond)?;
-        if let Some(behind) = behind {
-            read_more(&behind.file, &mut self.buffer, 0, behind.end.min(RECORD))?;
+        read_more(file, &mut self.buffer, warm, beyond)?;
+        if let Some((behind, end)) = behind {
+            read_more(behind, &mut self.buffer, 0, end.min(RECORD))?;
         }
         // From here on places are those in the buffer.
         let place = |offset: u64| offset - warm + lead;
@@ -570,7 +644,7 @@ impl Search {
         {
             return Ok(Stage::Forward {
                 at,
-                offset: line_start(&past.file, begin)?,
+                offset: past.line_start(begin)?,
             });
         }
         Ok(match (begin, at) {
@@ -591,15 +665,9 @@ impl Search {
     }
 
     /// The same for all of a compressed file.
-    fn step_back_packed(
-        &mut self,
-        at: usize,
-        packed: Compression,
-        left: u64,
-        size: u64,
-    ) -> io::Result<Stage> {
+    fn step_back_packed(&mut self, at: usize, left: u64, size: u64) -> io::Result<Stage> {
         let past = &self.files[at];
-        let mut unpacking = Unpacking::begin(past, packed, at)?;
+        let mut unpacking = Unpacking::begin(past, at, &self.sieve.wanted.zone)?;
         let keep = usize::try_from(left).unwrap_or(usize::MAX);
         let mut marks: VecDeque<(u64, Timestamp)> = VecDeque::new();
         let (mut time, mut ignored) = (past.modified, 0);
@@ -609,7 +677,11 @@ impl Search {
             near: past.modified,
             beyond: &mut ignored,
         };
+        // From which place on times are near to the second, before to the first.
+        let near = Cell::new((0, past.modified, past.modified));
         let mut take = |joined: Joined<'_>| {
+            let (from, before, behind) = near.get();
+            judge.near = if joined.mark < from { before } else { behind };
             if joined.part == 0 && judge.is_wanted(&joined).is_some() {
                 if marks.len() >= keep {
                     marks.pop_front();
@@ -625,6 +697,11 @@ impl Search {
             let read = unpacking.read(&mut self.buffer)?;
             if read == 0 {
                 break;
+            }
+            if let Some(modified) = unpacking.modified()
+                && modified != near.get().2
+            {
+                near.set((start, near.get().2, modified));
             }
             splitter.push(&self.buffer[..read], |piece| {
                 joiner.line(piece.bytes, Duration::ZERO, start, &mut take);

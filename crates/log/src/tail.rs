@@ -13,10 +13,12 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use rustix::fs::OFlags;
 
+use crate::archive::{Kin, PutAway};
 use crate::error::Error;
 use crate::naming::{Naming, SUFFIXES, bare, rolled_files, rolled_path};
 use crate::pack::Compression;
-use crate::search::Past;
+use crate::search::{Form, Past};
+use crate::seelog::Archive;
 
 /// How much is read at once.
 const CHUNK: usize = 64 * 1024;
@@ -26,6 +28,40 @@ const BUDGET: usize = 4 << 20;
 const TRIES: u32 = 20;
 /// A line longer than this is handed over in parts.
 const LONG_LINE: usize = 1 << 20;
+
+/// A log file and what is rolled from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFile {
+    /// The file that is written to.
+    pub path: PathBuf,
+    /// How the rolled ones are called.
+    pub naming: Naming,
+    /// Where those of them are that were too many.
+    pub archive: Option<Archive>,
+}
+
+impl From<PathBuf> for LogFile {
+    /// With numbers that move up, and without an archive.
+    fn from(path: PathBuf) -> Self {
+        Self {
+            path,
+            naming: Naming::Shifted,
+            archive: None,
+        }
+    }
+}
+
+impl From<&PathBuf> for LogFile {
+    fn from(path: &PathBuf) -> Self {
+        path.clone().into()
+    }
+}
+
+impl From<&Path> for LogFile {
+    fn from(path: &Path) -> Self {
+        path.to_owned().into()
+    }
+}
 
 /// Reads a log file and the files rolled from it, compressed ones too.
 ///
@@ -40,6 +76,7 @@ const LONG_LINE: usize = 1 << 20;
 pub struct Tail {
     path: PathBuf,
     naming: Naming,
+    archive: Option<Archive>,
     current: Option<Open>,
     /// The end of the unfinished line.
     partial: Vec<u8>,
@@ -54,6 +91,8 @@ struct Open {
     /// When it was last written to, as of its opening.
     modified: SystemTime,
     packed: Option<Compression>,
+    /// Its name without that of the compression, if it is one that stays.
+    bare: Option<OsString>,
     /// What reads it, if it is compressed and some of it was read.
     reader: Option<Box<dyn Read + Send>>,
 }
@@ -71,16 +110,17 @@ impl fmt::Debug for Open {
 impl Tail {
     /// Begins at the end of the file as it is now: [`Self::last_lines`] looks back from there and
     /// [`Self::read_new`] goes on from there. The file may come into being later; what is in it then
-    /// is read from its start. Rolled files have numbers that move up, [`Naming::Shifted`].
-    pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
-        Self::open_named(path, Naming::Shifted)
-    }
-
-    /// The same for a file whose rolled ones are called so.
-    pub fn open_named(path: impl Into<PathBuf>, naming: Naming) -> Result<Self, Error> {
-        let path = path.into();
+    /// is read from its start. Of a path alone, rolled files have numbers that move up,
+    /// [`Naming::Shifted`]. Only a [`Search`](crate::Search) looks into an archive.
+    pub fn open(file: impl Into<LogFile>) -> Result<Self, Error> {
+        let LogFile {
+            path,
+            naming,
+            archive,
+        } = file.into();
         let mut tail = Self {
             naming,
+            archive,
             current: None,
             partial: Vec::new(),
             gaps: 0,
@@ -140,11 +180,23 @@ impl Tail {
             Ok::<_, io::Error>(Past {
                 end: end.unwrap_or(metadata.len()),
                 modified: metadata.modified()?.try_into().unwrap_or(Timestamp::MAX),
-                packed,
-                file,
+                form: match packed {
+                    Some(packed) => Form::Packed(file, packed),
+                    None => Form::Plain(file),
+                },
             })
         };
         let mut all = Vec::with_capacity(files.len() + 1);
+        if let Some(archive) = &self.archive {
+            // Looked for after the files: what is put away meanwhile is in both, and read once.
+            let known = files.iter().filter_map(|open| open.bare.clone()).collect();
+            let away = PutAway::list(archive, Kin::of(&self.path, &self.naming, known))?;
+            all.extend(away.into_iter().map(|away| Past {
+                end: away.size,
+                modified: away.modified,
+                form: Form::PutAway(away),
+            }));
+        }
         for open in files.into_iter().rev() {
             all.push(past(open.file, None, open.packed)?);
         }
@@ -254,7 +306,11 @@ impl Tail {
             let mut files: Vec<Open> = Vec::new();
             files.extend(Open::path(&self.path)?);
             for name in &names {
-                files.extend(Open::variant(&self.path.with_file_name(name))?);
+                let open = Open::variant(&self.path.with_file_name(name))?;
+                files.extend(open.map(|open| Open {
+                    bare: Some(name.clone()),
+                    ..open
+                }));
             }
             let again = self.bare_names();
             if names == again {
@@ -467,6 +523,7 @@ impl Open {
             modified: metadata.modified()?,
             offset: 0,
             packed: Compression::of(path),
+            bare: None,
             reader: None,
             file,
         }))
@@ -502,7 +559,7 @@ impl Open {
 }
 
 /// The same file once more, with an offset of its own.
-fn from_start(file: &File) -> io::Result<File> {
+pub(crate) fn from_start(file: &File) -> io::Result<File> {
     use std::os::fd::AsRawFd as _;
     File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }

@@ -1,7 +1,7 @@
 //! The daemon as the control API sees it: wire documents on one side, engines on the other.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use mainstay_control::wire::{
 use mainstay_control::{
     Answer, AuditEntry, AuditOutcome, ByteStream, Bytes, Caller, Daemon, Error, Kind, Notice, Verb,
 };
-use mainstay_log::{Level, LevelSet, Logger, Naming, SinkStatus, Tail};
+use mainstay_log::{Level, LevelSet, LogFile, Logger, SinkStatus, Tail};
 use mainstay_supervise::{Command, Did, Event, Exit, Phase, Refusal, Reply, Status, Supervisor};
 use mainstay_supervisord::rpc::Supervision;
 use mainstay_sys::{Signal, gauge};
@@ -336,18 +336,18 @@ impl Facade {
 
     /// The file that the daemon's own records are in: the usual one, or where a config sends them to
     /// others only, the first of these.
-    pub(crate) fn own_file(&self) -> (PathBuf, Naming) {
+    pub(crate) fn own_file(&self) -> LogFile {
         let usual = self.config.log.directory.join("mainstay.log");
         let mut files = self.logger.pipeline().files();
-        let at = files.iter().position(|(path, _)| *path == usual);
+        let at = files.iter().position(|file| file.path == usual);
         if files.is_empty() {
-            return (usual, Naming::default());
+            return usual.into();
         }
         files.swap_remove(at.unwrap_or(0))
     }
 
-    /// The file behind a log query, and how those are called that are rolled from it.
-    async fn log_file(&self, query: &LogQuery) -> Result<(PathBuf, Naming), Error> {
+    /// The file behind a log query.
+    async fn log_file(&self, query: &LogQuery) -> Result<LogFile, Error> {
         if query.name == OWN {
             return Ok(self.own_file());
         }
@@ -389,7 +389,7 @@ impl Facade {
             )
             .help("see its `log` in the config")
         })?;
-        Ok((path, Naming::default()))
+        Ok(path.into())
     }
 }
 
@@ -616,15 +616,13 @@ pub(crate) fn disks(config: &Config) -> Vec<DiskStatus> {
 }
 
 /// The end of a log file, then what is added to it.
-fn tail(path: &Path, naming: Naming, query: &LogQuery) -> Result<ByteStream, Error> {
+fn tail(file: LogFile, query: &LogQuery) -> Result<ByteStream, Error> {
+    let shown = file.path.display().to_string();
     let failed = |error: &dyn std::fmt::Display| {
-        Error::new(
-            Kind::Failed,
-            format!("cannot read {}: {error}", path.display()),
-        )
-        .help("check that the file exists and that the user who runs mainstay may read it")
+        Error::new(Kind::Failed, format!("cannot read {shown}: {error}"))
+            .help("check that the file exists and that the user who runs mainstay may read it")
     };
-    let mut tail = Tail::open_named(path, naming).map_err(|error| failed(&error))?;
+    let mut tail = Tail::open(file).map_err(|error| failed(&error))?;
     let lines = usize::try_from(query.lines.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
     let mut past = tail.last_lines(lines).map_err(|error| failed(&error))?;
     if !query.follow {
@@ -724,13 +722,13 @@ impl Daemon for Facade {
 
     fn logs(&self, _caller: Caller, query: LogQuery) -> Answer<'_, ByteStream> {
         Box::pin(async move {
-            let (path, naming) = self.log_file(&query).await?;
+            let file = self.log_file(&query).await?;
             match &query.records {
                 Some(wanted) => {
                     let zone = self.config.host.zone.clone();
-                    records::stream(path, naming, &query, wanted, zone).await
+                    records::stream(file, &query, wanted, zone).await
                 }
-                None => tail(&path, naming, &query),
+                None => tail(file, &query),
             }
         })
     }

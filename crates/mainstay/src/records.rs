@@ -3,7 +3,6 @@
 //! The files are read on other threads, a few at a time: a search through gigabytes holds up neither
 //! the answers to others nor the memory.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mainstay_control::wire::{self, LogQuery, RecordQuery};
 use mainstay_control::{ByteStream, Bytes, Error, Kind, records};
-use mainstay_log::{Hit, Level, LevelSet, Naming, Search, Tail, Wanted};
+use mainstay_log::{Hit, Level, LevelSet, LogFile, Search, Tail, Wanted};
 use regex::bytes::RegexBuilder;
 use tokio::sync::Semaphore;
 
@@ -119,17 +118,16 @@ impl Running {
 
 /// The records that the query asks for, in the form of [`records`].
 pub(crate) async fn stream(
-    path: PathBuf,
-    naming: Naming,
+    file: LogFile,
     query: &LogQuery,
     wanted_records: &RecordQuery,
     zone: TimeZone,
 ) -> Result<ByteStream, Error> {
     let wanted = wanted(query, wanted_records, zone)?;
     let follow = query.follow;
-    let shown = path.display().to_string();
+    let shown = file.path.display().to_string();
     let begun = tokio::task::spawn_blocking(move || {
-        let tail = Tail::open_named(path, naming)?;
+        let tail = Tail::open(file)?;
         let search = Search::begin(&tail, wanted, !follow)?;
         Ok::<_, mainstay_log::Error>(Running {
             search,

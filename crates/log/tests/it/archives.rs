@@ -9,9 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flate2::read::MultiGzDecoder;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use mainstay_base::SystemClock;
 use mainstay_log::seelog::{Archive, ArchiveKind, DateLayout};
-use mainstay_log::{Compression, Naming, Retention, RollingFile, Rolls};
+use mainstay_log::{
+    Compression, Hit, Level, LogFile, Naming, Retention, RollingFile, Rolls, Search, Tail, Wanted,
+};
 
 use crate::clock;
 use crate::sinks::{PATIENCE, wait_until};
@@ -82,7 +86,7 @@ fn names(dir: &Path) -> Vec<String> {
 fn is_packed(name: &str) -> bool {
     Path::new(name)
         .extension()
-        .is_some_and(|ending| ending == "gz")
+        .is_some_and(|ending| ending == "gz" || ending == "zst")
 }
 
 /// `line 0001`, ten bytes each.
@@ -325,6 +329,145 @@ fn an_archive_that_another_program_made() {
     wait_until("the archive", || {
         members(&to, ArchiveKind::Gzip) == expected
     });
+}
+
+/// What a search finds in a log whose rolled files are put away.
+fn found(file: &LogFile, last: Option<u64>, since: Option<Timestamp>) -> std::io::Result<String> {
+    let mut wanted = Wanted::all(Level::Info, TimeZone::UTC);
+    (wanted.last, wanted.since) = (last, since);
+    let tail = Tail::open(file.clone()).unwrap();
+    let mut search = Search::begin(&tail, wanted, true).unwrap();
+    let mut text = String::new();
+    let mut take = |hit: Hit<'_>| {
+        text.push_str(std::str::from_utf8(hit.bytes).unwrap());
+        text.push('\n');
+    };
+    while search.step(&mut take)? {}
+    search.finish(&mut take);
+    Ok(text)
+}
+
+#[test]
+fn a_search_looks_into_archives() {
+    let kinds = [ArchiveKind::Zip, ArchiveKind::Gzip];
+    let packs = [None, Some(Compression::Gzip), Some(Compression::Zstd)];
+    for (kind, exploded, compress) in kinds
+        .into_iter()
+        .flat_map(|kind| [(kind, false), (kind, true)])
+        .flat_map(|(kind, exploded)| packs.map(|pack| (kind, exploded, pack)))
+    {
+        let what = format!("{kind:?} exploded={exploded} {compress:?}");
+        let dir = tempfile::tempdir().unwrap();
+        let (path, to) = (dir.path().join("f.log"), dir.path().join("away"));
+        let archive = archive(kind, exploded, &to);
+        let mut rolls = rolls(GROWING, archive.clone());
+        rolls.retention.compress = compress;
+        let mut file = RollingFile::open_with(&path, rolls, clock()).unwrap();
+        // More than ten, so that names are in another order than numbers.
+        for n in 1..=14 {
+            write(&mut file, n..=n);
+            wait_until(&what, || {
+                let names = names(dir.path());
+                let rolled = || names.iter().filter(|name| name.starts_with("f.log."));
+                let done = |name: &String| compress.is_none() || is_packed(name);
+                rolled().count() <= 2
+                    && rolled().all(done)
+                    && names.iter().all(|name| !name.starts_with('.'))
+            });
+        }
+        let log = LogFile {
+            path: path.clone(),
+            naming: GROWING,
+            archive: Some(archive),
+        };
+        let lines = |from: usize| (from..=14).map(line).collect::<String>();
+        assert_eq!(found(&log, None, None).unwrap(), lines(1), "{what}");
+        for last in 1..=14 {
+            let expected = lines(15 - last);
+            let last = u64::try_from(last).unwrap();
+            assert_eq!(
+                found(&log, Some(last), None).unwrap(),
+                expected,
+                "{what}: last {last}"
+            );
+        }
+        assert_eq!(found(&log, Some(99), None).unwrap(), lines(1), "{what}");
+        // Without being told of it nobody looks there.
+        assert_eq!(
+            found(
+                &LogFile {
+                    archive: None,
+                    ..log.clone()
+                },
+                None,
+                None
+            )
+            .unwrap(),
+            lines(12)
+        );
+
+        // As after a kill: what is put away is also still there, and is read once.
+        fs::write(dir.path().join("f.log.11"), line(11)).unwrap();
+        assert_eq!(
+            found(&log, None, None).unwrap(),
+            lines(1),
+            "{what}: in both"
+        );
+        fs::remove_file(dir.path().join("f.log.11")).unwrap();
+        drop(file);
+
+        // An archive that is damaged is said, and nothing is made up.
+        let target = if exploded {
+            let first = names(&to)
+                .into_iter()
+                .find(|name| name.starts_with("f.log.1."));
+            to.join(first.unwrap())
+        } else {
+            to.clone()
+        };
+        let bytes = fs::read(&target).unwrap();
+        fs::write(&target, &bytes[..bytes.len() / 2]).unwrap();
+        let error = found(&log, None, None).unwrap_err();
+        assert!(!error.to_string().is_empty(), "{what}: {error}");
+    }
+}
+
+/// Times without a date are near to when their file was written, and files of others are left alone.
+#[test]
+fn a_search_in_an_archive_that_another_program_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, to) = (dir.path().join("f.log"), dir.path().join("log.tar.gz"));
+    let out =
+        flate2::write::GzEncoder::new(File::create(&to).unwrap(), flate2::Compression::fast());
+    let mut tar = tar::Builder::new(out);
+    let written = |day: i64| 1_767_312_000 + day * 86_400;
+    let long = format!("{}.log", "d".repeat(120));
+    for (name, day, text) in [
+        ("g.log.1", 1, "12:00:00 of another log\n"),
+        ("f.log.1", 1, "12:00:00 one\n"),
+        (&*long, 1, "12:00:00 another name\n"),
+        ("f.log.2", 3, "12:00:00 two\n"),
+    ] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        header.set_mtime(u64::try_from(written(day)).unwrap() + 43_200);
+        tar.append_data(&mut header, name, text.as_bytes()).unwrap();
+    }
+    tar.into_inner().unwrap().finish().unwrap();
+    fs::write(&path, "three\n").unwrap();
+    let log = LogFile {
+        path,
+        naming: GROWING,
+        archive: Some(archive(ArchiveKind::Gzip, false, &to)),
+    };
+    let all = "12:00:00 one\n12:00:00 two\nthree\n";
+    assert_eq!(found(&log, None, None).unwrap(), all);
+    assert_eq!(found(&log, Some(3), None).unwrap(), all);
+    let since = Timestamp::from_second(written(2)).unwrap();
+    let later = "12:00:00 two\nthree\n";
+    assert_eq!(found(&log, None, Some(since)).unwrap(), later);
+    assert_eq!(found(&log, Some(9), Some(since)).unwrap(), later);
 }
 
 /// Dates and compression go together with archives.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mainstay_base::SystemClock;
 use mainstay_log::seelog::DateLayout;
-use mainstay_log::{Compression, Naming, Retention, RollingFile, Rolls, Tail};
+use mainstay_log::{Compression, LogFile, Naming, Retention, RollingFile, Rolls, Tail};
 
 use crate::{keep_all, open, pipe, put, splice_all};
 
@@ -14,6 +14,13 @@ fn new(tail: &mut Tail) -> String {
     let mut out = Vec::new();
     while tail.read_new(&mut out).unwrap() > 0 {}
     String::from_utf8(out).unwrap()
+}
+
+fn named(path: &std::path::Path, naming: &Naming) -> LogFile {
+    LogFile {
+        naming: naming.clone(),
+        ..path.into()
+    }
 }
 
 fn last(tail: &mut Tail, count: usize) -> String {
@@ -221,7 +228,7 @@ fn all_names_and_compressions() {
             if compress.is_some() {
                 crate::sinks::wait_until(&what, || packed(dir.path()) + 1 == files());
             }
-            let mut tail = Tail::open_named(&path, naming.clone()).unwrap();
+            let mut tail = Tail::open(named(&path, &naming)).unwrap();
             for count in [0, 1, 2, 3, 4, 15, 29, 30, 31] {
                 let expected = lines(30_usize.saturating_sub(count)..30);
                 assert_eq!(last(&mut tail, count), expected, "{what}: {count}");
@@ -236,7 +243,7 @@ fn all_names_and_compressions() {
 
             // What was rolled is all that is left.
             fs::remove_file(file.path()).unwrap();
-            let mut tail = Tail::open_named(&path, naming.clone()).unwrap();
+            let mut tail = Tail::open(named(&path, &naming)).unwrap();
             let left = last(&mut tail, 100);
             assert!(
                 lines(0..60).starts_with(&left) && left.len() > 300,
@@ -271,7 +278,7 @@ fn follow(naming: &Naming, compress: Option<Compression>) {
     const LINES: usize = 100_000;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f.log");
-    let mut tail = Tail::open_named(&path, naming.clone()).unwrap();
+    let mut tail = Tail::open(named(&path, naming)).unwrap();
     let done = Arc::new(AtomicBool::new(false));
     let writer = std::thread::spawn({
         let (path, done) = (path.clone(), done.clone());

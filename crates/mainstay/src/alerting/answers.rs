@@ -243,6 +243,7 @@ pub(crate) fn silence(
     let id = alerts
         .silence(matcher, length, author, &request.reason)
         .map_err(|error| refusal(&error))?;
+    bell.share_silences().map_err(|error| refusal(&error))?;
     let listed = alerts.list().map_err(|error| refusal(&error))?;
     let until = listed
         .silences
@@ -257,6 +258,7 @@ pub(crate) fn unsilence(bell: &Bell, id: i64) -> Result<DoneDocument, Error> {
     let ended = alerts(bell)?
         .unsilence(id)
         .map_err(|error| refusal(&error))?;
+    bell.share_silences().map_err(|error| refusal(&error))?;
     if ended {
         return Ok(DoneDocument::with(format!("the silence {id} has ended")));
     }

@@ -166,13 +166,33 @@ impl Bell {
         let name = names.find(|name| !taken(name)).unwrap_or(place);
         let outbox = own.outbox.with_file_name(format!("alerts-{name}.db"));
         let config = records::by_mail(&own, smtp, outbox)?;
-        let alerts = start(config).map_err(|error| format!("{error}; {}", error.help()))?;
+        let said = |error: Error| format!("{error}; {}", error.help());
+        let alerts = start(config).map_err(said)?;
+        // Where the daemon's own are being changed, they have the silences they had.
+        if let Some(own) = self.alerts() {
+            let silences = own.list().map_err(said)?.silences;
+            alerts.adopt_silences(silences).map_err(said)?;
+        }
         mails.push(Mailed {
             smtp: smtp.clone(),
             name,
             alerts: alerts.clone(),
         });
         Ok(alerts)
+    }
+
+    /// Has those by mail servers of seelog's configs keep the silences that the daemon's own keep.
+    pub(crate) fn share_silences(&self) -> Result<(), Error> {
+        let Some(own) = self.alerts() else {
+            return Ok(());
+        };
+        // One after the other, so that the last to come leaves what there is last.
+        let mails = lock(&self.mails);
+        let silences = own.list()?.silences;
+        for mailed in mails.iter() {
+            mailed.alerts.adopt_silences(silences.clone())?;
+        }
+        Ok(())
     }
 
     /// All of them; none in the moments in which there are none.
@@ -218,7 +238,7 @@ fn joined(mut sum: Overview, more: Overview) -> Overview {
     sum.alerts.extend(more.alerts);
     sum.alerts
         .sort_by_key(|listed| std::cmp::Reverse(listed.severity));
-    sum.silences.extend(more.silences);
+    // Its silences are the daemon's own.
     sum.deliveries.extend(more.deliveries);
     sum.deliveries
         .sort_by_key(|delivery| std::cmp::Reverse(delivery.at));

@@ -142,9 +142,12 @@ mod tests {
     use std::time::Duration;
 
     use mail_parser::MessageParser;
+    use mainstay_alert::{Counts, Overview};
+    use mainstay_control::wire::SilenceRequest;
     use mainstay_log::seelog::{Config as Seelog, Options, Receiver};
     use mainstay_log::{Loading, Record, logger_from_config_as_string};
 
+    use super::super::answers;
     use super::*;
 
     fn smtp(text: &str) -> Smtp {
@@ -213,6 +216,29 @@ mod tests {
         (port, mails)
     }
 
+    /// The mail server in a document.
+    fn smtp_of(document: &str) -> Smtp {
+        let config = Seelog::parse("seelog.xml", document, &Options::new()).unwrap();
+        let leaves = config.leaves();
+        let mut servers = leaves.iter().filter_map(|leaf| match leaf.receiver {
+            Receiver::Smtp(smtp) => Some(smtp.clone()),
+            _ => None,
+        });
+        servers.next().unwrap()
+    }
+
+    fn wait_for_counts(bell: &Bell, is: impl Fn(&Counts) -> bool) -> Counts {
+        let deadline = std::time::Instant::now() + Duration::from_mins(1);
+        loop {
+            let counts = bell.list().unwrap().unwrap().counts;
+            if is(&counts) {
+                return counts;
+            }
+            assert!(std::time::Instant::now() < deadline, "{counts:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     #[test]
     fn a_config_of_seelog_sends_its_mail_in_its_format() {
         let (port, mails) = mail_server();
@@ -220,6 +246,12 @@ mod tests {
         let mut config = Config::new("shop1", directory.path().join("alerts.db"));
         config.policy.wait = Duration::from_millis(200);
         let bell = Arc::new(Bell::start(config).unwrap());
+        let silence = |app: &str| {
+            let mut request = SilenceRequest::new(3600, "known");
+            request.app = Some(app.to_owned());
+            answers::silence(&bell, &request, "me").unwrap().id
+        };
+        assert_eq!(silence("other"), 1);
         let text = format!(
             r#"<seelog minlevel="info"><outputs formatid="all"><file path="all.log"/>
   <filter levels="critical" formatid="mail">
@@ -236,6 +268,12 @@ mod tests {
             logger_from_config_as_string(&text, loading).unwrap()
         };
         let logger = load();
+        // The silences of the daemon are theirs, also those from before they began.
+        let silenced = |list: Overview| -> Vec<i64> {
+            list.silences.iter().map(|silence| silence.id).collect()
+        };
+        let theirs = || silenced(bell.mail(&smtp_of(&text)).unwrap().list().unwrap());
+        assert_eq!(theirs(), [1]);
         let write = |level, text: &str| {
             let record = Record::new(jiff::Timestamp::now(), level, "shop", text);
             logger.pipeline().write(&record);
@@ -272,6 +310,20 @@ mod tests {
         let names: Vec<&str> = listed.channels.iter().map(|c| c.name.as_str()).collect();
         assert_eq!(names, [format!("smtp 127.0.0.1:{port}")]);
         assert_eq!(listed.counts.raised, 100);
+
+        // Silenced, nothing of it is mailed; it is listed once. When that ends, it is.
+        let id = silence("mainstay");
+        assert_eq!(theirs(), [1, id]);
+        assert_eq!(silenced(bell.list().unwrap().unwrap()), [1, id]);
+        write(Level::Critical, "the fan is loud");
+        let counts = wait_for_counts(&bell, |counts| counts.silenced == 1);
+        assert_eq!(counts.raised, 101);
+        assert!(mails.try_recv().is_err(), "it was silenced");
+        answers::unsilence(&bell, id).unwrap();
+        assert_eq!(theirs(), [1]);
+        write(Level::Critical, "the roof is leaking");
+        let mail = mails.recv_timeout(Duration::from_mins(1)).unwrap();
+        assert!(mail.contains("the roof is leaking"), "{mail}");
         bell.shutdown(Duration::from_secs(10));
     }
 }

@@ -178,7 +178,7 @@ impl Native {
     }
 
     fn own_log(&self) -> PathBuf {
-        self.facade.own_file().0
+        self.facade.own_file().path
     }
 }
 
