@@ -35,6 +35,19 @@ impl Mark {
         }
     }
 
+    /// All that it says, and [`Mark::from_words`] of it is the same.
+    #[inline]
+    pub(crate) const fn words(self) -> [u64; 2] {
+        [self.time.cast_unsigned(), self.rest]
+    }
+
+    pub(crate) const fn from_words([time, rest]: [u64; 2]) -> Self {
+        Self {
+            time: time.cast_signed(),
+            rest,
+        }
+    }
+
     /// When it happened.
     pub fn time(self) -> Timestamp {
         Timestamp::from_nanosecond(self.time.into()).unwrap_or(Timestamp::MAX)

@@ -110,6 +110,7 @@ mod format;
 mod head;
 mod inspect;
 mod join;
+mod lane;
 mod layer;
 mod level;
 mod logger;

@@ -5,21 +5,21 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use mainstay_base::Clock;
-use mainstay_sys::spill::{self, Spill};
 
 use crate::admission::{Admission, AdmissionConfig, Decision, Summary};
 use crate::batch::{Batch, Mark, Unwritten};
 use crate::error::{Error, Notice, Reason};
+use crate::lane::{Inside, Lane, Waiting, Work, wait_for_room, wait_settled};
 use crate::level::Level;
 use crate::loss::{Counts, Loss, SinkStatus};
 use crate::model::SinkConfig;
 use crate::pipeline::Core;
-use crate::queue::{Delivery, Push, Queue, QueueConfig, Store};
+use crate::queue::{Delivery, Push, Queue, Store};
 use crate::record::Record;
 use crate::sink::Sink;
 use crate::stamp::Stamp;
@@ -29,8 +29,8 @@ use crate::voice::Voice;
 const REPORT_EVERY: Duration = Duration::from_mins(1);
 /// How long a sink that failed is left alone before what waits is given to it again; doubled each
 /// time.
-const RETRY_FIRST: Duration = Duration::from_millis(50);
-const RETRY_LAST: Duration = Duration::from_secs(5);
+pub(crate) const RETRY_FIRST: Duration = Duration::from_millis(50);
+pub(crate) const RETRY_LAST: Duration = Duration::from_secs(5);
 /// A sink that panics this often over the same records does not get them again.
 const PANICS: u32 = 3;
 /// How long who writes a critical record waits for it to be written.
@@ -98,30 +98,6 @@ struct State {
     reported: Option<Duration>,
 }
 
-struct Lane {
-    waiting: Mutex<Waiting>,
-    /// There is something to write.
-    work: Condvar,
-    /// There is room, or something was settled.
-    room: Condvar,
-    spill: Spill,
-}
-
-struct Waiting {
-    queue: Queue,
-    /// The worker sleeps until it is woken.
-    parked: bool,
-    /// The worker sleeps until enough waits, or some time has passed.
-    lingers: bool,
-    /// Write now, however little it is.
-    urgent: bool,
-    /// So many threads wait for `room`.
-    waiters: u32,
-    /// The outlet is closed, and the worker has until then.
-    closing: Option<Instant>,
-    ended: bool,
-}
-
 impl Outlet {
     pub(crate) fn open(
         config: SinkConfig,
@@ -186,7 +162,7 @@ impl Outlet {
     /// How it does. A sink may hang: its own lock is not waited for.
     pub(crate) fn status(&self) -> SinkStatus {
         let shared = &*self.shared;
-        let lane = shared.lane.as_ref().map(|lane| lock(&lane.waiting));
+        let lane = shared.lane.as_ref().map(Inside::new);
         let queue = lane.as_ref().map(|waiting| &waiting.queue);
         let delivered = queue.map_or(0, Queue::delivered);
         let waiting = queue.map_or(0, Queue::bytes);
@@ -219,7 +195,7 @@ impl Outlet {
     /// How many records were ever lost here, by level.
     pub(crate) fn lost(&self) -> Counts {
         match &self.shared.lane {
-            Some(lane) => lock(&lane.waiting).queue.lost(),
+            Some(lane) => Inside::new(lane).queue.lost(),
             None => self
                 .shared
                 .lost
@@ -231,7 +207,7 @@ impl Outlet {
     /// How many bytes wait here.
     pub(crate) fn waiting(&self) -> usize {
         let lane = self.shared.lane.as_ref();
-        lane.map_or(0, |lane| lock(&lane.waiting).queue.bytes())
+        lane.map_or(0, |lane| Inside::new(lane).queue.bytes())
     }
 
     /// Takes a record for the sink, and waits for room if the policy says so and `may_wait` too.
@@ -266,17 +242,17 @@ impl Outlet {
     /// Has what waits written now, without waiting for it.
     pub(crate) fn hurry(&self) {
         if let Some(lane) = &self.shared.lane {
-            lane.hurry(&mut lock(&lane.waiting));
+            lane.hurry(&mut Inside::new(lane));
         }
     }
 
     /// Waits until what waits now is written, and has the sink hand it on.
     pub(crate) fn flush(&self, until: Instant) -> io::Result<()> {
         if let Some(lane) = &self.shared.lane {
-            let mut waiting = lock(&lane.waiting);
+            let mut waiting = Inside::new(lane);
             lane.hurry(&mut waiting);
             let target = waiting.queue.pushed();
-            if !lane.wait_settled(waiting, target, until) {
+            if !wait_settled(waiting, target, until) {
                 return Err(io::Error::new(
                     io::ErrorKind::TimedOut,
                     "not all that waits could be written in time",
@@ -311,7 +287,7 @@ impl Outlet {
             return;
         };
         if let Some(lane) = &self.shared.lane {
-            let mut waiting = lock(&lane.waiting);
+            let mut waiting = Inside::new(lane);
             waiting.closing = Some(Instant::now() + CLOSE_WAIT);
             drop(waiting);
             lane.work.notify_all();
@@ -342,179 +318,6 @@ impl Held<'_> {
     }
 }
 
-impl Lane {
-    fn new(config: QueueConfig, sink: &dyn Sink) -> (Self, Store) {
-        let (spill, first, second) = spill::pair(config.bytes.max(1));
-        spill.set_descriptor(sink.descriptor());
-        let lane = Self {
-            waiting: Mutex::new(Waiting {
-                queue: Queue::new(config, Store::new(first)),
-                parked: false,
-                lingers: false,
-                urgent: false,
-                waiters: 0,
-                closing: None,
-                ended: false,
-            }),
-            work: Condvar::new(),
-            room: Condvar::new(),
-            spill,
-        };
-        (lane, Store::new(second))
-    }
-
-    fn hurry(&self, waiting: &mut Waiting) {
-        waiting.urgent = true;
-        if waiting.parked || waiting.lingers {
-            self.work.notify_one();
-        }
-    }
-
-    /// Waits until that many records are settled. Returns whether they are.
-    fn wait_settled(
-        &self,
-        mut waiting: MutexGuard<'_, Waiting>,
-        target: u64,
-        until: Instant,
-    ) -> bool {
-        if inside_a_sink() {
-            return waiting.queue.settled() >= target;
-        }
-        while waiting.queue.settled() < target && !waiting.ended {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            waiting = self.wait_for_room(waiting, Some(left));
-        }
-        waiting.queue.settled() >= target
-    }
-
-    /// Leaves the sink alone for a while, unless the outlet is closed.
-    fn pause(&self, delay: &mut Duration) {
-        let until = Instant::now() + *delay;
-        *delay = (*delay * 2).min(RETRY_LAST);
-        let mut waiting = lock(&self.waiting);
-        loop {
-            let closing = waiting.closing;
-            let until = closing.map_or(until, |_| {
-                // There is little time left: it is tried often.
-                until.min(Instant::now() + RETRY_FIRST)
-            });
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            let waited = self.work.wait_timeout(waiting, left);
-            waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if closing.is_some() {
-                return;
-            }
-        }
-    }
-
-    fn wait_for_room<'a>(
-        &self,
-        mut waiting: MutexGuard<'a, Waiting>,
-        at_most: Option<Duration>,
-    ) -> MutexGuard<'a, Waiting> {
-        waiting.waiters += 1;
-        let mut waiting = match at_most {
-            None => self
-                .room
-                .wait(waiting)
-                .unwrap_or_else(PoisonError::into_inner),
-            Some(time) => {
-                let waited = self.room.wait_timeout(waiting, time);
-                waited.unwrap_or_else(PoisonError::into_inner).0
-            }
-        };
-        waiting.waiters -= 1;
-        waiting
-    }
-
-    /// Waits until something is to be written: enough, or old enough, or urgent. `None` when the
-    /// outlet is closed and nothing waits any more; `idle` is how long it may take before the sink is
-    /// asked to hand on what it still holds.
-    fn wait_for_work(
-        &self,
-        config: &QueueConfig,
-        idle: Option<Duration>,
-        next_due: impl Fn() -> Option<Duration>,
-    ) -> Work<'_> {
-        let mut waiting = lock(&self.waiting);
-        let mut linger_until = None;
-        let idle_until = idle.map(|idle| Instant::now() + idle);
-        loop {
-            if !waiting.queue.is_empty() {
-                if waiting.urgent || waiting.closing.is_some() || waiting.queue.is_batch() {
-                    break;
-                }
-                let now = Instant::now();
-                let until = *linger_until.get_or_insert(now + config.linger);
-                let left = until.saturating_duration_since(now);
-                if left.is_zero() {
-                    break;
-                }
-                waiting.lingers = true;
-                let waited = self.work.wait_timeout(waiting, left);
-                waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
-                waiting.lingers = false;
-                continue;
-            }
-            if waiting.closing.is_some() {
-                return Work::End(waiting);
-            }
-            waiting.urgent = false;
-            if waiting.queue.has_after() {
-                return Work::Loss(waiting);
-            }
-            let due = next_due();
-            if due.is_some_and(|due| due.is_zero()) {
-                return Work::Summaries;
-            }
-            let due = due.map(|due| Instant::now() + due);
-            let wake = match (idle_until, due) {
-                (Some(idle), Some(due)) => Some(idle.min(due)),
-                (idle, due) => idle.or(due),
-            };
-            waiting.parked = true;
-            waiting = match wake {
-                None => self
-                    .work
-                    .wait(waiting)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(until) => {
-                    let left = until.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        waiting.parked = false;
-                        if idle_until == Some(until) {
-                            return Work::Idle;
-                        }
-                        return Work::Summaries;
-                    }
-                    let waited = self.work.wait_timeout(waiting, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-            waiting.parked = false;
-        }
-        waiting.urgent = false;
-        Work::Records(waiting)
-    }
-}
-
-/// What a worker has to do.
-enum Work<'a> {
-    Records(MutexGuard<'a, Waiting>),
-    /// Nothing waits, but something was lost that the sink does not know of.
-    Loss(MutexGuard<'a, Waiting>),
-    Idle,
-    /// The time has come to tell what was held back.
-    Summaries,
-    End(MutexGuard<'a, Waiting>),
-}
-
 impl Shared {
     /// Tells a dying process where the bytes are meant for.
     fn point(&self, state: &State) {
@@ -535,10 +338,7 @@ impl Shared {
         if let Some(lane) = &self.lane
             && !self.timed.swap(true, Ordering::Relaxed)
         {
-            let waiting = lock(&lane.waiting);
-            if waiting.parked {
-                lane.work.notify_one();
-            }
+            lane.wake_if_parked();
         }
     }
 
@@ -632,7 +432,23 @@ impl Shared {
         may_wait: bool,
         reports: &mut Vec<Report>,
     ) -> bool {
-        let mut waiting = lock(&lane.waiting);
+        if mark.level() < Level::Error && lane.push(line, mark) {
+            return true;
+        }
+        self.queue_inside(lane, line, mark, may_wait, reports)
+    }
+
+    /// The same where something is to be decided.
+    #[cold]
+    fn queue_inside(
+        &self,
+        lane: &Lane,
+        line: &[u8],
+        mark: Mark,
+        may_wait: bool,
+        reports: &mut Vec<Report>,
+    ) -> bool {
+        let mut waiting = Inside::new(lane);
         let was_batch = waiting.queue.is_batch();
         if waiting.queue.has_after() {
             self.declare_in_place(&mut waiting, mark);
@@ -653,15 +469,14 @@ impl Shared {
             || waiting.lingers && (waiting.urgent || !was_batch && waiting.queue.is_batch());
         if wake {
             // One call is enough, whoever comes before the worker has woken.
-            waiting.parked = false;
-            waiting.lingers = false;
+            lane.set_awake(&mut waiting);
         }
         if level == Level::Critical && may_wait && self.config.kind.is_local() {
             if wake {
                 lane.work.notify_one();
             }
             let target = waiting.queue.pushed();
-            lane.wait_settled(waiting, target, Instant::now() + CRITICAL_WAIT);
+            wait_settled(waiting, target, Instant::now() + CRITICAL_WAIT);
             return true;
         }
         drop(waiting);
@@ -688,7 +503,7 @@ impl Shared {
     fn queue_hard(
         &self,
         lane: &Lane,
-        mut waiting: MutexGuard<'_, Waiting>,
+        mut waiting: Inside<'_>,
         mut outcome: Push,
         (line, mark): (&[u8], Mark),
         may_wait: bool,
@@ -711,11 +526,11 @@ impl Shared {
                 Push::TooLarge => {
                     // It goes past the queue, after all that waits.
                     let target = waiting.queue.pushed();
-                    lane.wait_settled(waiting, target, Instant::now() + CLOSE_WAIT);
+                    wait_settled(waiting, target, Instant::now() + CLOSE_WAIT);
                     return self.give_past(lane, line, mark, reports);
                 }
                 Push::Wait => {
-                    waiting = lane.wait_for_room(waiting, None);
+                    waiting = wait_for_room(waiting, None);
                     outcome = waiting.queue.push(line, mark);
                     lane.hurry(&mut waiting);
                 }
@@ -735,7 +550,7 @@ impl Shared {
         let text = format!("the log sink {} fails: {reason}", self.name);
         reports.extend(self.report(&mut state.reported, text));
         drop(state);
-        lock(&lane.waiting).queue.lose_with(mark, &reason);
+        Inside::new(lane).queue.lose_with(mark, &reason);
         false
     }
 
@@ -777,7 +592,7 @@ impl Shared {
                     if let Some(loss) = loss
                         && let Err(error) = self.say(&loss)
                     {
-                        let mut waiting = lock(&lane.waiting);
+                        let mut waiting = Inside::new(lane);
                         waiting.queue.put_after(loss);
                         if waiting.closing.is_some() {
                             continue;
@@ -796,7 +611,9 @@ impl Shared {
                         let notices = quiet(|| state.sink.take_notices());
                         (flushed, notices, state.sink.take_lost())
                     };
-                    lock(&lane.waiting).queue.count_lost(lost);
+                    if lost != [0; 6] {
+                        Inside::new(lane).queue.count_lost(lost);
+                    }
                     for notice in notices {
                         self.tell(notice.level, notice.text);
                     }
@@ -855,7 +672,7 @@ impl Shared {
                 self.point(&state);
                 drop(state);
                 if lost != [0; 6] {
-                    lock(&lane.waiting).queue.count_lost(lost);
+                    Inside::new(lane).queue.count_lost(lost);
                 }
                 for notice in notices {
                     self.tell(notice.level, notice.text);
@@ -880,7 +697,7 @@ impl Shared {
                 }
             };
             lane.spill.end_writing();
-            let mut waiting = lock(&lane.waiting);
+            let mut waiting = Inside::new(lane);
             waiting.queue.settle(records);
             let given_up = match &trouble {
                 None => false,

@@ -1,5 +1,8 @@
 //! What waits for a sink: bounded, in order, and every loss counted. The deciding part: it takes no
-//! lock, waits for nothing and asks no clock.
+//! lock and asks no clock.
+//!
+//! Between [`Queue::open`] and [`Queue::shut`] threads add records by themselves, as long as there is
+//! room and nothing is to be decided ([`mainstay_sys::spill`]).
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -74,6 +77,24 @@ pub enum Overflow {
     /// From half full on only one of so many below level error is kept; what finds no room then is
     /// lost.
     Sample(NonZeroU32),
+}
+
+impl QueueConfig {
+    /// So many bytes of what may wait are kept for records of level error and above.
+    fn reserve(&self) -> usize {
+        match self.overflow {
+            Overflow::Block => 0,
+            _ => self.bytes / 8,
+        }
+    }
+
+    /// Up to so many bytes there is nothing to decide about a record below level error.
+    pub(crate) fn undecided(&self) -> usize {
+        match self.overflow {
+            Overflow::Sample(_) => self.bytes / 2,
+            _ => self.bytes - self.reserve(),
+        }
+    }
 }
 
 /// What [`Queue::push`] did.
@@ -217,13 +238,9 @@ const FULL: &str = "the queue was full";
 impl Queue {
     pub(crate) fn new(config: QueueConfig, filling: Store) -> Self {
         let capacity = config.bytes;
-        let reserve = match config.overflow {
-            Overflow::Block => 0,
-            _ => capacity / 8,
-        };
         Self {
             config,
-            room: capacity - reserve,
+            room: capacity - config.reserve(),
             most: (capacity / 16).max(64),
             filling,
             before: None,
@@ -235,6 +252,31 @@ impl Queue {
             turn: 0,
             failing: None,
         }
+    }
+
+    /// Lets threads add records by themselves, if nothing is to be decided about them. Nothing else may
+    /// be asked of a queue that is open.
+    pub(crate) fn open(&mut self) {
+        if self.after.is_some() || !self.filling.half.open() {
+            self.close();
+        }
+    }
+
+    /// Ends that.
+    pub(crate) fn shut(&mut self) {
+        self.take_in(false);
+    }
+
+    /// The same for a time in which they should not even try.
+    pub(crate) fn close(&mut self) {
+        self.take_in(true);
+    }
+
+    fn take_in(&mut self, for_long: bool) {
+        let Store { half, marks, .. } = &mut self.filling;
+        let before = marks.len();
+        half.shut(for_long, |words| marks.push(Mark::from_words(words)));
+        self.pushed += (marks.len() - before) as u64;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -490,7 +532,7 @@ mod tests {
     use super::*;
 
     fn queue(bytes: usize, overflow: Overflow) -> (Queue, Store) {
-        let (_, first, second) = spill::pair(bytes);
+        let (_, first, second) = spill::pair(bytes, bytes);
         let config = QueueConfig {
             overflow,
             bytes,

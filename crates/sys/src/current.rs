@@ -38,7 +38,9 @@ struct Held<T> {
     before: Vec<Arc<T>>,
 }
 
-/// What one thread looks at. It is never freed, and used again by another thread.
+/// What one thread looks at. It is never freed, and used again by another thread. Nothing that other
+/// threads write is near it.
+#[repr(align(128))]
 struct Mark {
     taken: AtomicBool,
     looked_at: AtomicPtr<()>,
