@@ -275,6 +275,89 @@ fn losses_are_said_to_the_record_where_they_happened() {
     }
 }
 
+/// Threads write into a queue that is always full, while others look at it: what is written and what
+/// is said to be lost is everything, for each level, in each thread's order.
+#[test]
+fn many_threads_and_every_policy_account_for_every_record() {
+    const EACH: u64 = 3000;
+    let levels = [Level::Debug, Level::Info, Level::Warn, Level::Error];
+    let two = NonZeroU32::new(2).unwrap();
+    for overflow in [
+        Overflow::Block,
+        Overflow::DropNew,
+        Overflow::DropOld,
+        Overflow::DropBelow(Level::Warn),
+        Overflow::Sample(two),
+    ] {
+        let (logger, gate, _) = gated(small(overflow));
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..4)
+                .map(|thread| {
+                    let logger = &logger;
+                    scope.spawn(move || {
+                        for n in 0..EACH {
+                            let level = levels[usize::try_from(n).unwrap() % levels.len()];
+                            write(logger, level, &format!("thread {thread} #{n}"));
+                        }
+                    })
+                })
+                .collect();
+            let mut round = 0;
+            while writers.iter().any(|writer| !writer.is_finished()) {
+                round += 1;
+                gate.shut(round % 2 == 0);
+                let (_, waiting) = logger.pipeline().waiting()[0];
+                assert!(waiting <= 4096, "{overflow:?}: {waiting} wait");
+                let lost: u64 = logger.pipeline().losses()[0].1.iter().sum();
+                assert!(lost <= 4 * EACH, "{overflow:?}");
+                std::thread::yield_now();
+            }
+            gate.shut(false);
+        });
+        assert!(logger.pipeline().flush_within(PATIENCE), "{overflow:?}");
+        let status = &logger.pipeline().sinks()[0];
+        let lost = status.lost;
+        // "40 records lost (debug 10, …) between", "7 debug records lost between"
+        let said = |text: &str| -> u64 {
+            let lines = text.lines().filter(|line| line.contains(" lost "));
+            lines
+                .filter_map(|line| {
+                    line.split(": ")
+                        .nth(1)?
+                        .split(' ')
+                        .next()?
+                        .parse::<u64>()
+                        .ok()
+                })
+                .sum()
+        };
+        let text = gate.wait("all losses", |seen| {
+            said(&seen.text) == lost.iter().sum::<u64>()
+        });
+        let mut written = [0_u64; 6];
+        for thread in 0..4 {
+            let own = format!("thread {thread} #");
+            let mine: Vec<&str> = text.lines().filter(|line| line.contains(&own)).collect();
+            let order = numbers(&mine.join("\n"));
+            assert!(order.is_sorted_by(|a, b| a < b), "{overflow:?}: {thread}");
+            for n in order {
+                written[levels[usize::try_from(n).unwrap() % levels.len()].index()] += 1;
+            }
+        }
+        for level in levels {
+            let level = level.index();
+            assert_eq!(written[level] + lost[level], EACH, "{overflow:?}: {lost:?}");
+        }
+        let grave = Level::Warn.index();
+        match overflow {
+            Overflow::Block => assert_eq!(lost, [0; 6]),
+            Overflow::DropBelow(_) => assert_eq!(lost[grave..], [0; 3], "{lost:?}"),
+            _ => {}
+        }
+        assert!(status.delivered >= written.iter().sum::<u64>());
+    }
+}
+
 #[test]
 fn who_may_not_lose_waits_until_there_is_room() {
     let (logger, gate, _) = gated(small(Overflow::Block));
