@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -52,6 +54,41 @@ const LOCK: &str = include_str!("../Cargo.lock");
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// How many nanoseconds a line of memory takes from one processor to another and back, at least.
+///
+/// Where processors share a cache that is some ten, elsewhere several hundred; in a virtual machine it
+/// changes with where the host has its processors run. It is what threads that log at once pay with.
+pub fn exchange() -> f64 {
+    const TURNS: u64 = 2000;
+    const ROUNDS: usize = 20;
+    #[repr(align(128))]
+    struct Line(AtomicU64);
+    let round = || {
+        let line = Line(AtomicU64::new(0));
+        let turn = |other: u64| {
+            for number in 0..TURNS {
+                let mut looks = 0_u32;
+                while line.0.load(Ordering::Acquire) != number * 2 + other {
+                    looks += 1;
+                    if looks.is_multiple_of(10_000) {
+                        // The other one may be waiting for this very processor.
+                        std::thread::yield_now();
+                    }
+                    std::hint::spin_loop();
+                }
+                line.0.store(number * 2 + other + 1, Ordering::Release);
+            }
+        };
+        let begun = Instant::now();
+        std::thread::scope(|scope| {
+            scope.spawn(|| turn(1));
+            turn(0);
+        });
+        begun.elapsed().as_secs_f64() * 1e9 / TURNS as f64
+    };
+    (0..ROUNDS).map(|_| round()).fold(f64::INFINITY, f64::min)
 }
 
 /// The load averages, as the kernel writes them.

@@ -18,6 +18,9 @@ pub struct Report {
     pub load_before: String,
     /// Load averages after the last one.
     pub load_after: String,
+    /// How long a line of memory takes from one processor to another and back, in nanoseconds, before
+    /// each round of each measurement.
+    pub exchange_ns: Vec<f64>,
     /// How often each was measured.
     pub rounds: usize,
     /// Records of a run of `speed`.
@@ -188,6 +191,7 @@ fn head(report: &Report) -> String {
     format!(
         "{}, {}, {} processors, Linux {}, output on {}; load {} before, {} after.\n\
          mainstay {}; {}.\n\
+         A line of memory took {} ns from one processor to another and back.\n\
          Median of {} rounds, {} records a run; × is how many times the cost of `{}`.\n",
         machine.date,
         machine.processor,
@@ -198,10 +202,23 @@ fn head(report: &Report) -> String {
         report.load_after,
         machine.commit,
         versions.join(", "),
+        spread(&report.exchange_ns),
         report.rounds,
         report.records,
         report.reference.as_deref().unwrap_or("nothing"),
     )
+}
+
+/// The least, the median and the most.
+fn spread(values: &[f64]) -> String {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    match (values.first(), values.get(values.len() / 2), values.last()) {
+        (Some(least), Some(median), Some(most)) => {
+            format!("{least:.0} to {most:.0} (median {median:.0})")
+        }
+        _ => "an unknown number of".to_owned(),
+    }
 }
 
 impl Report {

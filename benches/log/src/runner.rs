@@ -128,6 +128,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
         rows: Vec::new(),
         places: HashMap::new(),
         failures: Vec::new(),
+        exchange_ns: Vec::new(),
     };
     runner.contest(&entries);
     if runner.wants("growth") {
@@ -141,6 +142,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failed> {
         machine,
         load_before: before,
         load_after: machine::load(),
+        exchange_ns: runner.exchange_ns,
         rounds: arguments.rounds,
         records: arguments.records,
         pace_ns: arguments.pace,
@@ -184,6 +186,7 @@ struct Runner<'a> {
     /// Where the row of a series stands.
     places: HashMap<Series, usize>,
     failures: Vec<String>,
+    exchange_ns: Vec<f64>,
 }
 
 impl Runner<'_> {
@@ -237,6 +240,7 @@ impl Runner<'_> {
                 if *measure == Measure::Allocations && round > 0 {
                     continue;
                 }
+                self.exchange_ns.push(machine::exchange());
                 for index in 0..entries.len() {
                     if self.stopped.load(Ordering::Relaxed) {
                         return;
