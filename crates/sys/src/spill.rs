@@ -73,7 +73,7 @@ struct Part {
 /// Where those who share a half meet. It has its lines of memory for itself.
 #[repr(align(128))]
 struct Gate {
-    /// The number of pieces above the end in bytes, or [`SHUT`] and anything.
+    /// The number of pieces above the end in bytes, or both as they last were with [`SHUT`].
     state: AtomicU64,
     /// What `state` was before the first piece that found no room, plus one; 0 for none.
     exact: AtomicU64,
@@ -383,7 +383,8 @@ impl Half {
         let gate = &seat.gates[self.which];
         if self.is_open {
             self.is_open = false;
-            let state = gate.state.swap(SHUT, Ordering::SeqCst);
+            // What it was stays readable: a handler may need it before all notes are there.
+            let state = gate.state.fetch_or(SHUT, Ordering::SeqCst);
             let limit = seat.limit.load(Ordering::Relaxed);
             let (end, pieces) = unpack(state);
             let state = if end <= limit && pieces <= self.shared.slots {
@@ -399,6 +400,7 @@ impl Half {
                 }
             };
             self.collect(state, &mut added);
+            gate.state.store(SHUT, Ordering::SeqCst);
         }
         if for_long && seat.open.load(Ordering::Relaxed) != NONE {
             seat.open.store(NONE, Ordering::Relaxed);
@@ -739,7 +741,14 @@ mod tests {
     #[test]
     fn what_is_held_is_written_when_the_process_ends() {
         let me = std::env::current_exe().unwrap();
-        let ways = ["exit", "abort", "fault", "terminated", "overflow"];
+        let ways = [
+            "exit",
+            "abort",
+            "fault",
+            "terminated",
+            "overflow",
+            "shutting",
+        ];
         for way in ways {
             let (mut reader, writer) = std::io::pipe().unwrap();
             let status = std::process::Command::new(&me)
@@ -781,6 +790,10 @@ mod tests {
         match way.to_str() {
             Some("exit") => std::process::exit(0),
             Some("abort") => std::process::abort(),
+            Some("shutting") => first.shut(false, |_| {
+                // SAFETY: a signal to ourselves.
+                unsafe { libc::raise(libc::SIGTERM) };
+            }),
             Some("terminated") => {
                 // SAFETY: a signal to ourselves.
                 unsafe { libc::raise(libc::SIGTERM) };

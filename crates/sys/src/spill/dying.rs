@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{PAIRS, POURING, SHUT, Seat, pause, this_thread, unpack};
+use super::{PAIRS, POURING, Seat, pause, this_thread, unpack};
 
 /// How long a handler waits for another thread that is in the middle of a write, in all.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -90,7 +90,7 @@ fn pour_half(seat: &Seat, which: usize, descriptor: RawFd) -> bool {
         }
         let state = seat.gates[which].state.load(Ordering::SeqCst);
         let (_, last) = unpack(state);
-        if state & SHUT != 0 || next >= last.min(slots) {
+        if next >= last.min(slots) {
             return true;
         }
         // SAFETY: the number is less than the number of slots, and notes are not freed while `POURING`
