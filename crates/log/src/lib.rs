@@ -189,7 +189,7 @@ pub use search::{Hit, Search, TextTest, Wanted};
 pub use sink::{Console, Sink, StandardStream};
 pub use splitter::{Piece, Splitter};
 pub use stamp::Stamp;
-pub use tail::{LogFile, Tail};
+pub use tail::{LogFile, Place, Tail};
 pub use writer::RollingWriter;
 
 /// What README.md shows is compiled with the tests of documents.

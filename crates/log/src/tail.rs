@@ -83,6 +83,15 @@ pub struct Tail {
     gaps: u64,
 }
 
+/// How far a log file was read: enough to read on from there in another process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The device and the inode of the file.
+    pub identity: (u64, u64),
+    /// Up to this byte, the end of a line.
+    pub offset: u64,
+}
+
 struct Open {
     file: File,
     identity: (u64, u64),
@@ -113,23 +122,62 @@ impl Tail {
     /// is read from its start. Of a path alone, rolled files have numbers that move up,
     /// [`Naming::Shifted`]. Only a [`Search`](crate::Search) looks into an archive.
     pub fn open(file: impl Into<LogFile>) -> Result<Self, Error> {
-        let LogFile {
-            path,
-            naming,
-            archive,
-        } = file.into();
-        let mut tail = Self {
-            naming,
-            archive,
-            current: None,
-            partial: Vec::new(),
-            gaps: 0,
-            path,
-        };
+        let mut tail = Self::of(file.into());
         tail.current = tail
             .start()
             .map_err(|error| Error::read(&tail.path, error))?;
         Ok(tail)
+    }
+
+    /// Goes on where reading had come to, also over rolls meanwhile; `None`: before the file came into
+    /// being. Where that file is gone or was compressed since, which counts as a [gap](Self::gaps),
+    /// reading goes on with the start of the present one.
+    pub fn resume(file: impl Into<LogFile>, place: Option<Place>) -> Result<Self, Error> {
+        let mut tail = Self::of(file.into());
+        if let Some(place) = place {
+            tail.current = tail
+                .found_again(place)
+                .map_err(|error| Error::read(&tail.path, error))?;
+        }
+        Ok(tail)
+    }
+
+    fn of(file: LogFile) -> Self {
+        Self {
+            path: file.path,
+            naming: file.naming,
+            archive: file.archive,
+            current: None,
+            partial: Vec::new(),
+            gaps: 0,
+        }
+    }
+
+    fn found_again(&mut self, place: Place) -> io::Result<Option<Open>> {
+        let is_it = |open: &Open| open.identity == place.identity && open.packed.is_none();
+        let present = Open::path(&self.path)?;
+        let found = match present {
+            Some(present) if is_it(&present) => Some(present),
+            _ => self.files()?.into_iter().find(|open| is_it(open)),
+        };
+        if let Some(mut open) = found
+            && open.file.metadata()?.len() >= place.offset
+        {
+            open.offset = place.offset;
+            return Ok(Some(open));
+        }
+        self.gaps += 1;
+        Open::path(&self.path)
+    }
+
+    /// How far whole lines were read; none while there was no file, or where reading is in a
+    /// compressed one.
+    pub fn place(&self) -> Option<Place> {
+        let current = self.current.as_ref().filter(|open| open.packed.is_none())?;
+        Some(Place {
+            identity: current.identity,
+            offset: current.offset.saturating_sub(self.partial.len() as u64),
+        })
     }
 
     fn start(&mut self) -> io::Result<Option<Open>> {

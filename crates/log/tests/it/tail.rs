@@ -320,3 +320,49 @@ fn follow(naming: &Naming, compress: Option<Compression>) {
     assert_eq!(tail.gaps(), 0);
     assert!(fs::read_dir(dir.path()).unwrap().count() > 50);
 }
+
+#[test]
+fn reading_goes_on_in_another_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f.log");
+    let resume = |place| Tail::resume(&path, place).unwrap();
+    // There is no file yet, so all that comes is new.
+    let mut tail = resume(None);
+    assert_eq!((new(&mut tail), tail.place()), (String::new(), None));
+    let (mut file, _) = open(&path, keep_all(40));
+    file.write(b"one\ntwo\nhal").unwrap();
+    let mut tail = resume(tail.place());
+    assert_eq!(new(&mut tail), "one\ntwo\n");
+    let place = tail.place();
+    assert_eq!(
+        place.map(|place| place.offset),
+        Some(8),
+        "before the half line"
+    );
+    file.write(b"f\nthree\n").unwrap();
+    let mut tail = resume(place);
+    assert_eq!(new(&mut tail), "half\nthree\n");
+    // Rolled several times meanwhile.
+    let place = tail.place();
+    let lines: String = (0..30).map(|n| format!("line {n}\n")).collect();
+    for line in lines.split_inclusive('\n') {
+        file.write(line.as_bytes()).unwrap();
+    }
+    let mut tail = resume(place);
+    assert_eq!((new(&mut tail), tail.gaps()), (lines, 0));
+    // What it was in is gone: the present file is read from its start.
+    let gone = mainstay_log::Place {
+        identity: (0, 0),
+        offset: 7,
+    };
+    let mut tail = resume(Some(gone));
+    let present = fs::read_to_string(&path).unwrap();
+    assert_eq!((new(&mut tail), tail.gaps()), (present.clone(), 1));
+    // So it is where it has become shorter.
+    let place = tail.place().map(|place| mainstay_log::Place {
+        offset: place.offset + 1,
+        ..place
+    });
+    let mut tail = resume(place);
+    assert_eq!((new(&mut tail), tail.gaps()), (present, 1));
+}
