@@ -38,6 +38,8 @@
 //! - **Negotiation** ([`Asked`], [`answer()`]): HTML, RFC 9457, text or gRPC, and the language. It is a
 //!   function of its arguments, so that a layer, a proxy and a daemon answer alike. It cannot fail.
 //! - **Tracebacks of seven languages** ([`Recogniser`]) in what programs print.
+//! - **What is known of faults over restarts** (`ledger`, by the feature of that name): how many of each
+//!   kind there were, since when, the last ones whole.
 //!
 //! What it keeps away from: it starts no thread and no runtime, opens no file but the pages, and asks a
 //! [`Clock`](mainstay_base::Clock) when to look at those again. Which lines of output belong together
@@ -49,6 +51,8 @@ mod class;
 mod classify;
 mod fault;
 mod id;
+#[cfg(feature = "ledger")]
+pub mod ledger;
 mod page_set;
 mod pages;
 mod recognise;
