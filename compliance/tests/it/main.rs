@@ -12,6 +12,7 @@ mod faults;
 mod foreign;
 mod http;
 mod idle;
+mod ledger;
 mod life;
 mod log;
 mod logs;

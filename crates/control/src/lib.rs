@@ -61,7 +61,7 @@ pub use client::{Client, LogStream};
 pub use daemon::{Answer, AuditEntry, AuditOutcome, ByteStream, Caller, Daemon, Notice};
 pub use error::{Error, Kind, Row};
 pub use hyper::body::Bytes;
-pub use report::{ReportLimits, Reports, serve_reports};
+pub use report::{ReportLimits, Reports, Who, serve_reports};
 pub use reporter::{REPORT_VARIABLE, Reporter};
 pub use router::{BODY_LIMIT, Peer, router};
 pub use server::{Limits, Served, serve};

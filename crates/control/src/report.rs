@@ -6,7 +6,8 @@
 //! a second; what exceeds that is refused, not queued.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -39,10 +40,13 @@ const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// How long to wait after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// The program of somebody, if it is one.
+pub type Who<'a> = Pin<Box<dyn Future<Output = Option<String>> + Send + 'a>>;
+
 /// The daemon, as apps see it.
 pub trait Reports: Send + Sync + 'static {
-    /// The program that this process belongs to; none for a stranger. Must not block for long.
-    fn who(&self, actor: &Actor) -> Option<String>;
+    /// The program that this process belongs to; none for a stranger.
+    fn who(&self, actor: Actor) -> Who<'_>;
 
     /// A fault of that program. The answer comes when it is stored, as well as it can be. The report is
     /// checked and [fitted](FaultReport::fitted).
@@ -101,7 +105,7 @@ struct App(String);
 #[derive(Clone)]
 struct Shared {
     reports: Arc<dyn Reports>,
-    rates: Arc<std::sync::Mutex<Rates>>,
+    rates: Arc<Mutex<Rates>>,
     origin: Instant,
 }
 
@@ -121,10 +125,7 @@ async fn report(
     request: Request,
 ) -> Response {
     let room = {
-        let mut rates = shared
-            .rates
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut rates = lock(&shared.rates);
         rates.take(&app, shared.origin.elapsed())
     };
     if let Err(passed_over) = room {
@@ -222,34 +223,43 @@ pub async fn serve_reports(
         })?;
     let (closing, closed) = watch::channel(false);
     let origin = Instant::now();
-    let mut hall = Hall {
+    let hall = Arc::new(Hall {
         routes: routes(Shared {
             reports: Arc::clone(&reports),
-            rates: Arc::new(std::sync::Mutex::new(Rates::new(limits))),
+            rates: Arc::new(Mutex::new(Rates::new(limits))),
             origin,
         }),
         reports,
         limits,
         places: Arc::new(Semaphore::new(limits.connections)),
-        strangers: Arc::new(Semaphore::new(STRANGERS)),
-        each: HashMap::new(),
+        strangers: Semaphore::new(STRANGERS),
+        each: Mutex::default(),
         closing: closed,
-        tasks: JoinSet::new(),
-        throttle: Throttle::new(limits.stranger_notice),
+        throttle: Mutex::new(Throttle::new(limits.stranger_notice)),
         origin,
-    };
+    });
+    let mut tasks = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         tokio::select! {
             biased;
             () = &mut shutdown => break,
-            Some(ended) = hall.tasks.join_next() => {
+            Some(ended) = tasks.join_next() => {
                 if ended.is_err_and(|why| why.is_panic()) {
                     hall.reports.notice(Notice::Panicked);
                 }
             }
             accepted = socket.accept() => match accepted {
-                Ok((stream, _)) => hall.receive(stream),
+                Ok((stream, _)) => {
+                    // More than there is room for are cut off: they would wait for each other.
+                    if let Ok(place) = Arc::clone(&hall.places).try_acquire_owned() {
+                        let hall = Arc::clone(&hall);
+                        tasks.spawn(async move {
+                            hall.receive(stream).await;
+                            drop(place);
+                        });
+                    }
+                }
                 Err(why) => {
                     hall.reports.notice(Notice::AcceptFailed(why.to_string()));
                     tokio::select! {
@@ -265,32 +275,36 @@ pub async fn serve_reports(
     closing.send_replace(true);
     // The time being over is the other way for this to end, and the next line deals with it.
     let _ = timeout(limits.body, async {
-        while hall.tasks.join_next().await.is_some() {}
+        while tasks.join_next().await.is_some() {}
     })
     .await;
-    hall.tasks.shutdown().await;
+    tasks.shutdown().await;
     Ok(())
 }
 
 /// Strangers that are told so at once; more of them are cut off without a word.
 const STRANGERS: usize = 16;
 
-/// Everything the accept loop holds.
+/// What the connections share.
 struct Hall {
     reports: Arc<dyn Reports>,
     routes: Router,
     limits: ReportLimits,
     places: Arc<Semaphore>,
-    strangers: Arc<Semaphore>,
-    each: HashMap<String, Arc<Semaphore>>,
+    strangers: Semaphore,
+    each: Mutex<HashMap<String, Arc<Semaphore>>>,
     closing: watch::Receiver<bool>,
-    tasks: JoinSet<()>,
-    throttle: Throttle,
+    throttle: Mutex<Throttle>,
     origin: Instant,
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Hall {
-    fn receive(&mut self, stream: UnixStream) {
+    /// One connection, to its end.
+    async fn receive(&self, stream: UnixStream) {
         let Ok(found) = mainstay_sys::peer::credentials(&stream) else {
             return;
         };
@@ -299,8 +313,9 @@ impl Hall {
             gid: found.gid,
             pid: found.pid,
         };
-        let Some(app) = self.reports.who(&actor) else {
-            if let Some(passed_over) = self.throttle.knock(actor.uid, self.origin.elapsed()) {
+        let Some(app) = self.reports.who(actor).await else {
+            let told = lock(&self.throttle).knock(actor.uid, self.origin.elapsed());
+            if let Some(passed_over) = told {
                 let notice = Notice::ReporterDenied { actor, passed_over };
                 self.reports.notice(notice);
             }
@@ -309,52 +324,42 @@ impl Hall {
                 format!("the socket of reports does not answer {actor}: it is no program's"),
             )
             .help("it is for the programs of the config; a person asks `mainstay faults`");
-            self.dismiss(stream, error);
-            return;
+            return self.dismiss(stream, error).await;
         };
-        let Some(permits) = self.enter(&app) else {
+        let Some(_own) = self.enter(&app) else {
             let error = Error::new(
                 Kind::TryLater,
                 "this app has as many connections open as it may",
             )
             .help("report one fault after the other");
-            self.dismiss(stream, error);
-            return;
+            return self.dismiss(stream, error).await;
         };
         let terms = Terms {
             closing: self.closing.clone(),
             body: self.limits.body,
         };
-        let talk = converse(
+        converse(
             stream,
             self.routes.clone(),
             App(app),
             terms,
             self.limits.head,
-        );
-        self.tasks.spawn(async move {
-            talk.await;
-            drop(permits);
-        });
+        )
+        .await;
     }
 
-    fn enter(&mut self, app: &str) -> Option<[OwnedSemaphorePermit; 2]> {
+    fn enter(&self, app: &str) -> Option<OwnedSemaphorePermit> {
+        let mut each = lock(&self.each);
         // Apps are programs of the config: there are only so many.
-        let own = self.each.entry(app.to_owned());
-        let own = own.or_insert_with(|| Arc::new(Semaphore::new(self.limits.each)));
-        let own = Arc::clone(own);
-        Some([
-            own.try_acquire_owned().ok()?,
-            Arc::clone(&self.places).try_acquire_owned().ok()?,
-        ])
+        let own = each
+            .entry(app.to_owned())
+            .or_insert_with(|| Arc::new(Semaphore::new(self.limits.each)));
+        Arc::clone(own).try_acquire_owned().ok()
     }
 
-    fn dismiss(&mut self, stream: UnixStream, error: Error) {
-        if let Ok(room) = Arc::clone(&self.strangers).try_acquire_owned() {
-            self.tasks.spawn(async move {
-                dismiss(stream, error).await;
-                drop(room);
-            });
+    async fn dismiss(&self, stream: UnixStream, error: Error) {
+        if let Ok(_room) = self.strangers.try_acquire() {
+            dismiss(stream, error).await;
         }
     }
 }

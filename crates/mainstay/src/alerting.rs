@@ -7,6 +7,7 @@
 mod answers;
 mod bell;
 mod desk;
+mod faults;
 mod records;
 
 use std::collections::BTreeMap;
@@ -61,13 +62,18 @@ pub(crate) struct Watch {
     lasting: BTreeMap<Key, (String, Timestamp)>,
     /// Everything is being stopped: what ends now does so because it was asked to.
     ending: bool,
+    /// How often faults are that are told only when they are frequent.
+    rates: faults::Rates,
 }
 
 impl Watch {
     /// Takes up what an earlier daemon raised.
     pub(crate) fn resume(&mut self, raised: &[Listed]) {
         for listed in raised.iter().filter(|l| l.state != State::Resolved) {
-            let ours = listed.key.app == DISK || OURS.contains(&listed.key.fingerprint.as_str());
+            let fingerprint = listed.key.fingerprint.as_str();
+            let ours = listed.key.app == DISK
+                || OURS.contains(&fingerprint)
+                || faults::is_ours(fingerprint);
             if ours {
                 self.lasting
                     .entry(listed.key.clone())

@@ -126,6 +126,12 @@ pub(crate) enum Command {
     )]
     Alert(Alert),
 
+    /// What went wrong in programs: list it, look at one, retry or skip an undo that is stuck
+    #[command(
+        after_help = "Example:\n  mainstay faults\n  mainstay faults --app shop --since yesterday\n  mainstay faults K7Q29-XWD4M\n  mainstay faults retry K7Q29-XWD4M --wait"
+    )]
+    Faults(Faults),
+
     /// Configs of logs: check, explain, convert them; change levels of the running daemon
     #[command(
         subcommand,
@@ -273,6 +279,92 @@ pub(crate) struct Logs {
     /// Which of the two outputs
     #[arg(long, value_name = "STREAM", default_value = "both")]
     pub(crate) stream: StreamChoice,
+}
+
+/// Which faults are shown, or what is done about one.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct Faults {
+    /// The code of one, as the visitor's page, the log and the mail have it
+    pub(crate) code: Option<String>,
+    /// Only those of this program
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "code")]
+    pub(crate) app: Option<String>,
+    /// Only those seen since then: `10m`, `today`, `2026-11-25`
+    #[arg(long, value_name = "TIME", conflicts_with = "code")]
+    pub(crate) since: Option<String>,
+    /// Only those at least so grave [default: warning]
+    #[arg(long, value_name = "SEVERITY", conflicts_with = "code")]
+    pub(crate) severity: Option<FaultSeverity>,
+    /// All that are known, however little grave and old
+    #[arg(long, conflicts_with = "code")]
+    pub(crate) all: bool,
+    #[command(subcommand)]
+    pub(crate) act: Option<FaultAct>,
+}
+
+/// How grave a fault is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FaultSeverity {
+    Debug,
+    Info,
+    Warning,
+    Error,
+    Critical,
+}
+
+impl FaultSeverity {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FaultAct {
+    /// Have the app try again what is stuck in the work of a fault
+    #[command(
+        after_help = "Example:\n  mainstay faults retry K7Q29-XWD4M\n  mainstay faults retry K7Q29-XWD4M crm.create --wait=5m"
+    )]
+    Retry {
+        /// The code of the fault
+        code: String,
+        /// The step that is meant; the order is refused if another one is next
+        step: Option<String>,
+        /// Wait until the app says what came of it
+        #[arg(long, value_name = "DURATION", value_parser = mainstay_base::parse_duration, num_args = 0..=1, require_equals = true, default_missing_value = "1m")]
+        wait: Option<std::time::Duration>,
+    },
+
+    /// Have the app take a step for undone (or an action for done) that was seen to by hand
+    #[command(
+        after_help = "Example:\n  mainstay faults skip K7Q29-XWD4M crm.create --reason removed_by_hand"
+    )]
+    Skip {
+        /// The code of the fault
+        code: String,
+        /// The step
+        step: String,
+        /// Why it need not be undone; it is written down
+        #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+        reason: String,
+        /// Wait until the app says what came of it
+        #[arg(long, value_name = "DURATION", value_parser = mainstay_base::parse_duration, num_args = 0..=1, require_equals = true, default_missing_value = "1m")]
+        wait: Option<std::time::Duration>,
+    },
+
+    /// Forget faults of the kind of these, with their orders: the next one is a new one
+    #[command(after_help = "Example:\n  mainstay faults forget K7Q29-XWD4M")]
+    Forget {
+        /// Codes
+        #[arg(required = true, value_name = "CODE")]
+        codes: Vec<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

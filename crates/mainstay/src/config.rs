@@ -39,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) backup: mainstay_backup::Config,
     /// None for a config of supervisord, which has no words for it.
     pub(crate) alert: Option<mainstay_alert::Config>,
+    /// Where apps report faults; none for a config of supervisord, of which nobody expects it.
+    pub(crate) reports: Option<PathBuf>,
     pub(crate) resolver: Resolver,
     /// What is probably not meant.
     pub(crate) warnings: Vec<Diagnostic>,
@@ -75,6 +77,17 @@ fn default_socket(config: &Path, state: &Path) -> PathBuf {
         return PathBuf::from("/run/mainstay.sock");
     }
     state.join("control.sock")
+}
+
+/// Where apps report faults: beside the control socket.
+fn report_socket(control: &Path) -> PathBuf {
+    match control.file_name().and_then(|name| name.to_str()) {
+        None | Some("control.sock") => control.with_file_name("report.sock"),
+        Some(name) => {
+            let stem = name.strip_suffix(".sock").unwrap_or(name);
+            control.with_file_name(format!("{stem}-report.sock"))
+        }
+    }
 }
 
 /// The config that is meant: the one that was named, else the one here, else the system's.
@@ -248,6 +261,10 @@ pub(crate) fn supervise_settings(
 ) -> mainstay_supervise::Settings {
     let mut settings = mainstay_supervise::Settings::new(&config.host.state);
     settings.environment = config.resolver.public_environment();
+    if let Some(reports) = config.reports.as_ref().and_then(|path| path.to_str()) {
+        let variable = mainstay_control::REPORT_VARIABLE.to_owned();
+        settings.environment.insert(variable, reports.to_owned());
+    }
     settings.logger = Some(logger.clone());
     settings.identifier.clone_from(&config.host.name);
     settings.child_nofile = child_nofile;
@@ -286,6 +303,7 @@ pub(crate) fn from_supervisord(
             backups: Vec::new(),
         },
         alert: None,
+        reports: None,
         host: Host {
             name: name.to_owned(),
             state,
@@ -389,6 +407,7 @@ pub(crate) fn load(
     Ok(Config {
         path: path.to_owned(),
         host,
+        reports: Some(report_socket(&control.socket)),
         control,
         log,
         programs: programs.into_iter().map(Arc::new).collect(),
@@ -463,6 +482,17 @@ mod tests {
             config.host.state.join("control.sock")
         );
         assert_eq!(config.control.mode, 0o660);
+    }
+
+    #[test]
+    fn the_socket_of_reports_is_beside_the_control_socket() {
+        for (control, reports) in [
+            ("/srv/.mainstay/control.sock", "/srv/.mainstay/report.sock"),
+            ("/run/mainstay.sock", "/run/mainstay-report.sock"),
+            ("/run/shop/socket", "/run/shop/socket-report.sock"),
+        ] {
+            assert_eq!(report_socket(Path::new(control)), Path::new(reports));
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mainstay_base::SystemClock;
-use mainstay_control::{Limits, Listener, serve};
+use mainstay_control::{Limits, Listener, ReportLimits, serve, serve_reports};
 use mainstay_log::{Logger, Pipeline, Surroundings};
 use mainstay_supervise::{Command, Event, Reply, Supervisor};
 use mainstay_supervisord::rpc::{DaemonState, Host, Rpc, Supervision};
@@ -25,10 +25,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::alerting::{self, Bell, Desk};
+use crate::alerting::{self, Act, Bell, Desk};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::facade::Facade;
+use crate::faults::{self, Faults};
 use crate::http::Native;
 use crate::jobs;
 use crate::output::Output;
@@ -145,6 +146,8 @@ pub(crate) fn run(config: Config, output: &Output, background: bool) -> Result<E
 pub(crate) struct Daemon {
     // The order of the fields is the order in which they are dropped.
     listener: Listener,
+    /// The socket of reports.
+    reports: Option<Listener>,
     supervisor: Supervisor,
     events: mpsc::UnboundedReceiver<Event>,
     logger: Logger,
@@ -161,6 +164,10 @@ pub(crate) struct Daemon {
     terminal: Terminal,
     /// None under supervisord's name.
     bell: Option<Arc<Bell>>,
+    /// None under supervisord's name; what is left to do is for the runtime.
+    desk: Option<(Arc<Desk>, mpsc::UnboundedReceiver<Act>)>,
+    /// None under supervisord's name.
+    faults: Option<Arc<Faults>>,
     lock: LockFile,
 }
 
@@ -233,7 +240,8 @@ impl Daemon {
                 .or_else(|_| mainstay_control::bind(path, mode, group))?,
             None => mainstay_control::bind(path, mode, group)?,
         };
-        // The threads of the alerts and of the log are to take no signals either.
+        let reports = open_reports(&config, &mut heritage);
+        // The threads of the alerts, of the faults and of the log are to take no signals either.
         let deaf = |error: std::io::Error| {
             Failure::new(Exit::Failed, format!("cannot hold signals back: {error}"))
         };
@@ -255,6 +263,13 @@ impl Daemon {
                     .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?,
             ),
         };
+        let desk = bell.clone().map(|bell| {
+            let (desk, acts) = Desk::new(bell);
+            (Arc::new(desk), acts)
+        });
+        let faults = desk
+            .as_ref()
+            .and_then(|(desk, _)| open_faults(&config, desk));
         signals::unblock(&HEEDED).map_err(deaf)?;
         let terminal = Terminal::of(terminal);
         let doors = match &mut compat {
@@ -309,6 +324,7 @@ impl Daemon {
         let started = Timestamp::now();
         Ok(move |lock| Self {
             listener,
+            reports,
             supervisor,
             events,
             logger,
@@ -321,6 +337,8 @@ impl Daemon {
             child_nofile,
             terminal,
             bell,
+            desk,
+            faults,
             lock,
         })
     }
@@ -351,14 +369,19 @@ impl Daemon {
             child_nofile,
             terminal,
             bell,
+            desk,
+            faults,
+            reports,
         } = self;
         let (stop, mut stopping) = watch::channel(End::No);
         let (upgrades, mut successors) = mpsc::channel(1);
         let mut sockets = vec![("control".to_owned(), listener.try_clone_fd())];
         let (down, is_down) = watch::channel(false);
         let supervisor = Arc::new(supervisor);
-        let (desk, acts) = bell.clone().map(Desk::new).unzip();
-        let desk = desk.map(Arc::new);
+        if let Some(reports) = &reports {
+            sockets.push(("reports".to_owned(), reports.try_clone_fd()));
+        }
+        let (desk, acts) = desk.unzip();
         let facade = Arc::new(Facade::new(
             Arc::clone(&config),
             Arc::clone(&supervisor),
@@ -366,7 +389,7 @@ impl Daemon {
             started,
             stop.clone(),
             upgrades,
-            desk,
+            (desk, faults.clone()),
         ));
         let mut stopped = stopping.clone();
         let (closing, closed) = watch::channel(false);
@@ -447,6 +470,16 @@ impl Daemon {
                 Arc::clone(&facade),
                 stopping.clone(),
             ));
+            if let Some(reports) = reports {
+                let facade = Arc::<Facade>::clone(&facade);
+                let until = reached(is_down.clone());
+                tokio::spawn(async move {
+                    let limits = ReportLimits::default();
+                    if let Err(error) = serve_reports(reports, facade, limits, until).await {
+                        log::error!(target: CONTROL, "apps cannot report faults: {}", error.message);
+                    }
+                });
+            }
             let server =
                 tokio::spawn(serve(listener, facade, Limits::default(), reached(is_down)));
             // Whoever asks, by signal or by the API, only sets this; the end itself is here.
@@ -464,7 +497,7 @@ impl Daemon {
                 give_way(
                     &successor,
                     &supervisor,
-                    (&logger, bell.clone()),
+                    (&logger, bell.clone(), faults.clone()),
                     open,
                     child_nofile,
                     &stopping,
@@ -493,6 +526,9 @@ impl Daemon {
         });
         // What is left of the runtime are calls whose clients are gone.
         runtime.shutdown_timeout(Duration::from_secs(1));
+        if let Some(faults) = &faults {
+            faults.end();
+        }
         if let Some(bell) = &bell {
             bell.shutdown(LAST_ALERTS);
         }
@@ -514,7 +550,7 @@ impl Daemon {
 async fn give_way(
     successor: &Successor,
     supervisor: &Supervisor,
-    (logger, bell): (&Logger, Option<Arc<Bell>>),
+    (logger, bell, faults): (&Logger, Option<Arc<Bell>>, Option<Arc<Faults>>),
     open: Vec<(String, std::io::Result<OwnedFd>)>,
     child_nofile: Option<(u64, u64)>,
     stopping: &watch::Receiver<End>,
@@ -549,6 +585,9 @@ async fn give_way(
     // The supervision has ended, and with it what it had to tell: all of that is written down.
     let _ = tokio::time::timeout(LAST_WORDS, journal).await;
     log::info!("another binary takes over");
+    if let Some(faults) = faults {
+        let _ = tokio::task::spawn_blocking(move || faults.end()).await;
+    }
     if let Some(bell) = bell {
         // Not on this thread: signals that come meanwhile must be noted.
         let _ = tokio::task::spawn_blocking(move || bell.shutdown(LAST_WORDS)).await;
@@ -578,6 +617,37 @@ async fn give_way(
     }
     logger.pipeline().flush();
     std::process::exit(i32::from(Exit::Bug as u8));
+}
+
+/// Opens the socket of reports. Without it the daemon is as good as before: what programs print is
+/// still looked through.
+fn open_reports(config: &Config, heritage: &mut Heritage) -> Option<Listener> {
+    let path = config.reports.as_ref()?;
+    let inherited = heritage.reports.take();
+    let listener = inherited
+        .and_then(|fd| mainstay_control::inherit(fd.into(), path, REPORT_MODE).ok())
+        .map_or_else(|| mainstay_control::bind(path, REPORT_MODE, None), Ok);
+    listener
+        .map_err(|error| log::warn!("apps cannot report faults: {}", error.message))
+        .ok()
+}
+
+/// Everybody may connect to the socket of reports; who is answered is another thing.
+const REPORT_MODE: u32 = 0o666;
+
+/// Opens the ledger of faults, and begins to look through what programs print.
+fn open_faults(config: &Config, desk: &Arc<Desk>) -> Option<Arc<Faults>> {
+    let path = faults::path(&config.host.state);
+    match Faults::start(path, Box::new(Arc::clone(desk))) {
+        Ok(faults) => {
+            faults.read(&config.programs);
+            Some(Arc::new(faults))
+        }
+        Err(error) => {
+            log::error!("no faults are kept: {error}");
+            None
+        }
+    }
 }
 
 async fn reached(mut flag: watch::Receiver<bool>) {

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use mainstay_control::wire::{
     self, ActionDocument, ActionRequest, ActionResult, AlertsDocument, DaemonStatus, Desired,
-    DiskStatus, DoneDocument, FaultDocument, FaultQuery, FaultsDocument, ForgetRequest,
-    LogLevelRequest, LogPaths, LogQuery, LogSinkStatus, OrderRequest, OrderedDocument,
-    ProcessStatus, RaiseRequest, SignalRequest, SilenceRequest, SilencedDocument, StatusDocument,
-    TriedDocument, UnsilenceRequest, VersionDocument,
+    DiskStatus, DoneDocument, FaultDocument, FaultQuery, FaultReport, FaultsDocument,
+    ForgetRequest, LogLevelRequest, LogPaths, LogQuery, LogSinkStatus, OrderOutcome, OrderRequest,
+    OrderedDocument, OrdersDocument, ProcessStatus, RaiseRequest, ReportedDocument, SignalRequest,
+    SilenceRequest, SilencedDocument, StatusDocument, TriedDocument, UnsilenceRequest,
+    VersionDocument,
 };
 use mainstay_control::{
-    Answer, AuditEntry, AuditOutcome, ByteStream, Bytes, Caller, Daemon, Error, Kind, Notice, Verb,
+    Actor, Answer, AuditEntry, AuditOutcome, ByteStream, Bytes, Caller, Daemon, Error, Kind,
+    Notice, Reports, Verb, Who,
 };
 use mainstay_log::{Level, LevelSet, LogFile, Logger, SinkStatus, Tail};
 use mainstay_supervise::{Command, Did, Event, Exit, Phase, Refusal, Reply, Status, Supervisor};
@@ -26,6 +28,7 @@ use crate::alerting::{self, Bell, Desk, TIGHT};
 use crate::command::logs::OWN;
 use crate::config::Config;
 use crate::daemon::End;
+use crate::faults::Faults;
 use crate::records;
 use crate::render;
 use crate::upgrade::{Invocation, Successor};
@@ -46,6 +49,10 @@ pub(crate) struct Facade {
     told: Mutex<Told>,
     /// Where it is said what a person must know; none under supervisord's name.
     desk: Option<Arc<Desk>>,
+    /// What is known of faults; none under supervisord's name.
+    faults: Option<Arc<Faults>>,
+    /// When it was looked last which processes there are.
+    looked: tokio::sync::Mutex<Option<Instant>>,
 }
 
 /// What events said that a status must show.
@@ -77,7 +84,7 @@ impl Facade {
         started: Timestamp,
         stop: watch::Sender<End>,
         upgrades: mpsc::Sender<Successor>,
-        desk: Option<Arc<Desk>>,
+        (desk, faults): (Option<Arc<Desk>>, Option<Arc<Faults>>),
     ) -> Self {
         Self {
             config,
@@ -90,7 +97,24 @@ impl Facade {
             invocation: Invocation::current(),
             told: Mutex::default(),
             desk,
+            faults,
+            looked: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// What is known of faults.
+    pub(crate) fn faults(&self) -> Option<&Arc<Faults>> {
+        self.faults.as_ref()
+    }
+
+    fn ledger(&self) -> Result<&Faults, Error> {
+        self.faults.as_deref().ok_or_else(|| {
+            Error::new(
+                Kind::Failed,
+                "this daemon keeps no faults, because it runs a config of supervisord",
+            )
+            .help("run it with a mainstay.toml to have them kept")
+        })
     }
 
     /// Where it is said what a person must know.
@@ -116,6 +140,9 @@ impl Facade {
     pub(crate) fn note(&self, event: &Event) {
         if let Some(desk) = &self.desk {
             desk.on_event(event);
+        }
+        if let Some(faults) = &self.faults {
+            faults.on_event(event);
         }
         let mut told = self.told();
         match event {
@@ -262,6 +289,10 @@ impl Facade {
 
     async fn document(&self) -> Result<StatusDocument, Error> {
         let statuses = self.statuses().await?;
+        let new_faults = match &self.faults {
+            None => Ok(BTreeMap::new()),
+            Some(faults) => faults.news().await,
+        };
         let config = Arc::clone(&self.config);
         // The catalog is a database and /proc may be slow: not on this thread.
         let bell = self.desk.as_ref().map(|desk| Arc::clone(desk.bell()));
@@ -305,6 +336,10 @@ impl Facade {
             }
             None => None,
         };
+        let new_faults = new_faults.unwrap_or_else(|error| {
+            warnings.push(error.message);
+            BTreeMap::new()
+        });
         for backup in &mut backups {
             backup.running |= told.backups.iter().any(|(name, _)| *name == backup.name);
         }
@@ -328,7 +363,7 @@ impl Facade {
             backups,
             disks,
             alerts,
-            new_faults: BTreeMap::new(),
+            new_faults,
             log: sinks.into_iter().map(log_sink).collect(),
             warnings,
         })
@@ -437,11 +472,6 @@ fn refusal(refusal: Refusal) -> Error {
         }
         Refusal::ShuttingDown | Refusal::Gone => Error::new(Kind::TryLater, refusal.to_string()),
     }
-}
-
-fn no_ledger() -> Error {
-    Error::new(Kind::Failed, "this daemon keeps no faults yet")
-        .help("`mainstay logs` shows what the programs wrote")
 }
 
 /// The user of that number by name, where there is one.
@@ -799,20 +829,21 @@ impl Daemon for Facade {
         Box::pin(self.with_bell(alerting::test))
     }
 
-    fn faults(&self, _caller: Caller, _query: FaultQuery) -> Answer<'_, FaultsDocument> {
-        Box::pin(async { Err(no_ledger()) })
+    fn faults(&self, _caller: Caller, query: FaultQuery) -> Answer<'_, FaultsDocument> {
+        Box::pin(async move { self.ledger()?.list(query).await })
     }
 
-    fn fault(&self, _caller: Caller, _code: String) -> Answer<'_, FaultDocument> {
-        Box::pin(async { Err(no_ledger()) })
+    fn fault(&self, _caller: Caller, code: String) -> Answer<'_, FaultDocument> {
+        Box::pin(async move { self.ledger()?.find(&code).await })
     }
 
-    fn order_fault(&self, _caller: Caller, _request: OrderRequest) -> Answer<'_, OrderedDocument> {
-        Box::pin(async { Err(no_ledger()) })
+    fn order_fault(&self, caller: Caller, request: OrderRequest) -> Answer<'_, OrderedDocument> {
+        let by = user_name(caller.actor.uid);
+        Box::pin(async move { self.ledger()?.order(by, request).await })
     }
 
-    fn forget_faults(&self, _caller: Caller, _request: ForgetRequest) -> Answer<'_, DoneDocument> {
-        Box::pin(async { Err(no_ledger()) })
+    fn forget_faults(&self, _caller: Caller, request: ForgetRequest) -> Answer<'_, DoneDocument> {
+        Box::pin(async move { self.ledger()?.forget(request).await })
     }
 
     fn shutdown(&self, caller: Caller) -> Answer<'_, DoneDocument> {
@@ -846,5 +877,53 @@ impl Daemon for Facade {
 
     fn notice(&self, notice: Notice) {
         log::warn!(target: "control", "{notice}");
+    }
+}
+
+/// How often at most it is looked on behalf of strangers which processes there are.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+impl Facade {
+    /// The program of whoever asks. The word of a birth may still be on its way: then it is looked
+    /// which processes there are, for all at once who ask in the same moment.
+    async fn program_of(&self, actor: &Actor) -> Option<String> {
+        let faults = self.faults.as_ref()?;
+        let asked = Instant::now();
+        if let Some(program) = faults.who(actor) {
+            return Some(program);
+        }
+        let mut looked = self.looked.lock().await;
+        if looked.is_none_or(|looked| looked < asked) {
+            let since = looked.map(|looked| looked.elapsed());
+            if let Some(rest) = since.and_then(|since| LOOK_AGAIN.checked_sub(since)) {
+                tokio::time::sleep(rest).await;
+            }
+            let begun = Instant::now();
+            faults.refresh(&self.statuses().await.ok()?);
+            *looked = Some(begun);
+        }
+        faults.who(actor)
+    }
+}
+
+impl Reports for Facade {
+    fn who(&self, actor: Actor) -> Who<'_> {
+        Box::pin(async move { self.program_of(&actor).await })
+    }
+
+    fn report(&self, app: String, report: FaultReport) -> Answer<'_, ReportedDocument> {
+        Box::pin(async move { self.ledger()?.report(app, report).await })
+    }
+
+    fn orders(&self, app: String, wait: Duration) -> Answer<'_, OrdersDocument> {
+        Box::pin(async move { self.ledger()?.orders(app, wait).await })
+    }
+
+    fn outcome(&self, app: String, id: i64, outcome: OrderOutcome) -> Answer<'_, DoneDocument> {
+        Box::pin(async move { self.ledger()?.outcome(app, id, outcome).await })
+    }
+
+    fn notice(&self, notice: Notice) {
+        log::warn!(target: "reports", "{notice}");
     }
 }

@@ -10,6 +10,7 @@ mod config;
 mod daemon;
 mod exit;
 mod facade;
+mod faults;
 mod http;
 mod jobs;
 mod output;
@@ -107,6 +108,7 @@ fn dispatch(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Logs(logs) => command::logs::run(cli, output, logs),
         Command::Log(log) => command::log::run(cli, output, log),
         Command::Alert(alert) => command::alert::run(cli, output, alert),
+        Command::Faults(asked) => command::faults::run(cli, output, asked),
         Command::Check => command::check::run(cli, output),
         Command::Backup(backup) => command::backup::run(cli, output, backup),
         Command::Shutdown => command::program::shutdown(cli, output),

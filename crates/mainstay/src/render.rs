@@ -1,5 +1,6 @@
 //! Text for people. Pure: documents and a moment come in, text goes out.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
@@ -282,6 +283,18 @@ fn alerts_line(alerts: &AlertSummary, paint: &Paint) -> String {
     }
 }
 
+/// How many kinds of faults are new, in one line.
+fn faults_line(new: &BTreeMap<String, u64>, paint: &Paint) -> String {
+    let each = new
+        .iter()
+        .map(|(program, count)| format!("{} {count}", plain(program)));
+    let line = format!(
+        "faults new since yesterday: {} · mainstay faults",
+        each.collect::<Vec<_>>().join(", ")
+    );
+    paint.tone(Tone::Bad, &line)
+}
+
 /// The one screen.
 pub(crate) fn status(document: &StatusDocument, now: Timestamp, paint: &Paint) -> String {
     let mut text = String::new();
@@ -324,6 +337,9 @@ pub(crate) fn status(document: &StatusDocument, now: Timestamp, paint: &Paint) -
     }
     if let Some(alerts) = &document.alerts {
         let _ = writeln!(text, "\n{}", alerts_line(alerts, paint));
+    }
+    if !document.new_faults.is_empty() {
+        let _ = writeln!(text, "\n{}", faults_line(&document.new_faults, paint));
     }
     if !document.disks.is_empty() {
         text.push('\n');
@@ -465,7 +481,7 @@ mod tests {
                 free: 39_000_000_000,
             }],
             alerts: None,
-            new_faults: std::collections::BTreeMap::new(),
+            new_faults: [("web".to_owned(), 2)].into(),
             log: Vec::new(),
             warnings: vec!["no repository is off this machine".to_owned()],
         }

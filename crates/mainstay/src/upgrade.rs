@@ -34,6 +34,8 @@ const FORMAT: &str = "handover 1, journal 3";
 pub(crate) struct Heritage {
     /// The control socket.
     pub(crate) control: Option<OwnedFd>,
+    /// The socket of reports.
+    pub(crate) reports: Option<OwnedFd>,
     /// The sockets of HTTP servers, by section.
     pub(crate) http: Vec<(String, OwnedFd)>,
     /// Locks, pipes and whatever else the supervision knows by itself.
@@ -55,6 +57,8 @@ impl Heritage {
             out.in_place = true;
             if name == "control" {
                 out.control = Some(fd);
+            } else if name == "reports" {
+                out.reports = Some(fd);
             } else if let Some(section) = name.strip_prefix("http:") {
                 out.http.push((section.to_owned(), fd));
             } else {

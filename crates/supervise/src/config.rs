@@ -67,6 +67,7 @@ pub fn read(mut section: Section<'_>, name: &str, defaults: &Defaults) -> Option
     let autostart = s.get::<bool>("autostart").unwrap_or(true);
     let priority = s.get::<i32>("priority").unwrap_or(999);
     let no_new_privs = s.get::<bool>("no_new_privs").unwrap_or(false);
+    let faults = s.get::<bool>("faults").unwrap_or(true);
     let policy = policy(s);
     let limits = s.section("limits").map(limits).unwrap_or_default();
     let logs = Logs::read(s.section("log"), name, instances, defaults);
@@ -123,6 +124,7 @@ pub fn read(mut section: Section<'_>, name: &str, defaults: &Defaults) -> Option
         stdin,
         login_variables: true,
         listener,
+        faults,
         processes,
     })
 }

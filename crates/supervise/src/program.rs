@@ -54,6 +54,8 @@ pub struct ProgramSpec {
     pub login_variables: bool,
     /// The notifications they get, if they are event listeners.
     pub listener: Option<ListenerSpec>,
+    /// Whether what they print is looked through for faults.
+    pub faults: bool,
     /// The processes, at least one.
     pub processes: Vec<ProcessSpec>,
 }
@@ -218,6 +220,7 @@ impl ProgramSpec {
             stdin: Stdin::Null,
             login_variables: true,
             listener: None,
+            faults: true,
             processes: vec![ProcessSpec {
                 process: name.to_owned(),
                 instance: 0,

@@ -8,7 +8,7 @@ use mainstay_control::wire::{
     DoneDocument, FaultReport, Order, OrderAct, OrderOutcome, OrdersDocument, ReportedDocument,
 };
 use mainstay_control::{
-    Actor, Answer, Error, Kind, Notice, ReportLimits, Reporter, Reports, bind, serve_reports,
+    Actor, Answer, Error, Kind, Notice, ReportLimits, Reporter, Reports, Who, bind, serve_reports,
 };
 use tempfile::TempDir;
 use tokio::sync::{Notify, oneshot};
@@ -27,13 +27,13 @@ struct Fake {
 }
 
 impl Reports for Fake {
-    fn who(&self, actor: &Actor) -> Option<String> {
+    fn who(&self, actor: Actor) -> Who<'_> {
         assert_eq!(
             actor.pid.map(i32::cast_unsigned),
             Some(std::process::id()),
             "the kernel says who"
         );
-        self.app.map(str::to_owned)
+        Box::pin(async move { self.app.map(str::to_owned) })
     }
 
     fn report(&self, app: String, report: FaultReport) -> Answer<'_, ReportedDocument> {

@@ -7,12 +7,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mainstay_alert::Alert;
 use mainstay_control::wire::{BackupStatus, DiskStatus};
+use mainstay_fault::Notify;
+use mainstay_fault::ledger::{Kind, Noted};
 use mainstay_log::Tail;
 use mainstay_supervise::{Command, Event, Reply, Status, Supervisor};
 use mainstay_supervisord::rpc::Supervision;
 use tokio::sync::mpsc;
 
 use super::{Act, Bell, Watch};
+use crate::faults::Ear;
 
 /// How many of a program's last lines an alert has.
 const LINES: usize = 10;
@@ -85,9 +88,40 @@ impl Desk {
         self.send(watch.on_failed_run(name, why, Timestamp::now()));
     }
 
+    /// A fault was noted. What is told of it waits for nothing: it is told from here.
+    pub(crate) fn on_fault(&self, noted: &Noted, notify: Notify, alerted: bool) {
+        let mut watch = self.watch();
+        self.do_at_once(watch.on_fault(noted, notify, alerted, Timestamp::now()));
+    }
+
+    /// Faults of a kind were forgotten.
+    pub(crate) fn on_forgotten(&self, kind: &Kind) {
+        let mut watch = self.watch();
+        self.do_at_once(watch.on_forgotten(kind));
+    }
+
+    fn do_at_once(&self, acts: Vec<Act>) {
+        for act in acts {
+            match act {
+                Act::Raise(alert) | Act::RaiseWithOutput(alert, _) => self.bell.raise(*alert),
+                Act::Resolve(key) => self.bell.resolve(key),
+            }
+        }
+    }
+
     /// The changed config is not applied.
     pub(crate) fn on_refused(&self, why: &str) {
         self.send([Act::Raise(Box::new(super::refused(why)))]);
+    }
+}
+
+impl Ear for Arc<Desk> {
+    fn noted(&mut self, noted: &Noted, notify: Notify, alerted: bool) {
+        self.on_fault(noted, notify, alerted);
+    }
+
+    fn forgotten(&mut self, kind: &Kind) {
+        self.on_forgotten(kind);
     }
 }
 

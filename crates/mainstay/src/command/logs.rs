@@ -1,6 +1,6 @@
 //! `mainstay logs`
 
-mod when;
+pub(super) mod when;
 
 use std::collections::VecDeque;
 use std::io::Write;

@@ -3,6 +3,7 @@
 pub(crate) mod alert;
 pub(crate) mod backup;
 pub(crate) mod check;
+pub(crate) mod faults;
 pub(crate) mod generate;
 pub(crate) mod log;
 pub(crate) mod logs;

@@ -28,6 +28,8 @@ pub(crate) fn run(cli: &Cli, output: &Output, names: &[String]) -> Result<Exit, 
         document
             .programs
             .retain(|p| names.iter().any(|name| is_meant(name, p)));
+        let shown = |program: &String| document.programs.iter().any(|p| p.program == *program);
+        document.new_faults.retain(|program, _| shown(program));
         document.backups.clear();
         document.disks.clear();
     }

@@ -114,6 +114,7 @@ impl Native {
             }
         }
         self.facade.reconcile().await;
+        self.apply_faults().await;
         let named = |what: &str, names: &[String]| match names {
             [] => format!("none {what}"),
             names => format!("{what} {}", names.join(", ")),
@@ -129,6 +130,17 @@ impl Native {
 
     /// Puts the routes and sinks in place that the config read last asks for. One that cannot be opened
     /// leaves all as they are.
+    /// Looks through what the programs print that there are now.
+    async fn apply_faults(&self) {
+        let Some(faults) = self.facade.faults().map(Arc::clone) else {
+            return;
+        };
+        let programs: Vec<Arc<ProgramSpec>> =
+            self.roster().active.values().flatten().cloned().collect();
+        // Files are looked at: not on this thread.
+        let _ = tokio::task::spawn_blocking(move || faults.read(&programs)).await;
+    }
+
     async fn apply_log(&self) {
         let Some(config) = self.roster().log.take() else {
             return;

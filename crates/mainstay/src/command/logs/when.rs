@@ -5,12 +5,12 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 
 /// What can be written.
-pub(super) const HELP: &str = "write how long ago (`10m`, `2h`, `3d`), `today`, `yesterday`, `now`, a \
+pub(crate) const HELP: &str = "write how long ago (`10m`, `2h`, `3d`), `today`, `yesterday`, `now`, a \
      time of today (`10:00`), a day (`2026-11-25`) or both (`2026-11-25T10:00`, with `Z` or `+02:00` \
      where it is not the local time)";
 
 /// The instant that is meant; without a zone it is of `zone`.
-pub(super) fn parse(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, String> {
+pub(crate) fn parse(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, String> {
     let text = text.trim();
     let today = zone.to_datetime(now).date();
     let local = |at: DateTime| {
