@@ -1,6 +1,7 @@
 //! Project chores, run as `cargo xtask NAME`.
 //!
 //! - `tidy` checks the rules of this project that no compiler checks.
+//! - `licences` checks what is depended on against `deny.toml`.
 //! - `test` runs everything that must pass before a change lands; CI runs nothing else.
 //! - `demo` shows the product on a machine that has only git, cargo and a C compiler.
 //! - `dist` writes man pages and shell completions.
@@ -14,6 +15,7 @@
 
 mod demo;
 mod dist;
+mod licences;
 mod run;
 mod test;
 mod tidy;
@@ -32,10 +34,11 @@ Project chores of mainstay.
 usage: cargo xtask <chore> [options]
 
 chores:
-  tidy   check layers, names, file sizes, unsafe, documents: the rules a compiler does not check
-  test   install what the tests need, then format, clippy, tidy, tests, docs, licences
-  demo   build, then run the example shop under mainstay in a scratch directory
-  dist   write man pages and shell completions to target/dist
+  tidy      check layers, names, file sizes, unsafe, documents: the rules a compiler does not check
+  licences  check licences and sources of dependencies
+  test      install what the tests need, then format, clippy, tidy, tests, docs, licences
+  demo      build, then run the example shop under mainstay in a scratch directory
+  dist      write man pages and shell completions to target/dist
 
 `cargo xtask <chore> --help` says more about one chore.
 ";
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     let rest: Vec<String> = args.collect();
     let outcome = match chore.as_str() {
         "tidy" => tidy::main(&rest),
+        "licences" => licences::main(&rest),
         "test" => test::main(&rest),
         "demo" => demo::main(&rest),
         "dist" => dist::main(&rest),
