@@ -10,6 +10,45 @@ use zeroize::Zeroizing;
 use crate::config::{FromValue, Section, Value};
 use crate::diagnostic::Diagnostic;
 
+/// The words of names whose values are secrets; longer names that end in them are such too. Between the
+/// words there may be `_`, `-` or nothing.
+pub const NAMES: [&[&str]; 13] = [
+    &["password"],
+    &["passwd"],
+    &["passphrase"],
+    &["pwd"],
+    &["secret"],
+    &["secret", "key"],
+    &["token"],
+    &["api", "key"],
+    &["access", "key"],
+    &["private", "key"],
+    &["credential"],
+    &["credentials"],
+    &["session", "id"],
+];
+
+/// Headers of HTTP whose values are secrets up to the end of the line (RFC 9110, section 11.6.2; RFC
+/// 6265, section 4).
+pub const HEADERS: [&str; 2] = ["authorization", "cookie"];
+
+/// Whether what has this name is a secret, by [`NAMES`] and [`HEADERS`].
+pub fn is_secret_name(name: &str) -> bool {
+    let bare: String = name
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
+    let ends_in = |words: &[&str]| {
+        let rest = words
+            .iter()
+            .rev()
+            .try_fold(&*bare, |rest, word| rest.strip_suffix(word));
+        rest.is_some()
+    };
+    NAMES.iter().any(|words| ends_in(words)) || HEADERS.iter().any(|word| ends_in(&[word]))
+}
+
 /// A value that must not be seen: no `Debug`, no `Display`, wiped from memory when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
@@ -467,6 +506,28 @@ mod tests {
                 .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
                 .collect(),
         )
+    }
+
+    #[test]
+    fn names_of_secrets() {
+        for (name, secret) in [
+            ("password", true),
+            ("DB_PASSWORD", true),
+            ("X-Api-Key", true),
+            ("apikey", true),
+            ("aws_secret_key", true),
+            ("Set-Cookie", true),
+            ("Proxy-Authorization", true),
+            ("session_id", true),
+            ("credentials", true),
+            ("user", false),
+            ("key", false),
+            ("path", false),
+            ("tokens_left", false),
+            ("", false),
+        ] {
+            assert_eq!(is_secret_name(name), secret, "{name}");
+        }
     }
 
     #[test]

@@ -7,12 +7,13 @@ use std::fmt;
 use std::panic::Location;
 
 use http::StatusCode;
+use mainstay_base::secret::is_secret_name;
 use mainstay_base::{fingerprint, shape};
 
 use crate::class::{Class, Notify, Retry, Severity};
 use crate::classify;
 use crate::id::Id;
-use crate::redact::{cut, is_secret, redact};
+use crate::redact::{cut, redact};
 use crate::verdict::{Classify, Verdict};
 
 /// How many causes are kept, and how much of each.
@@ -169,7 +170,7 @@ impl Fault {
     #[must_use]
     pub fn with(mut self, name: &str, value: impl fmt::Display) -> Self {
         if self.context.len() < FACTS {
-            let value = if is_secret(name) {
+            let value = if is_secret_name(name) {
                 "***".to_owned()
             } else {
                 redact(cut(&value.to_string(), VALUE_BYTES))

@@ -3,6 +3,7 @@
 use std::io;
 use std::ops::Range;
 
+use mainstay_base::secret::NAMES;
 use regex::bytes::{Captures, Regex, RegexSet};
 
 use crate::batch::{Batch, Mark, Unwritten};
@@ -53,8 +54,8 @@ pub enum Named {
     Bearer,
     /// JSON Web Tokens (RFC 7519).
     Jwt,
-    /// Values of `password`, `passwd`, `pwd`, `passphrase`, `secret`, `token`, `api_key` and names that
-    /// end in them.
+    /// Values of [`NAMES`](mainstay_base::secret::NAMES), such as `password` and `api_key`, of `cookie`, and
+    /// of names that end in them.
     Password,
     /// Numbers of payment cards, by issuer, length and check digit (ISO/IEC 7812).
     Card,
@@ -120,17 +121,17 @@ impl Named {
             Self::Bearer => owned(&[r"(?i)\b(bearer[ +]+)[a-z0-9._~+/=-]{8,}"]),
             Self::Jwt => owned(&[r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*"]),
             Self::Password => {
-                const KEY: &str =
-                    r"(?:password|passwd|pwd|passphrase|secret|token|api[_-]?key|access[_-]?key)";
+                let names = NAMES.map(|words| words.join("[_-]?")).join("|");
+                let key = format!("(?:{names}|cookie)");
                 vec![
                     // "password": "…"
-                    format!(r#"(?i)({KEY}"\s*:\s*")(?:[^"\\]|\\.)+"#),
+                    format!(r#"(?i)({key}"\s*:\s*")(?:[^"\\]|\\.)+"#),
                     // password="…"; what may follow the end of a JSON string is no beginning.
-                    format!(r#"(?i)({KEY}\s*=\s*")[^",\}}\]:\s\\](?:[^"\\]|\\.)*"#),
+                    format!(r#"(?i)({key}\s*=\s*")[^",\}}\]:\s\\](?:[^"\\]|\\.)*"#),
                     // The same inside JSON, and with the other quotes.
-                    format!(r#"(?i)({KEY}(?:{ESCAPED}|')?\s*[:=]\s*(?:{ESCAPED}|'))[^"'\\]+"#),
+                    format!(r#"(?i)({key}(?:{ESCAPED}|')?\s*[:=]\s*(?:{ESCAPED}|'))[^"'\\]+"#),
                     // password=…, password: …
-                    format!(r"(?i)({KEY}\s*[:=]\s*){VALUE}"),
+                    format!(r"(?i)({key}\s*[:=]\s*){VALUE}"),
                 ]
             }
             Self::Card => owned(&[r"\b[2-6](?:[ -]?[0-9]){12,18}"]),
