@@ -9,11 +9,12 @@ use http::header::{
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
-use crate::accept::{Asked, Form, choose};
+use crate::accept::{Asked, Form};
+use crate::catalog::Tongue;
 use crate::class::Class;
 use crate::fault::Fault;
 use crate::page_set::{PageSet, Trouble};
-use crate::words::{Language, Words};
+use crate::words::Words;
 
 /// Header with the code of the fault, for clients that see no body.
 const FAULT_ID: HeaderName = HeaderName::from_static("x-fault-id");
@@ -61,8 +62,8 @@ pub(crate) struct Shown<'a> {
 /// ```
 pub fn answer(asked: &Asked, fault: &Fault, pages: &PageSet) -> Answer {
     let status = fault.status();
-    let language = language(&asked.languages, pages);
-    let words = language.words(status);
+    let language = pages.tongue(&asked.languages);
+    let words = language.words(fault.class(), status);
     let info = fault.public().unwrap_or(words.detail);
     let shown = Shown {
         id: fault.id().to_string(),
@@ -107,14 +108,14 @@ pub fn answer(asked: &Asked, fault: &Fault, pages: &PageSet) -> Answer {
                     with_body(status, kind, built_in(&shown, language, words).into_bytes());
                 let headers = response.headers_mut();
                 headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-                headers.insert(CONTENT_LANGUAGE, HeaderValue::from_static(language.tag()));
+                headers.extend(tag(language).map(|tag| (CONTENT_LANGUAGE, tag)));
                 response
             }
         }
     };
     let headers = response.headers_mut();
     if matches!(asked.form, Form::Plain | Form::Problem) {
-        headers.insert(CONTENT_LANGUAGE, HeaderValue::from_static(language.tag()));
+        headers.extend(tag(language).map(|tag| (CONTENT_LANGUAGE, tag)));
     }
     if asked.form != Form::Grpc {
         headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Language"));
@@ -134,10 +135,9 @@ pub fn answer(asked: &Asked, fault: &Fault, pages: &PageSet) -> Answer {
     Answer { response, trouble }
 }
 
-/// The built-in language that the visitor reads; the page set says which one for those who read none.
-fn language(asked: &[String], pages: &PageSet) -> Language {
-    let tags = Language::ALL.map(Language::tag);
-    choose(asked, &tags).map_or(pages.fallback(), |index| Language::ALL[index])
+/// The tag of the language as a header has it.
+fn tag(language: Tongue<'_>) -> Option<HeaderValue> {
+    HeaderValue::from_str(language.tag()).ok()
 }
 
 fn with_body(status: StatusCode, kind: HeaderValue, body: Vec<u8>) -> Response<Vec<u8>> {
@@ -169,7 +169,7 @@ fn problem(fault: &Fault, info: &str) -> String {
     problem.to_string()
 }
 
-fn plain(shown: &Shown<'_>, language: Language) -> String {
+fn plain(shown: &Shown<'_>, language: Tongue<'_>) -> String {
     let mut text = format!("{} {}\n\n", shown.status.as_u16(), shown.title);
     // A terminal obeys control characters, and a text of the app may repeat what a visitor sent.
     text.extend(shown.info.chars().filter(|c| !c.is_control() || *c == '\n'));
@@ -239,12 +239,12 @@ fn escaped(text: &str) -> String {
 
 /// The page that is built in: nothing is loaded from anywhere, colours follow the system, and it
 /// reads well without style sheets.
-fn built_in(shown: &Shown<'_>, language: Language, words: Words) -> String {
+fn built_in(shown: &Shown<'_>, language: Tongue<'_>, words: Words<'_>) -> String {
     const STYLE: &str = include_str!("page.css");
     let style: String = STYLE.lines().map(str::trim_start).collect();
     // Asking again helps where waiting does; else the start page is the way out.
     let again = if shown.retry_after.is_some() || shown.status.as_u16() >= 502 {
-        format!("<a href=\"\">{}</a> ", language.again())
+        format!("<a href=\"\">{}</a> ", escaped(language.again()))
     } else {
         String::new()
     };
@@ -257,11 +257,11 @@ fn built_in(shown: &Shown<'_>, language: Language, words: Words) -> String {
          <p class=\"go\">{again}<a href=\"/\">{home}</a></p>\n\
          <p class=\"code\">{code} <code>{id}</code></p>\n</main>\n</body>\n</html>\n",
         tag = language.tag(),
-        title = words.title,
+        title = escaped(words.title),
         status = shown.status.as_u16(),
         info = escaped(shown.info),
-        home = language.home(),
-        code = language.code(),
+        home = escaped(language.home()),
+        code = escaped(language.code()),
         id = shown.id,
     )
 }

@@ -47,6 +47,7 @@
 
 mod accept;
 mod answer;
+mod catalog;
 mod class;
 mod classify;
 mod fault;

@@ -1,6 +1,7 @@
 //! The pages of an app as values: which there are, which one is for a status and a reader, and how it
 //! is rendered. What watches their directory is in [`Pages`](crate::Pages).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -12,7 +13,7 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 
 use crate::accept::{choose, is_tag};
 use crate::answer::Shown;
-use crate::words::Language;
+use crate::catalog::{Catalog, FILE, Tongue};
 
 /// How large a page may be, as a file and rendered.
 const PAGE_BYTES: usize = 1024 * 1024;
@@ -47,14 +48,18 @@ struct Page {
 pub struct Trouble {
     file: PathBuf,
     line: Option<usize>,
+    /// In characters from 1; only of texts.
+    column: Option<usize>,
     why: String,
 }
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot use the error page {}", self.file.display())?;
-        if let Some(line) = self.line {
-            write!(f, ":{line}")?;
+        let is_words = self.file.ends_with(FILE);
+        let what = if is_words { "texts" } else { "error page" };
+        write!(f, "cannot use the {what} {}", self.file.display())?;
+        for place in [self.line, self.column].into_iter().flatten() {
+            write!(f, ":{place}")?;
         }
         write!(f, ": {}", self.why)
     }
@@ -76,7 +81,8 @@ pub struct PageSet {
     pages: BTreeMap<(Purpose, Option<String>), Page>,
     /// What was good of each file, for pages that extend or include it.
     sources: BTreeMap<String, Arc<str>>,
-    fallback: Language,
+    words: Catalog,
+    fallback: Cow<'static, str>,
 }
 
 impl fmt::Debug for PageSet {
@@ -98,18 +104,16 @@ impl PageSet {
             directory: PathBuf::new(),
             pages: BTreeMap::new(),
             sources: BTreeMap::new(),
-            fallback: Language::English,
+            words: Catalog::none(),
+            fallback: Cow::Borrowed("en"),
         }
     }
 
-    /// With this language for those who read none that is built in. Of a language that is not built
-    /// in, nothing changes.
+    /// With this language for those who read none that there is. A language that is not built in must
+    /// be in the app's own texts; else it is English.
     #[must_use]
     pub fn with_fallback(mut self, tag: &str) -> Self {
-        let tags = Language::ALL.map(Language::tag);
-        if let Some(index) = choose(&[tag.to_owned()], &tags) {
-            self.fallback = Language::ALL[index];
-        }
+        self.fallback = Cow::Owned(tag.to_owned());
         self
     }
 
@@ -130,6 +134,7 @@ impl PageSet {
                 troubles.push(Trouble {
                     file: directory.to_owned(),
                     line: None,
+                    column: None,
                     why,
                 });
                 return (last.clone(), troubles);
@@ -152,6 +157,7 @@ impl PageSet {
                     troubles.push(Trouble {
                         file: directory.join(&file),
                         line,
+                        column: None,
                         why,
                     });
                     broken.push(file);
@@ -163,7 +169,8 @@ impl PageSet {
             directory: directory.to_owned(),
             pages: BTreeMap::new(),
             sources,
-            fallback: last.fallback,
+            words: words(directory, &last.words, &mut troubles),
+            fallback: last.fallback.clone(),
         };
         let files: Vec<String> = new.sources.keys().chain(&broken).cloned().collect();
         for file in files {
@@ -195,8 +202,9 @@ impl PageSet {
         self.pages.values().map(|page| page.file.as_str())
     }
 
-    pub(crate) const fn fallback(&self) -> Language {
-        self.fallback
+    /// The language for a reader.
+    pub(crate) fn tongue(&self, asked: &[String]) -> Tongue<'_> {
+        self.words.tongue(asked, &self.fallback)
     }
 
     /// Renders the app's page for what is shown; `None`: it has none.
@@ -237,7 +245,7 @@ impl PageSet {
                 |asked: &[String]| choose(asked, &tags).map(|index| of_purpose[index]);
             by_language(asked)
                 .or_else(|| self.pages.get(&(purpose, None)))
-                .or_else(|| by_language(&[self.fallback.tag().to_owned()]))
+                .or_else(|| by_language(&[self.tongue(&[]).tag().to_owned()]))
         })
     }
 
@@ -259,7 +267,8 @@ impl PageSet {
                 Trouble {
                     file: self.directory.join(file),
                     line: error.line(),
-                    why: words(&error),
+                    column: None,
+                    why: reason(&error),
                 }
             })?;
         Ok(body.0)
@@ -321,7 +330,7 @@ fn list(directory: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Whether a file is read: a plain name that ends in `.html`.
+/// Whether a file is a page or a part of one: a plain name that ends in `.html`.
 pub(crate) fn counts(name: &str) -> bool {
     name.len() <= 64
         && name.strip_suffix(".html").is_some()
@@ -332,11 +341,21 @@ pub(crate) fn counts(name: &str) -> bool {
 }
 
 fn read(path: &Path) -> Result<String, String> {
+    let text = read_text(path)?.ok_or("it is gone")?;
+    Ok(with_go_names(&text))
+}
+
+/// A file of the directory; none if it is not there.
+fn read_text(path: &Path) -> Result<Option<String>, String> {
     use io::Read as _;
     let broken = |error: io::Error| error.to_string();
     // What is no file, such as a pipe, could keep the reader waiting for ever.
-    if !std::fs::metadata(path).map_err(broken)?.is_file() {
-        return Err("it is no file".to_owned());
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        metadata if !metadata.as_ref().is_ok_and(std::fs::Metadata::is_file) => {
+            return Err(metadata.err().map_or("it is no file".to_owned(), broken));
+        }
+        _ => {}
     }
     let mut bytes = Vec::new();
     std::fs::File::open(path)
@@ -348,7 +367,7 @@ fn read(path: &Path) -> Result<String, String> {
         ));
     }
     let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-    Ok(with_go_names(&text))
+    Ok(Some(text))
 }
 
 /// Templates for Go's `html/template` name the text `{{.ErrorInfo}}`: it is the same as `{{ info }}`.
@@ -388,7 +407,7 @@ fn check(file: &str, text: &str) -> Result<(), (Option<usize>, String)> {
     let mut templates = blank();
     templates
         .add_template_owned(file.to_owned(), text.to_owned())
-        .map_err(|error| (error.line(), words(&error)))
+        .map_err(|error| (error.line(), reason(&error)))
 }
 
 fn environment(sources: &BTreeMap<String, Arc<str>>) -> Environment<'static> {
@@ -400,8 +419,43 @@ fn environment(sources: &BTreeMap<String, Arc<str>>) -> Environment<'static> {
     templates
 }
 
+/// The texts of a directory. What can't be used is told, and the last ones stay.
+fn words(directory: &Path, last: &Catalog, troubles: &mut Vec<Trouble>) -> Catalog {
+    let file = directory.join(FILE);
+    let text = match read_text(&file) {
+        Ok(Some(text)) => text,
+        Ok(None) => return Catalog::none(),
+        Err(why) => {
+            troubles.push(Trouble {
+                file,
+                line: None,
+                column: None,
+                why,
+            });
+            return last.clone();
+        }
+    };
+    match Catalog::read(&file, text) {
+        Ok(words) => words,
+        Err(found) => {
+            troubles.extend(found.iter().map(|diagnostic| {
+                let place = diagnostic.place.as_ref();
+                let place = place.map(|place| place.source.line_column(place.span.start));
+                let help = diagnostic.help.as_ref().map(|help| format!("; {help}"));
+                Trouble {
+                    file: file.clone(),
+                    line: place.map(|(line, _)| line),
+                    column: place.map(|(_, column)| column),
+                    why: format!("{}{}", diagnostic.message, help.unwrap_or_default()),
+                }
+            }));
+            last.clone()
+        }
+    }
+}
+
 /// What went wrong in a template, without its place.
-fn words(error: &minijinja::Error) -> String {
+fn reason(error: &minijinja::Error) -> String {
     let mut words = error.kind().to_string();
     if let Some(detail) = error.detail() {
         words = format!("{words}: {detail}");

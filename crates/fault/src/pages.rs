@@ -12,6 +12,7 @@ use mainstay_base::Clock;
 
 use crate::accept::Asked;
 use crate::answer::answer;
+use crate::catalog::FILE;
 use crate::fault::Fault;
 use crate::page_set::{PageSet, Trouble, counts};
 
@@ -52,7 +53,7 @@ impl fmt::Debug for Pages {
 
 impl Pages {
     /// Reads the directory for the first time. `fallback` is the language for those who read none
-    /// of the built-in ones: `en`, `zh-Hant` or `zh-Hans`.
+    /// that there is: `en`, `zh-Hant` or `zh-Hans`, or one of the app's own texts.
     pub fn open(directory: &Path, fallback: &str, clock: Arc<dyn Clock>) -> Self {
         let pages = Self {
             directory: directory.to_owned(),
@@ -137,7 +138,7 @@ fn stamps(directory: &Path) -> Vec<Stamp> {
                 .file_name()
                 .into_string()
                 .ok()
-                .filter(|name| counts(name))?;
+                .filter(|name| counts(name) || name == FILE)?;
             let seen = std::fs::metadata(entry.path()).ok();
             let of = seen.map_or((0, 0, 0, 0), |seen| {
                 (seen.ino(), seen.size(), seen.ctime(), seen.ctime_nsec())

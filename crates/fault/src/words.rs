@@ -12,9 +12,9 @@ pub(crate) enum Language {
 
 /// The words of one page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Words {
-    pub(crate) title: &'static str,
-    pub(crate) detail: &'static str,
+pub(crate) struct Words<'a> {
+    pub(crate) title: &'a str,
+    pub(crate) detail: &'a str,
 }
 
 impl Language {
@@ -61,7 +61,7 @@ impl Language {
     }
 
     /// What an answer with this status says.
-    pub(crate) fn words(self, status: StatusCode) -> Words {
+    pub(crate) fn words(self, status: StatusCode) -> Words<'static> {
         let [english, traditional, simplified] = all(status);
         let (title, detail) = match self {
             Self::English => english,

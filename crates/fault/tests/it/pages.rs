@@ -323,3 +323,64 @@ fn no_name_that_a_visitor_sends_leads_anywhere() {
     }
     assert_eq!(Fault::told(Class::Internal, "x").status(), 500);
 }
+
+#[test]
+fn texts_of_the_app_take_the_place_of_those_that_are_built_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(now()));
+    let pages = Pages::open(dir.path(), "en", clock.clone());
+    let show = |language: &str| text(&pages.answer(&html(language), &fault(404)));
+    assert!(show("en").contains("<h1>Page not found</h1>"));
+    let german = "[language.de]\ncode = \"Ihr <Code>:\"\nhome = \"Zur Startseite\"\nagain = \"Noch einmal\"\n[language.de.page.error]\ntitle = \"Fehler\"\ndetail = \"Etwas ging schief.\"\n[language.en.page.404]\ntitle = \"Nothing & nobody\"\n";
+    write(dir.path(), &[("words.toml", german)]);
+    clock.advance(Duration::from_secs(2));
+    let shown = show("de-CH");
+    for part in [
+        "<html lang=\"de\">",
+        "<h1>Fehler</h1>",
+        "Etwas ging schief.",
+        "Ihr &lt;Code&gt;:",
+        "Zur Startseite",
+    ] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    let response = pages.answer(&html("de"), &fault(404));
+    assert_eq!(response.headers()["content-language"], "de");
+    assert!(show("en").contains("<h1>Nothing &amp; nobody</h1>"));
+    assert!(show("zh-TW").contains("找不到頁面"));
+
+    // One that is wrong is told with its place, and the last good one stays.
+    write(
+        dir.path(),
+        &[("words.toml", "[language.en]\nhom = \"x\"\n")],
+    );
+    let (loaded, troubles) = PageSet::load(dir.path(), &pages.current());
+    let said: Vec<String> = troubles.iter().map(ToString::to_string).collect();
+    let file = dir.path().join("words.toml");
+    assert_eq!(
+        said,
+        [format!(
+            "cannot use the texts {}:2:1: unknown key `hom` in [language.en]",
+            file.display()
+        )]
+    );
+    let kept = answer(&html("de"), &fault(404), &loaded).response;
+    assert!(text(&kept).contains("<h1>Fehler</h1>"));
+    clock.advance(Duration::from_secs(2));
+    assert!(show("de").contains("<h1>Fehler</h1>"));
+
+    // Without the file all is as it was, and a page of the app shows its texts too.
+    write(
+        dir.path(),
+        &[
+            ("words.toml", german),
+            ("error.html", "{{ language }} {{ title }} {{ info }}"),
+        ],
+    );
+    clock.advance(Duration::from_secs(2));
+    assert_eq!(show("de"), "de Fehler Etwas ging schief.");
+    fs::remove_file(file).unwrap();
+    fs::remove_file(dir.path().join("error.html")).unwrap();
+    clock.advance(Duration::from_secs(2));
+    assert!(show("en").contains("<h1>Page not found</h1>"));
+}
