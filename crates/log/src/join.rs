@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use crate::level::Level;
-use crate::recognise::trace::{bare, contains, exception, is_goroutine, is_ruby_place};
+use crate::recognise::trace::{
+    bare, contains, digits_at_end, exception, is_goroutine, is_ruby_place,
+};
 use crate::recognise::{Moment, Recognised, Shape, Trace, recognise};
 
 /// How large a record may grow, and how long it is waited for.
@@ -67,13 +69,19 @@ enum State {
     /// After the sentence that leads to the next traceback.
     Chained,
     Exception,
-    /// So many lines after the place.
+    /// After `Require stack:`, which is between a message and its steps.
+    Required,
+    /// So many lines after the place; [`CARET`] after the mark below the line.
     NodeSource(u8),
     Go,
     /// The message, up to a note or the backtrace.
     RustMessage,
     RustTrace,
+    Machine,
 }
+
+/// The mark of Node has come: what is thrown is next.
+const CARET: u8 = 10;
 
 /// What a line is to the open record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,7 +147,7 @@ impl Joiner {
             let fit = if is_blank(line) {
                 blank_fits(open.state)
             } else {
-                fits(open, line, &mut known)
+                fits(open, &self.bytes, line, &mut known)
             };
             match fit {
                 Fit::Follows(state) => {
@@ -280,6 +288,7 @@ fn begun(trace: Trace, line: &[u8]) -> State {
         // Rust of old has the message in the same line.
         Trace::Rust if line.ends_with(b":") => State::RustMessage,
         Trace::Rust => State::RustTrace,
+        Trace::Machine => State::Machine,
     }
 }
 
@@ -293,13 +302,13 @@ fn blank_fits(state: State) -> Fit {
             Fit::Blank
         }
         State::NodeSource(_) | State::Frames | State::RustMessage => Fit::Follows(state),
-        State::Logged | State::Half => Fit::Not,
+        State::Logged | State::Half | State::Required | State::Machine => Fit::Not,
     }
 }
 
-/// Whether a line that is not blank belongs to the open record. Leaves in `known` what it had to find
+/// Whether a line that is not blank belongs to the open record, whose lines are `bytes`. Leaves in `known` what it had to find
 /// out about the line.
-fn fits(open: &Open, line: &[u8], known: &mut Option<Recognised>) -> Fit {
+fn fits(open: &Open, bytes: &[u8], line: &[u8], known: &mut Option<Recognised>) -> Fit {
     use Fit::{Follows, Not};
     let state = open.state;
     let text = bare(line);
@@ -324,10 +333,11 @@ fn fits(open: &Open, line: &[u8], known: &mut Option<Recognised>) -> Fit {
         }
         return Follows(match state {
             State::NodeSource(lines) => node(lines, text),
+            State::Required => State::Exception,
             state => state,
         });
     }
-    if let Some(state) = special(open, text, is_indented) {
+    if let Some(state) = special(open, bytes, text, is_indented) {
         return Follows(state);
     }
     if after_blank {
@@ -347,6 +357,10 @@ fn fits(open: &Open, line: &[u8], known: &mut Option<Recognised>) -> Fit {
         // The exception itself, whatever it looks like.
         State::Frames if !is_new => Follows(State::Raised),
         State::NodeSource(lines) if !is_new && lines < 2 => Follows(node(lines, text)),
+        // A value that is no error, or one whose name does not say so.
+        State::NodeSource(CARET) if !is_new => Follows(State::Exception),
+        // The message of a panic that a logger tells.
+        State::Logged if !is_new && open.lines == 1 && is_panic(bytes) => Follows(state),
         State::RustMessage if !is_new && open.lines < 20 => Follows(state),
         _ if recognised.shape == Shape::Further && open.time.is_some() == is_new => {
             Follows(State::Logged)
@@ -370,7 +384,7 @@ fn fits(open: &Open, line: &[u8], known: &mut Option<Recognised>) -> Fit {
 fn node(lines: u8, text: &[u8]) -> State {
     let is_caret = text.trim_ascii().iter().all(|byte| *byte == b'^');
     if is_caret {
-        return State::NodeSource(2);
+        return State::NodeSource(CARET);
     }
     if lines >= 2 && exception(text).is_some() {
         return State::Exception;
@@ -379,7 +393,7 @@ fn node(lines: u8, text: &[u8]) -> State {
 }
 
 /// Lines that belong to a traceback though they are not indented.
-fn special(open: &Open, text: &[u8], is_indented: bool) -> Option<State> {
+fn special(open: &Open, bytes: &[u8], text: &[u8], is_indented: bool) -> Option<State> {
     let starts = |what: &[u8]| text.starts_with(what);
     let first = *text.first()?;
     let state = open.state;
@@ -405,6 +419,16 @@ fn special(open: &Open, text: &[u8], is_indented: bool) -> Option<State> {
             Some(State::Exception)
         }
         (State::Exception, b'N') if starts(b"Node.js v") => Some(State::Exception),
+        (State::Exception, b'(') if starts(b"(Use `node ") => Some(State::Exception),
+        (State::Exception, b'R') if text == b"Require stack:" => Some(State::Required),
+        (State::Required, b'-') if starts(b"- ") => Some(State::Required),
+        (State::Machine, b'#') => Some(State::Machine),
+        // The end of a message of PHP that has several lines.
+        (State::Exception | State::Logged, _)
+            if open.lines == 1 && text.last()?.is_ascii_digit() && is_end_of_php(bytes, text) =>
+        {
+            Some(State::Exception)
+        }
         (State::Exception | State::Logged, b'}' | b']') if text.len() <= 2 && open.lines > 1 => {
             Some(state)
         }
@@ -446,6 +470,7 @@ fn special(open: &Open, text: &[u8], is_indented: bool) -> Option<State> {
         (State::RustMessage | State::RustTrace, b'n') if starts(b"note: ") => {
             Some(State::RustTrace)
         }
+        (State::RustTrace, b'f') if starts(b"fatal runtime error: ") => Some(State::RustTrace),
         (State::RustMessage | State::RustTrace, b's') if starts(b"stack backtrace:") => {
             Some(State::RustTrace)
         }
@@ -456,6 +481,20 @@ fn special(open: &Open, text: &[u8], is_indented: bool) -> Option<State> {
         }),
         _ => None,
     }
+}
+
+/// `… ERROR thread 'main' panicked at src/main.rs:5:10:`, without the message.
+fn is_panic(line: &[u8]) -> bool {
+    line.ends_with(b":") && contains(line, b"thread '") && contains(line, b" panicked at ")
+}
+
+/// `two in /srv/shop/a.php:3` after `PHP Fatal error:  Uncaught Exception: one`.
+fn is_end_of_php(first: &[u8], text: &[u8]) -> bool {
+    let is_place = |text: &[u8]| {
+        let place = &text[..text.len() - digits_at_end(text)];
+        place.ends_with(b".php:") && contains(place, b" in /")
+    };
+    is_place(text) && contains(first, b"Uncaught ") && !is_place(first)
 }
 
 /// Lines of a crash of Go that are not indented: calls, headings, registers.

@@ -14,8 +14,10 @@ pub enum Trace {
     Node,
     /// `panic:`, `fatal error:` and the goroutines after it.
     Go,
-    /// `thread 'main' panicked at …`
+    /// `thread 'main' panicked at …`, `thread 'main' has overflowed its stack`
     Rust,
+    /// The report of a crash of Java's machine: every line has `#` in front.
+    Machine,
 }
 
 /// The trace that this line begins, and how grave it is. The line has no control sequences in front.
@@ -33,14 +35,22 @@ pub(super) fn start(line: &[u8]) -> Option<(Trace, Level)> {
                 Trace::Python
             })
         }
-        b' ' if line.starts_with(b"  + Exception Group Traceback") => error(Trace::Python),
+        b' ' if line.starts_with(b"  + Exception Group Traceback") || is_syntax_place(line) => {
+            error(Trace::Python)
+        }
+        b'#' if line.starts_with(b"# A fatal error has been detected by the Java Runtime") => {
+            Some((Trace::Machine, Level::Critical))
+        }
         b'U' if line.starts_with(b"Unhandled exception")
             || line.starts_with(b"Unhandled Exception")
             || line.starts_with(b"Uncaught ") =>
         {
             error(Trace::Exception)
         }
-        b't' if line.starts_with(b"thread '") && contains(head(line), b"panicked at") => {
+        b't' if line.starts_with(b"thread '")
+            && (contains(head(line), b"panicked at")
+                || contains(head(line), b"has overflowed its stack")) =>
+        {
             error(Trace::Rust)
         }
         b'p' if line.starts_with(b"panic: ") => Some((Trace::Go, Level::Critical)),
@@ -82,7 +92,11 @@ pub(crate) fn exception(line: &[u8]) -> Option<Level> {
         _ => end,
     };
     let name = &line[..end];
-    let level = if name.ends_with(b"Error") || name.ends_with(b"Exception") {
+    // Rails: `ActiveRecord::RecordNotFound (Couldn't find Order with 'id'=17):`.
+    let is_rails = contains(name, b"::")
+        && line[end..].starts_with(b" (")
+        && line.trim_ascii_end().ends_with(b"):");
+    let level = if name.ends_with(b"Error") || name.ends_with(b"Exception") || is_rails {
         Level::Error
     } else if name.ends_with(b"Warning") && name.len() > 7 {
         Level::Warn
@@ -95,6 +109,23 @@ pub(crate) fn exception(line: &[u8]) -> Option<Level> {
         [b' ', b'(' | b'[', ..] if level == Level::Error => Some(level),
         _ => None,
     }
+}
+
+/// Where Python found that a text is no program: `  File "/srv/app.py", line 3`, and no traceback before
+/// it. A step of a traceback goes on behind the number.
+fn is_syntax_place(line: &[u8]) -> bool {
+    let line = line.trim_ascii_end();
+    let digits = digits_at_end(line);
+    line.starts_with(b"  File \"")
+        && digits > 0
+        && line[..line.len() - digits].ends_with(b"\", line ")
+}
+
+pub(crate) fn digits_at_end(text: &[u8]) -> usize {
+    text.iter()
+        .rev()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count()
 }
 
 /// `goroutine 12 [running]:`
@@ -112,11 +143,7 @@ fn is_source_place(line: &[u8]) -> bool {
     if !known || line.len() > 1024 {
         return false;
     }
-    let digits = line
-        .iter()
-        .rev()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
+    let digits = digits_at_end(line);
     digits > 0
         && line.len() > digits + 1
         && line[line.len() - digits - 1] == b':'
