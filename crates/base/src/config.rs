@@ -13,6 +13,7 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Place, SourceText, Spanned, nearest};
+#[cfg(feature = "schedule")]
 use crate::schedule::Schedule;
 use crate::secret::{Part, Resolver, Template};
 use crate::unit::{Size, parse_duration};
@@ -550,6 +551,7 @@ impl FromValue for Duration {
 }
 
 /// A schedule in UTC; whoever knows the host's zone applies it with [`Schedule::in_zone`].
+#[cfg(feature = "schedule")]
 impl FromValue for Schedule {
     fn from_value(value: &Value<'_>) -> Result<Self, Diagnostic> {
         value.as_str()?.parse().map_err(|e: crate::schedule::ScheduleError| {

@@ -33,6 +33,7 @@ mod fingerprint;
 pub mod fs;
 mod mail;
 mod pattern;
+#[cfg(feature = "schedule")]
 mod schedule;
 pub mod secret;
 mod unit;
@@ -43,6 +44,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, SourceText, Spann
 pub use fingerprint::{fingerprint, hex, shape};
 pub use mail::is_composed_header;
 pub use pattern::Pattern;
+#[cfg(feature = "schedule")]
 pub use schedule::{Schedule, ScheduleError};
 pub use secret::{Credential, Resolver, Secret, SecretError, SecretRef, Secrets, Template};
 pub use unit::{Size, UnitError, format_duration, parse_duration};

@@ -20,7 +20,7 @@ use mainstay_fault::{Asked, Fault, Frame, Notify, Verdict};
 use mainstay_sys::Errno;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::guard::Shared;
 use crate::page::mark;
@@ -179,11 +179,10 @@ impl<S: Socket> Listener<S> {
             let fault = fault(&error).with("while", "connections wait to be accepted");
             self.shared.reporter.report(fault, None);
         }
-        tokio::select! {
-            () = self.reserve.back.notified() => {}
-            () = sleep(self.strain.pause) => {
-                self.strain.pause = (self.strain.pause * 2).min(LONGEST_PAUSE);
-            }
+        // No `select!`: the macros of tokio are five crates more for every app.
+        let back = timeout(self.strain.pause, self.reserve.back.notified());
+        if back.await.is_err() {
+            self.strain.pause = (self.strain.pause * 2).min(LONGEST_PAUSE);
         }
     }
 
