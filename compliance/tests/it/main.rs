@@ -17,7 +17,6 @@ mod life;
 mod log;
 mod logs;
 mod shop;
-mod storm;
 mod strain;
 mod supervisord;
 mod upgrade;

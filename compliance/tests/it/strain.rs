@@ -128,3 +128,18 @@ fn the_daemon_raises_its_own_limit_and_programs_get_what_they_would_get_without_
     );
     assert!(said.contains(&told), "{said}");
 }
+
+#[test]
+fn an_app_that_asks_for_a_restart_gets_it() {
+    // What a guard's exit code is after too many panics (EX_TEMPFAIL of sysexits.h).
+    let sandbox = Sandbox::new(
+        "[program.app]\ncommand = ['sh', '-c', 'test -e once && exec sleep 1000; touch once; exit 75']\n\
+         start_secs = 0\n",
+    );
+    let _daemon = sandbox.start();
+    wait_for("the second process", || {
+        let process = sandbox.process("app");
+        let again = sandbox.path().join("once").exists() && process["restarts"] == 1;
+        (again && process["state"] == "RUNNING").then_some(())
+    });
+}
