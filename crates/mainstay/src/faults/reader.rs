@@ -10,6 +10,7 @@ use std::ffi::OsStr;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,6 +31,11 @@ const PAUSE: Duration = Duration::from_millis(500);
 const BLIND: Duration = Duration::from_secs(5);
 /// So many bytes of all programs are looked through at a time.
 const BUDGET: usize = 8 << 20;
+/// How far the reader of a file may be behind: a burst is read to its end, at which it is said what
+/// went wrong.
+const BEHIND: u64 = 64 << 20;
+/// With how many of the last bytes it goes on when it is further behind.
+const LAST: u64 = 4 << 20;
 /// How far the marks of places may stay behind. What is in between is looked through twice, after a
 /// kill; faults in it are not, since their marks are stored with them.
 const MARKS: Duration = Duration::from_mins(1);
@@ -186,8 +192,10 @@ struct Stream {
     reached: Reached,
     /// What the ledger knows of that.
     stored: Option<Reached>,
-    /// Bytes that were passed over, and when that was said last.
+    /// Bytes that were passed over, how often a file was gone before it was read, and when that was
+    /// said last.
     passed_over: u64,
+    gone: u64,
     said: Option<Instant>,
     /// It is no file that can be read back.
     unreadable: bool,
@@ -443,6 +451,7 @@ impl Stream {
             reached,
             stored,
             passed_over: 0,
+            gone: 0,
             said: None,
             unreadable: false,
         }
@@ -489,6 +498,7 @@ impl Stream {
             *budget = budget.saturating_sub(chunk.len());
             self.finder.push(&chunk, now, at, found);
         }
+        self.gone += tail.gaps();
         if let Some(place) = tail.place() {
             self.reached = Reached::Place(place);
         }
@@ -504,22 +514,32 @@ impl Stream {
         else {
             return;
         };
-        let between = if from.identity == to.identity {
-            to.offset.saturating_sub(from.offset)
-        } else {
-            // Rolled meanwhile: at least what is in the present file.
-            to.offset
-        };
-        if between < BUDGET as u64 {
+        let behind = behind(&self.source.path, from, to);
+        if behind <= BEHIND {
             return;
         }
+        // It may begin within a line, which is not taken for anything then.
+        let last = to.offset.min(LAST);
         self.finder = Finder::new(&self.source.program);
-        self.reached = Reached::Place(to);
-        self.passed_over += between;
+        self.reached = Reached::Place(Place {
+            offset: to.offset - last,
+            ..to
+        });
+        self.passed_over += behind - last;
     }
 
     fn say(&mut self) {
-        if self.passed_over > 0 && self.said.is_none_or(|said| said.elapsed() >= SPEAK) {
+        if self.said.is_some_and(|said| said.elapsed() < SPEAK) {
+            return;
+        }
+        if std::mem::take(&mut self.gone) > 0 {
+            log::warn!(
+                "a part of {} was gone before it was looked through for faults",
+                self.source.path.display()
+            );
+            self.said = Some(Instant::now());
+        }
+        if self.passed_over > 0 {
             log::warn!(
                 "{} writes more than is looked through for faults: {} bytes of {} were passed over",
                 self.source.program,
@@ -529,6 +549,27 @@ impl Stream {
             self.said = Some(Instant::now());
         }
     }
+}
+
+/// How many bytes are between two places of a log, over the files that were rolled meanwhile. Of those
+/// that are gone or compressed nothing is known but that they were there.
+fn behind(path: &Path, from: Place, to: Place) -> u64 {
+    if from.identity == to.identity {
+        return to.offset.saturating_sub(from.offset);
+    }
+    let mut bytes = to.offset;
+    for number in 1..1000_u32 {
+        let mut rolled = path.as_os_str().to_owned();
+        rolled.push(format!(".{number}"));
+        let Ok(metadata) = std::fs::metadata(&rolled) else {
+            return bytes.max(BEHIND + 1);
+        };
+        if (metadata.dev(), metadata.ino()) == from.identity {
+            return bytes + metadata.len().saturating_sub(from.offset);
+        }
+        bytes += metadata.len();
+    }
+    bytes.max(BEHIND + 1)
 }
 
 /// The end of a file as it is now.
@@ -561,6 +602,30 @@ mod tests {
         for wrong in ["", "1 2", "1 2 3 4", "x", "1 2 -3"] {
             assert_eq!(Reached::parse(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn how_far_behind_a_reader_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.log");
+        let place = |offset: u64| match end_of(&path) {
+            Reached::Place(place) => Place { offset, ..place },
+            Reached::Nothing => panic!("there is a file"),
+        };
+        append(&path, "one\ntwo\n");
+        let (first, now) = (place(4), place(8));
+        assert_eq!(behind(&path, first, now), 4);
+        let roll = |number: u32| {
+            let to = directory.path().join(format!("web.log.{number}"));
+            std::fs::rename(&path, to).unwrap();
+        };
+        roll(2);
+        append(&path, "three\n");
+        roll(1);
+        append(&path, "four\n");
+        assert_eq!(behind(&path, first, place(5)), 4 + 6 + 5);
+        std::fs::remove_file(directory.path().join("web.log.2")).unwrap();
+        assert!(behind(&path, first, place(5)) > BEHIND);
     }
 
     fn start(path: &Path, marks: &BTreeMap<String, String>) -> (Reader, mpsc::Receiver<Catch>) {
