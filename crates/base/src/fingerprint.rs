@@ -1,7 +1,5 @@
 //! Which texts are one kind: what differs from one time to the next is left out.
 
-use std::fmt::Write as _;
-
 use sha2::{Digest, Sha256};
 
 /// A short name for the kind of thing a text tells: the same for texts that differ only in numbers,
@@ -18,10 +16,13 @@ pub fn fingerprint(text: &str) -> String {
 
 /// Bytes as hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    let digit = |four: u8| char::from_digit(u32::from(four), 16).unwrap_or('0');
+    let mut hex = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        hex.push(digit(byte >> 4));
+        hex.push(digit(byte & 15));
+    }
+    hex
 }
 
 /// The text with a placeholder for each part that differs from one time to the next: `#` for a
@@ -33,7 +34,7 @@ pub fn shape(text: &str) -> String {
         end -= 1;
     }
     let mut rest = &text[..end];
-    let mut shape = String::new();
+    let mut shape = String::with_capacity(end);
     let mut before = ' ';
     while let Some(c) = rest.chars().next() {
         if let Some(after) = quoted(rest, before) {
@@ -100,8 +101,7 @@ fn path_length(text: &str) -> usize {
 
 /// A word: as it is, unless it holds digits.
 fn word(word: &str, shape: &mut String) {
-    let digits = word.chars().any(|c| c.is_ascii_digit());
-    if !digits {
+    if !word.bytes().any(|byte| byte.is_ascii_digit()) {
         shape.push_str(word);
         return;
     }
@@ -133,13 +133,12 @@ fn joined(shape: &str) -> String {
         if index > 0 {
             out.push(' ');
         }
-        out.push_str(&join_token(token));
+        join_token(token, &mut out);
     }
     out
 }
 
-fn join_token(token: &str) -> String {
-    let mut out = String::with_capacity(token.len());
+fn join_token(token: &str, out: &mut String) {
     let mut rest = token;
     while let Some(at) = rest.find('#') {
         out.push_str(&rest[..at]);
@@ -168,7 +167,6 @@ fn join_token(token: &str) -> String {
         rest = &rest[end..];
     }
     out.push_str(rest);
-    out
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use http::header::{
     CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
     RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use crate::accept::{Asked, Form};
@@ -143,6 +143,8 @@ fn tag(language: Tongue<'_>) -> Option<HeaderValue> {
 fn with_body(status: StatusCode, kind: HeaderValue, body: Vec<u8>) -> Response<Vec<u8>> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
+    // Those of a page, and what is put beside them, without growing.
+    *response.headers_mut() = HeaderMap::with_capacity(12);
     let length = HeaderValue::from(response.body().len());
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response.headers_mut().insert(CONTENT_LENGTH, length);
@@ -172,8 +174,10 @@ fn problem(fault: &Fault, info: &str) -> String {
 fn plain(shown: &Shown<'_>, language: Tongue<'_>) -> String {
     let mut text = format!("{} {}\n\n", shown.status.as_u16(), shown.title);
     // A terminal obeys control characters, and a text of the app may repeat what a visitor sent.
-    text.extend(shown.info.chars().filter(|c| !c.is_control() || *c == '\n'));
-    let _ = write!(text, "\n\n{} {}\n", language.code(), shown.id);
+    let is_obeyed = |c: char| c.is_control() && c != '\n';
+    text.extend(shown.info.split(is_obeyed));
+    let code = language.code();
+    let _ = write!(text, "\n\n{code}{}{}\n", gap(code), shown.id);
     text
 }
 
@@ -221,6 +225,15 @@ fn grpc_message(text: &str) -> String {
     })
 }
 
+/// What stands between a text and the code: after a full-width colon there is room already.
+fn gap(text: &str) -> &'static str {
+    if text.ends_with(['：', ' ']) {
+        ""
+    } else {
+        " "
+    }
+}
+
 /// Text that is neither element nor entity in HTML, in an attribute too.
 fn escaped(text: &str) -> String {
     text.chars()
@@ -255,12 +268,13 @@ fn built_in(shown: &Shown<'_>, language: Tongue<'_>, words: Words<'_>) -> String
          <title>{title}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n\
          <p class=\"status\" aria-hidden=\"true\">{status}</p>\n<h1>{title}</h1>\n<p>{info}</p>\n\
          <p class=\"go\">{again}<a href=\"/\">{home}</a></p>\n\
-         <p class=\"code\">{code} <code>{id}</code></p>\n</main>\n</body>\n</html>\n",
+         <p class=\"code\">{code}{gap}<code>{id}</code></p>\n</main>\n</body>\n</html>\n",
         tag = language.tag(),
         title = escaped(words.title),
         status = shown.status.as_u16(),
         info = escaped(shown.info),
         home = escaped(language.home()),
+        gap = gap(language.code()),
         code = escaped(language.code()),
         id = shown.id,
     )

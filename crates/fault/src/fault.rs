@@ -291,8 +291,11 @@ impl fmt::Display for Fault {
         }
         for (index, text) in self.chain.iter().enumerate() {
             f.write_str(if index == 0 { ": " } else { "; caused by: " })?;
-            for c in text.chars() {
-                f.write_char(if c.is_control() { ' ' } else { c })?;
+            for (index, part) in text.split(char::is_control).enumerate() {
+                if index > 0 {
+                    f.write_char(' ')?;
+                }
+                f.write_str(part)?;
             }
         }
         Ok(())

@@ -56,15 +56,15 @@ impl Id {
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(11);
-        for place in (0..LENGTH).rev() {
-            let digit = usize::try_from(self.0 >> (5 * place) & 31).unwrap_or(0);
-            text.push(char::from(DIGITS[digit]));
-            if place == LENGTH / 2 {
-                text.push('-');
-            }
+        const HALF: usize = LENGTH as usize / 2;
+        let mut text = [b'-'; LENGTH as usize + 1];
+        let (first, second) = text.split_at_mut(HALF);
+        let mut bits = self.0;
+        for digit in first.iter_mut().chain(&mut second[1..]).rev() {
+            *digit = DIGITS[usize::try_from(bits & 31).unwrap_or(0)];
+            bits >>= 5;
         }
-        f.pad(&text)
+        f.pad(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

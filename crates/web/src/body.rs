@@ -138,10 +138,10 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
-        let scope = Arc::clone(this.scope);
+        let scope = &*this.scope;
         let polled = match this.inner.as_mut().project() {
             OutgoingProjection::App { body } => {
-                catch(&scope, || scope.run(|| body.poll_frame(context)))
+                catch(scope, || scope.run(|| body.poll_frame(context)))
             }
             OutgoingProjection::Page { body } => {
                 return Pin::new(body)
@@ -160,7 +160,7 @@ where
                 }
                 frame => {
                     if let Some(Ok(frame)) = &frame {
-                        told_of_trailers(&scope, frame);
+                        told_of_trailers(scope, frame);
                     }
                     return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
                 }

@@ -30,15 +30,15 @@ pin_project! {
     /// dropped at once, whatever its destructors do.
     ///
     /// When this is dropped before, what the scope holds is given up.
-    pub(crate) struct Guarded<F> {
+    pub(crate) struct Guarded<'s, F> {
         #[pin]
         future: Option<TaskLocalFuture<Arc<Scope>, F>>,
         sleep: Option<Pin<Box<Sleep>>>,
         deadline: Option<Duration>,
-        scope: Arc<Scope>,
+        scope: &'s Arc<Scope>,
     }
 
-    impl<F> PinnedDrop for Guarded<F> {
+    impl<F> PinnedDrop for Guarded<'_, F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             if this.future.is_some() {
@@ -50,18 +50,18 @@ pin_project! {
     }
 }
 
-impl<F: Future> Guarded<F> {
-    pub(crate) fn new(scope: &Arc<Scope>, deadline: Option<Duration>, future: F) -> Self {
+impl<'s, F: Future> Guarded<'s, F> {
+    pub(crate) fn new(scope: &'s Arc<Scope>, deadline: Option<Duration>, future: F) -> Self {
         Self {
             future: Some(scope.around(future)),
             sleep: None,
             deadline,
-            scope: Arc::clone(scope),
+            scope,
         }
     }
 }
 
-impl<F: Future> Future for Guarded<F> {
+impl<F: Future> Future for Guarded<'_, F> {
     type Output = End<F::Output>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {

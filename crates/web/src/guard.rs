@@ -240,7 +240,7 @@ impl Builder {
         };
         Ok(Guard {
             shared: Arc::new(Shared {
-                source: Source::new(self.directory.as_deref(), self.language, self.render),
+                source: Source::new(self.directory.as_deref(), &self.language, self.render),
                 reporter,
                 gate: Gate::new(self.limit, self.patience),
                 come_back: self.patience.max(Duration::from_secs(1)),

@@ -37,17 +37,17 @@ pub(crate) type Render =
 pub(crate) struct Source {
     render: Option<Render>,
     pages: Option<Pages>,
-    fallback: String,
+    built_in: PageSet,
 }
 
 impl Source {
-    pub(crate) fn new(directory: Option<&Path>, fallback: String, render: Option<Render>) -> Self {
+    pub(crate) fn new(directory: Option<&Path>, fallback: &str, render: Option<Render>) -> Self {
         let pages = directory
-            .map(|directory| Pages::open(directory, &fallback, Arc::new(SystemClock::new())));
+            .map(|directory| Pages::open(directory, fallback, Arc::new(SystemClock::new())));
         Self {
             render,
             pages,
-            fallback,
+            built_in: PageSet::built_in().with_fallback(fallback),
         }
     }
 
@@ -76,8 +76,7 @@ impl Source {
         if let Some(pages) = &self.pages {
             pages.answer(asked, fault)
         } else {
-            let pages = PageSet::built_in().with_fallback(&self.fallback);
-            answer(asked, fault, &pages).response
+            answer(asked, fault, &self.built_in).response
         }
     }
 }
@@ -169,11 +168,7 @@ mod tests {
     fn a_page_that_panics_or_lies_is_a_page() {
         let fault = Fault::told(Verdict::not_found(), "it");
         let asked = Asked::unknown();
-        let panics = Source::new(
-            None,
-            "en".into(),
-            Some(Box::new(|_, _| panic!("in the page"))),
-        );
+        let panics = Source::new(None, "en", Some(Box::new(|_, _| panic!("in the page"))));
         let response = panics.answer(&asked, &fault);
         assert_eq!(response.status(), 404);
         assert!(
@@ -184,7 +179,7 @@ mod tests {
 
         let lies = Source::new(
             None,
-            "en".into(),
+            "en",
             Some(Box::new(|_, _| Some(Response::new(vec![1])))),
         );
         let response = lies.answer(&asked, &fault);

@@ -8,12 +8,12 @@
 use std::any::Any;
 use std::backtrace::Backtrace;
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
-use std::panic::{AssertUnwindSafe, Location, PanicHookInfo, catch_unwind};
-use std::sync::{Mutex, Once, PoisonError};
+use std::hash::{BuildHasher as _, RandomState};
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::sync::{LazyLock, Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
-use mainstay_fault::{Fault, Frame};
+use mainstay_fault::{Fault, Frame, Id};
 
 use crate::report;
 use crate::scope::Scope;
@@ -36,11 +36,9 @@ impl Seen {
     }
 
     fn panic(info: &PanicHookInfo<'_>) -> Self {
-        let place = info.location();
-        Self {
-            fault: Fault::panic(info.payload(), place),
-            trace: is_first(place).then(Backtrace::force_capture),
-        }
+        let (fault, is_first) = known(info);
+        let trace = is_first.then(Backtrace::force_capture);
+        Self { fault, trace }
     }
 }
 
@@ -74,32 +72,68 @@ fn loose(info: &PanicHookInfo<'_>) {
     });
 }
 
-/// Whether this is the first panic at this place for a while.
-fn is_first(place: Option<&Location<'_>>) -> bool {
-    type Places = HashMap<u64, Instant, BuildHasherDefault<DefaultHasher>>;
-    static PLACES_SEEN: Mutex<Option<Places>> = Mutex::new(None);
-    let Some(place) = place else { return true };
-    let key = BuildHasherDefault::<DefaultHasher>::default().hash_one((
-        place.file(),
-        place.line(),
-        place.column(),
-    ));
+/// What is remembered of a place at which panics are.
+struct Place {
+    /// When a backtrace was last captured.
+    last: Instant,
+    /// The last fault there, and the hash of what was thrown.
+    fault: Fault,
+    thrown: u64,
+}
+
+/// The fault for a panic, and whether it is the first at its place for a while.
+///
+/// A flood is mostly one panic again and again: what is told of it is put together once, and has
+/// another id each time.
+fn known(info: &PanicHookInfo<'_>) -> (Fault, bool) {
+    type Places = HashMap<u64, Place, RandomState>;
+    static SEEN: LazyLock<Mutex<Places>> = LazyLock::new(Mutex::default);
+    static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    let build = || Fault::panic(info.payload(), info.location());
+    let Some(place) = info.location() else {
+        return (build(), true);
+    };
+    let key = HASHER.hash_one((place.file(), place.line(), place.column()));
+    let thrown = HASHER.hash_one(info.payload_as_str());
     let now = Instant::now();
-    let mut places = PLACES_SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let places = places.get_or_insert_default();
-    if let Some(last) = places.get(&key)
-        && now.duration_since(*last) < PAUSE
+    let is_old = |place: &Place| now.duration_since(place.last) >= PAUSE;
+    let places = || SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(place) = places().get_mut(&key)
+        && place.thrown == thrown
     {
-        return false;
+        let is_first = is_old(place);
+        if is_first {
+            place.last = now;
+        }
+        return (place.fault.clone().with_id(Id::random()), is_first);
+    }
+    let fault = build();
+    let mut places = places();
+    if let Some(place) = places.get_mut(&key) {
+        let is_first = is_old(place);
+        if is_first {
+            place.last = now;
+        }
+        place.thrown = thrown;
+        place.fault = fault.clone();
+        return (fault, is_first);
     }
     if places.len() >= PLACES {
-        places.retain(|_, last| now.duration_since(*last) < PAUSE);
+        places.retain(|_, place| !is_old(place));
     }
     if places.len() >= PLACES {
-        return false;
+        return (fault, false);
     }
-    places.insert(key, now);
-    true
+    let last = now;
+    places.insert(
+        key,
+        Place {
+            last,
+            fault: fault.clone(),
+            thrown,
+        },
+    );
+    (fault, true)
 }
 
 /// Runs code of the app in its scope. A panic comes back as what was seen of it.

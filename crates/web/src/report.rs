@@ -309,11 +309,8 @@ fn log(fault: &Fault) {
     }
     let mut around = String::new();
     for (name, value) in fault.context() {
-        let value: String = value
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
-        let _ = write!(around, "; {name}: {value}");
+        let _ = write!(around, "; {name}: ");
+        around.extend(value.chars().map(|c| if c.is_control() { ' ' } else { c }));
     }
     log::log!(target: TARGET, level, "{fault}{around}");
 }

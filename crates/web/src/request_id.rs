@@ -3,7 +3,7 @@
 use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -23,19 +23,36 @@ pub(crate) enum RequestId {
     Made([u8; MADE]),
 }
 
-impl RequestId {
-    /// `X-Request-Id`, if it looks like one; else the trace id of `traceparent` (W3C Trace Context,
-    /// section 3.2.2); else one of our own, which could be a trace id too.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        if let Some(id) = headers.get(REQUEST_ID).filter(|id| is_sane(id.as_bytes())) {
-            return Self::Theirs(id.clone());
+/// What a request's headers say of its id.
+#[derive(Default)]
+pub(crate) struct Ids<'a> {
+    own: Option<&'a HeaderValue>,
+    parent: Option<&'a HeaderValue>,
+}
+
+impl<'a> Ids<'a> {
+    /// Looks at a header. The first of several counts.
+    pub(crate) fn see(&mut self, name: &HeaderName, value: &'a HeaderValue) {
+        if *name == REQUEST_ID {
+            self.own.get_or_insert(value);
+        } else if *name == TRACEPARENT {
+            self.parent.get_or_insert(value);
         }
-        headers
-            .get(TRACEPARENT)
-            .and_then(|parent| trace_id(parent.as_bytes())?.try_into().ok())
-            .map_or_else(made, Self::Made)
     }
 
+    /// `X-Request-Id`, if it looks like one; else the trace id of `traceparent` (W3C Trace Context,
+    /// section 3.2.2); else one of our own, which could be a trace id too.
+    pub(crate) fn choose(self) -> RequestId {
+        if let Some(id) = self.own.filter(|id| is_sane(id.as_bytes())) {
+            return RequestId::Theirs(id.clone());
+        }
+        self.parent
+            .and_then(|parent| trace_id(parent.as_bytes())?.try_into().ok())
+            .map_or_else(made, RequestId::Made)
+    }
+}
+
+impl RequestId {
     pub(crate) fn as_str(&self) -> &str {
         match self {
             Self::Theirs(id) => id.to_str().unwrap_or_default(),
@@ -139,21 +156,27 @@ mod tests {
                 None,
             ),
         ] {
-            let mut headers = HeaderMap::new();
-            if let Some(id) = id {
-                headers.insert(REQUEST_ID, HeaderValue::from_str(id).unwrap());
-            }
-            if let Some(parent) = parent {
-                headers.insert(TRACEPARENT, HeaderValue::from_str(parent).unwrap());
-            }
-            let got = RequestId::of(&headers).to_value();
+            let value = |text: Option<&str>| text.map(|text| HeaderValue::from_str(text).unwrap());
+            let (id, parent) = (value(id), value(parent));
+            let later = HeaderValue::from_static("later");
+            let choose = || {
+                let mut ids = Ids::default();
+                for (name, value) in [(REQUEST_ID, &id), (TRACEPARENT, &parent)] {
+                    if let Some(value) = value {
+                        ids.see(&name, value);
+                        ids.see(&name, &later);
+                    }
+                }
+                ids.choose()
+            };
+            let got = choose().to_value();
             if let Some(expected) = expected {
                 assert_eq!(got, expected, "{name}");
             } else {
                 assert_eq!(got.len(), 32, "{name}");
                 assert_ne!(
                     got.to_str().unwrap(),
-                    RequestId::of(&headers).as_str(),
+                    choose().as_str(),
                     "{name}: each is made anew"
                 );
             }

@@ -1,5 +1,6 @@
 //! What one request, or one task, has while it runs; found from wherever its code is.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::header::{ACCEPT, ACCEPT_LANGUAGE, CONTENT_TYPE};
@@ -9,7 +10,7 @@ use tokio::task::futures::TaskLocalFuture;
 
 use crate::guard::Shared;
 use crate::panics::Seen;
-use crate::request_id::RequestId;
+use crate::request_id::{Ids, RequestId};
 #[cfg(feature = "journal")]
 use crate::stake::Stake;
 
@@ -36,16 +37,20 @@ pub(crate) struct Facts {
 
 impl Facts {
     fn of<B>(request: &Request<B>) -> Self {
-        let headers = request.headers();
         let mut telling = Vec::new();
-        for name in TELLING {
-            let values = headers.get_all(&name).iter();
-            telling.extend(values.map(|value| (name.clone(), value.clone())));
+        let mut ids = Ids::default();
+        // Once through all of them costs less than looking up each of six.
+        for (name, value) in request.headers() {
+            if TELLING.contains(name) {
+                telling.push((name.clone(), value.clone()));
+            } else {
+                ids.see(name, value);
+            }
         }
         Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
-            id: RequestId::of(headers),
+            id: ids.choose(),
             telling,
         }
     }
@@ -79,6 +84,8 @@ pub(crate) struct Scope {
     pub(crate) facts: Option<Facts>,
     task: Option<String>,
     seen: Mutex<Option<Box<Seen>>>,
+    /// Whether the hook has ever seen one: most requests need not take the lock to know.
+    has_seen: AtomicBool,
     /// What has to be committed or undone when it ends.
     #[cfg(feature = "journal")]
     pub(crate) stake: Stake,
@@ -91,6 +98,7 @@ impl Scope {
             facts,
             task,
             seen: Mutex::new(None),
+            has_seen: AtomicBool::new(false),
             #[cfg(feature = "journal")]
             stake: Stake::default(),
         })
@@ -129,10 +137,14 @@ impl Scope {
     /// The hook has seen a panic in it.
     pub(crate) fn saw(&self, seen: Box<Seen>) {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+        self.has_seen.store(true, Ordering::Release);
     }
 
     /// The last panic that was seen in it, once.
     pub(crate) fn take_seen(&self) -> Option<Box<Seen>> {
+        if !self.has_seen.load(Ordering::Acquire) {
+            return None;
+        }
         self.seen
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -12,6 +12,7 @@ const NEEDED: &[Needed] = &[
     ("restic", "restic"),
     ("redis-server", "redis-server"),
     ("nginx", "nginx"),
+    ("curl", "curl"),
     ("gunicorn", "gunicorn"),
     ("supervisord", "supervisor"),
     ("rsync", "rsync"),
@@ -173,7 +174,7 @@ mod tests {
         assert!(!script.contains('\''), "{script}");
         assert!(!script.contains('\n'), "{script}");
         assert!(script.ends_with(
-            " restic redis-server nginx gunicorn supervisor rsync rsyslog strace sqlite3 mariadb-server postgresql"
+            " restic redis-server nginx curl gunicorn supervisor rsync rsyslog strace sqlite3 mariadb-server postgresql"
         ));
     }
 }

@@ -3,9 +3,11 @@
 #![allow(clippy::print_stdout, reason = "what is skipped is said")]
 
 mod client;
+mod clients;
 mod database;
 mod disk;
 mod flood;
+mod grpc;
 mod leave;
 mod load;
 mod log;
