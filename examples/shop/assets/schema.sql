@@ -1,4 +1,4 @@
--- The shop's tables. Both the Rust shop and its Python twin run this file at every start.
+-- The shop's tables in SQLite. Both the Rust shop and its Python twin run this file at every start.
 CREATE TABLE IF NOT EXISTS product (
     id      INTEGER PRIMARY KEY,
     slug    TEXT NOT NULL UNIQUE,             -- names the drawing
@@ -8,14 +8,12 @@ CREATE TABLE IF NOT EXISTS product (
     story   TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS feedback (
-    id      INTEGER PRIMARY KEY AUTOINCREMENT,
-    product INTEGER REFERENCES product (id),  -- null: about the shop as a whole
-    name    TEXT NOT NULL,
-    rating  INTEGER NOT NULL CHECK (rating BETWEEN 1 AND 5),
-    message TEXT NOT NULL,
-    at      TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
-    -- written as pending before the partner is called, so that a crash in between leaves a trace
-    partner TEXT NOT NULL DEFAULT 'pending' CHECK (partner IN ('pending', 'sent', 'failed')),
-    note    TEXT NOT NULL DEFAULT ''          -- the partner's reference, or why it failed
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    product   INTEGER REFERENCES product (id),  -- null: about the shop as a whole
+    name      TEXT NOT NULL,
+    rating    INTEGER NOT NULL CHECK (rating BETWEEN 1 AND 5),
+    message   TEXT NOT NULL,
+    at        TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
+    reference TEXT NOT NULL                     -- the partner's record of it: there is none without
 );
 CREATE INDEX IF NOT EXISTS feedback_by_product ON feedback (product, id);

@@ -16,9 +16,9 @@ INSERT INTO product (id, slug, name, price, summary, story) VALUES
  'Cast brass, fifteen centimetres across, with a bracket and a plaited lanyard. One stroke for half past, two for the hour, many for fog.'),
 (8, 'book', 'The small book of knots', 2200, 'Thirty knots, and when not to use them.',
  'A hundred and twelve pages that stay open on a wet table. Every knot is drawn in three steps, with the mistake that everybody makes beside it.');
-INSERT INTO feedback (product, name, rating, message, at, partner, note) VALUES
-(1, 'Ines', 5, 'Holds a nine metre boat through two gales so far. The splice is a beauty.', '2026-03-14T09:12:00Z', 'sent', 'seeded'),
-(3, 'Tomasz', 4, 'Points north. The lid could close a little softer.', '2026-04-02T17:40:21Z', 'sent', 'seeded'),
-(4, 'Lin', 5, 'Bought one, then five more, because guests kept taking it home.', '2026-05-21T06:03:55Z', 'sent', 'seeded'),
-(8, 'Maren', 5, 'My daughter now ties everything to everything.', '2026-06-30T19:25:10Z', 'sent', 'seeded'),
-(NULL, 'Oke', 4, 'Parcel arrived in two days and tied with a proper knot.', '2026-07-08T11:00:00Z', 'sent', 'seeded');
+INSERT INTO feedback (product, name, rating, message, at, reference) VALUES
+(1, 'Ines', 5, 'Holds a nine metre boat through two gales so far. The splice is a beauty.', '2026-03-14T09:12:00Z', 'seeded'),
+(3, 'Tomasz', 4, 'Points north. The lid could close a little softer.', '2026-04-02T17:40:21Z', 'seeded'),
+(4, 'Lin', 5, 'Bought one, then five more, because guests kept taking it home.', '2026-05-21T06:03:55Z', 'seeded'),
+(8, 'Maren', 5, 'My daughter now ties everything to everything.', '2026-06-30T19:25:10Z', 'seeded'),
+(NULL, 'Oke', 4, 'Parcel arrived in two days and tied with a proper knot.', '2026-07-08T11:00:00Z', 'seeded');

@@ -3,7 +3,7 @@
 
 It exists to prove that what runs it does not care about the language. Less polish, same contract.
 """
-import html, json, os, re, signal, sqlite3, sys, threading, time, urllib.parse, urllib.request
+import html, json, os, re, signal, sqlite3, sys, threading, time, urllib.parse, urllib.request, uuid
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,7 +16,7 @@ STYLE = (ASSETS / "style.css").read_text("utf-8")
 LIMIT = 10_000_000
 SHOWN = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif",
          "webp": "image/webp", "txt": "text/plain; charset=utf-8", "md": "text/plain; charset=utf-8"}
-state = {"hang": False, "slow": 0, "partner": "off", "leaked": [], "partner_url": None}
+state = {"hang": False, "slow": 0, "partner": "off", "leaked": [], "partner_url": None, "taken": 0}
 esc = html.escape
 
 
@@ -93,8 +93,8 @@ def says(where="", *values):
                           f"{where} ORDER BY f.id DESC LIMIT 200", values).fetchall()
     return '<ul class="says">' + "".join(
         f'\n<li><strong>{esc(r["name"])}</strong> <span class="stars">{"★" * r["rating"]}{"☆" * (5 - r["rating"])}</span> '
-        f'<span class="meta">{esc(r["about"] or "")} {esc(r["at"])}</span> <span class="badge {r["partner"]}" '
-        f'title="{esc(r["note"])}">{r["partner"]}</span><p>{esc(r["message"])}</p></li>' for r in rows) + "</ul>"
+        f'<span class="meta">{esc(r["about"] or "")} {esc(r["at"])}</span> <span class="badge sent" '
+        f'title="{esc(r["reference"])}">sent</span><p>{esc(r["message"])}</p></li>' for r in rows) + "</ul>"
 
 
 def form(product="", name="", rating="5", message="", problem=""):
@@ -192,30 +192,29 @@ class Shop(BaseHTTPRequestHandler):
             if not known or not message or len(message) > 4000 or typed["rating"] not in tuple("12345"):
                 return self.answer(422, page("Feedback", "<h1>Not quite</h1>" + form(
                     **typed, problem="A message, a rating from 1 to 5 and a product we sell, please.")))
-            new = db.execute("INSERT INTO feedback (product, name, rating, message) VALUES (?, ?, ?, ?)",
-                             (int(product) if product else None, typed["name"].strip()[:80] or "Somebody",
-                              int(typed["rating"]), message)).lastrowid
-            row = db.execute("SELECT id, at FROM feedback WHERE id = ?", (new,)).fetchone()
-            outcome, note = "sent", ""
+            # The partner first, then the row; without a journal, dying in between leaves one without the other.
             try:
                 request = urllib.request.Request(state["partner_url"], json.dumps(
-                    {"id": row["id"], "rating": int(typed["rating"]), "message": message, "at": row["at"]}).encode(),
-                    {"Content-Type": "application/json", "Idempotency-Key": f"shop-{row['id']}-{row['at']}"})
+                    {"rating": int(typed["rating"]), "message": message}).encode(),
+                    {"Content-Type": "application/json", "Idempotency-Key": uuid.uuid4().hex})
                 with urllib.request.urlopen(request, timeout=TIMEOUT) as reply:
-                    note = json.loads(reply.read(65536))["reference"]
-            except Exception as error:  # whatever it is, it is the outcome
-                outcome, note = "failed", str(error)[:200]
-                say(f"feedback {row['id']} failed: {note}", sys.stderr, "ERROR")
-            db.execute("UPDATE feedback SET partner = ?, note = ? WHERE id = ?", (outcome, note, row["id"]))
+                    reference = json.loads(reply.read(65536))["reference"]
+            except Exception as error:  # whatever it is, nothing is kept
+                say(f"feedback was not handed over: {error}", sys.stderr, "ERROR")
+                return self.trouble(502, "We could not pass on what you wrote. Please try again later.")
+            db.execute("INSERT INTO feedback (product, name, rating, message, reference) VALUES (?, ?, ?, ?, ?)",
+                       (int(product) if product else None, typed["name"].strip()[:80] or "Somebody",
+                        int(typed["rating"]), message, reference))
         self.answer(303, "", Location=f"/product/{product}#feedback" if product else "/feedback#feedback")
 
     def post_partner(self, rest, query):
-        given = json.loads(self.body(1 << 20) or b"{}")
+        self.body(1 << 20)
         while state["partner"] == "silent":
             time.sleep(1)
         if state["partner"] == "refuse":
-            return self.answer(503, "out of order\n", "text/plain")
-        self.answer(200, json.dumps({"reference": f"P-{given['id']}"}), "application/json")
+            return self.answer(403, "not from you\n", "text/plain")
+        state["taken"] += 1
+        self.answer(200, json.dumps({"reference": f"P-{state['taken']}"}), "application/json")
 
     def uploads_page(self, status=200, problem=""):
         files = [f for f in sorted((DATA / "uploads").iterdir()) if f.is_file() and not f.is_symlink()]

@@ -11,8 +11,6 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::say;
-
 /// One way to fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -48,10 +46,12 @@ pub(crate) enum Fault {
 pub(crate) enum Mood {
     /// It takes what it gets.
     Well,
-    /// It answers 503.
+    /// It refuses what it gets.
     Refusing,
-    /// It takes the request and never answers.
+    /// It does what it is asked to, and never answers.
     Silent,
+    /// The same, and it gives nothing back.
+    Greedy,
 }
 
 const NAMES: &str =
@@ -106,8 +106,11 @@ impl Fault {
                 Fault::Partner(match text(given, "how", "refuse") {
                     "refuse" => Mood::Refusing,
                     "silent" => Mood::Silent,
+                    "keep" => Mood::Greedy,
                     "off" => Mood::Well,
-                    other => return Err(format!("how={other}: expected refuse, silent or off")),
+                    other => {
+                        return Err(format!("how={other}: expected refuse, silent, keep or off"));
+                    }
                 }),
             ),
             "slow" => (
@@ -241,7 +244,8 @@ impl Faults {
         match self.mood.load(Ordering::SeqCst) {
             0 => Mood::Well,
             1 => Mood::Refusing,
-            _ => Mood::Silent,
+            2 => Mood::Silent,
+            _ => Mood::Greedy,
         }
     }
 
@@ -253,13 +257,16 @@ impl Faults {
     /// Does it, or puts it in force, and says so. Blocks for `log`, `leak` and `slow-start`; does
     /// not return from `crash`, `exit` and `panic`.
     pub(crate) fn act(&self, fault: &Fault) -> Result<String, String> {
-        say::error(format_args!("fault asked for: {fault:?}"));
+        log::error!("fault asked for: {fault:?}");
         Ok(match *fault {
             Fault::Crash => std::process::abort(),
             Fault::Exit { code } => std::process::exit(code),
-            Fault::Panic { process } => {
-                PANIC_ENDS_PROCESS.store(process, Ordering::SeqCst);
-                panic!("asked to");
+            Fault::Panic { process: false } => panic!("asked to"),
+            Fault::Panic { process: true } => {
+                PANIC_ENDS_PROCESS.store(true, Ordering::SeqCst);
+                // Outside of the request, in which a panic costs no more than that.
+                let thread = std::thread::spawn(|| panic!("asked to"));
+                return thread.join().map_err(|_| "it goes on".to_owned());
             }
             Fault::Hang => {
                 self.hanging.store(true, Ordering::SeqCst);
@@ -458,7 +465,7 @@ mod tests {
         assert!(!faults.hanging());
         faults.act(&Fault::Hang).unwrap();
         assert!(faults.hanging());
-        for mood in [Mood::Refusing, Mood::Silent, Mood::Well] {
+        for mood in [Mood::Refusing, Mood::Silent, Mood::Greedy, Mood::Well] {
             faults.act(&Fault::Partner(mood)).unwrap();
             assert_eq!(faults.mood(), mood);
         }

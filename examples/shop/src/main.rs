@@ -1,18 +1,21 @@
 //! A small but real web shop, and the many ways in which it can be told to fail.
 //!
-//! It is the program that everything in mainstay is tried on, and it knows nothing of mainstay:
-//! what it needs comes by its environment, what it says goes to stdout and stderr, and SIGTERM
-//! ends it. `README.md` beside this crate says how to run it.
+//! It is the program that everything in mainstay is tried on, and uses what mainstay has for apps:
+//! `mainstay-web` around its requests, `mainstay-journal` for what it does elsewhere, `mainstay-log`.
+//! What it needs comes by its environment, what it says goes to stdout and stderr, and SIGTERM ends
+//! it. `README.md` beside this crate says how to run it.
 //!
-//! [`pages`] is pure (data in, HTML out), [`store`] is the database, [`uploads`] the files,
-//! [`partner`] the third party, [`faults`] what can go wrong on request, [`web`] the routes.
+//! Begin with [`web`], the routes and their handlers, and [`around`], what is around them. [`pages`]
+//! is pure (data in, HTML out), [`store`] is the database, [`uploads`] the files, [`partner`] the
+//! third party, [`faults`] what can go wrong on request.
 
+mod around;
 mod drawings;
 mod faults;
 mod html;
+mod logging;
 mod pages;
 mod partner;
-mod say;
 mod settings;
 mod store;
 mod uploads;
@@ -24,20 +27,26 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use hyper::Uri;
+use mainstay_web::Guard;
+use sqlx::Pool;
+use sqlx::pool::PoolOptions;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::faults::{Fault, Faults};
 use crate::partner::Partner;
-use crate::settings::{Command, HELP, Settings};
-use crate::store::Store;
+use crate::settings::{Command, HELP, Place, Settings};
+use crate::store::{Options, Store};
 use crate::uploads::Uploads;
 use crate::web::Shop;
+
+/// How long a request may take, the partner apart.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long requests that are under way may take after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
@@ -48,23 +57,31 @@ fn main() -> ExitCode {
         Ok(Some(asked)) => asked,
         Ok(None) => return ExitCode::SUCCESS,
         Err(words) => {
-            say::complain(words);
+            logging::complain(words);
             return ExitCode::from(2);
         }
     };
+    if let Err(error) = logging::start() {
+        logging::complain(format_args!("cannot log: {error}"));
+        return ExitCode::FAILURE;
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            say::complain(format_args!("cannot start the async runtime: {error}"));
+            logging::complain(format_args!("cannot start the async runtime: {error}"));
             return ExitCode::FAILURE;
         }
     };
     let result = runtime.block_on(async {
         match listen {
-            None => run_shop(settings).await,
+            None => match settings.database.clone() {
+                Place::Sqlite(options) => run_shop::<sqlx::Sqlite>(settings, options).await,
+                Place::MySql(options) => run_shop::<sqlx::MySql>(settings, options).await,
+                Place::Postgres(options) => run_shop::<sqlx::Postgres>(settings, options).await,
+            },
             Some(listen) => run_partner(&listen, &settings).await,
         }
     });
@@ -73,7 +90,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(words) => {
-            say::complain(words);
+            logging::complain(words);
             ExitCode::FAILURE
         }
     }
@@ -84,11 +101,11 @@ fn main() -> ExitCode {
 fn asked() -> Result<Option<(Settings, Option<String>)>, String> {
     let listen = match Command::read(std::env::args_os().skip(1))? {
         Command::Help => {
-            say::plain(HELP);
+            logging::plain(HELP);
             return Ok(None);
         }
         Command::Version => {
-            say::plain(concat!("shop ", env!("CARGO_PKG_VERSION")));
+            logging::plain(concat!("shop ", env!("CARGO_PKG_VERSION")));
             return Ok(None);
         }
         Command::Shop => None,
@@ -100,7 +117,7 @@ fn asked() -> Result<Option<(Settings, Option<String>)>, String> {
     )))
 }
 
-async fn run_shop(settings: Settings) -> Result<(), String> {
+async fn run_shop<D: Store>(settings: Settings, database: Options<D>) -> Result<(), String> {
     let mut end = End::listen()?;
     let faults = Arc::new(Faults::new(settings.faults_by_request));
     if !start_with(&settings.faults, &faults, &mut end).await? {
@@ -115,25 +132,48 @@ async fn run_shop(settings: Settings) -> Result<(), String> {
     };
     fs::create_dir_all(&data).map_err(|error| in_data(&error))?;
     let uploads = Uploads::open(&data).map_err(|error| in_data(&error))?;
-    let store = Store::open(&data.join("shop.db")).map_err(|error| in_data(&error))?;
-    if let Ok(pending @ 1..) = store.pending() {
-        say::error(format_args!(
-            "{pending} pieces of feedback were never confirmed by the partner"
-        ));
-    }
+    let in_database = |error| {
+        format!("cannot use the database: {error}; SHOP_DATABASE or SHOP_DATA names another")
+    };
+    let pool = open::<D>(database.clone(), 16).await.map_err(in_database)?;
+    D::prepare(&pool).await.map_err(in_database)?;
+    // A pool of its own: in one whose connections are all held by transactions of requests, the
+    // steps of these requests would wait for themselves.
+    let of_journal = open::<D>(database, 3).await.map_err(in_database)?;
     let (listener, address) = listen(&settings.listen, "SHOP_LISTEN").await?;
     let url = match settings.partner {
         Some(url) => url,
         None => own_partner(address)?,
     };
-    let partner = Partner::new(url, settings.partner_timeout);
+    let partner = Partner::new(&url, settings.partner_timeout);
+    let guard = around::guard::<D>(
+        pool.clone(),
+        of_journal,
+        &partner,
+        &settings.pages,
+        settings.partner_timeout + DEADLINE,
+        settings.lease,
+    );
+    let guard = guard
+        .await
+        .map_err(|error| format!("cannot start the guard around requests: {error}"))?;
     let shop = Shop {
-        store,
+        pool,
         uploads,
         partner,
         faults: Arc::clone(&faults),
     };
-    serve(listener, web::shop(Arc::new(shop)), end, faults).await
+    let pages = web::shop(Arc::new(shop), &guard);
+    serve(listener, pages, Some(guard), end, faults).await
+}
+
+/// A pool of so many connections, of which one is tried at once.
+async fn open<D: Store>(options: Options<D>, connections: u32) -> sqlx::Result<Pool<D>> {
+    PoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(DEADLINE)
+        .connect_with(options)
+        .await
 }
 
 async fn run_partner(address: &str, settings: &Settings) -> Result<(), String> {
@@ -143,20 +183,27 @@ async fn run_partner(address: &str, settings: &Settings) -> Result<(), String> {
         return Ok(());
     }
     let (listener, _) = listen(address, "--listen").await?;
-    serve(listener, web::partner(Arc::clone(&faults)), end, faults).await
+    serve(
+        listener,
+        web::partner(Arc::clone(&faults)),
+        None,
+        end,
+        faults,
+    )
+    .await
 }
 
 /// Does the faults to start with; returns whether to go on.
 async fn start_with(list: &[Fault], faults: &Faults, end: &mut End) -> Result<bool, String> {
     for fault in list {
         if let Fault::SlowStart { seconds } = fault {
-            say::info(format_args!("starting slowly: {seconds} s"));
+            log::info!("starting slowly: {seconds} s");
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_secs(*seconds)) => {}
                 () = end.asked(faults) => return Ok(false),
             }
         } else {
-            say::info(faults.act(fault)?);
+            log::info!("{}", faults.act(fault)?);
         }
     }
     Ok(true)
@@ -201,11 +248,12 @@ fn own_partner(address: SocketAddr) -> Result<Uri, String> {
 async fn serve(
     listener: TcpListener,
     router: Router,
+    guard: Option<Guard>,
     mut end: End,
     faults: Arc<Faults>,
 ) -> Result<(), String> {
     if let Ok(address) = listener.local_addr() {
-        say::info(format_args!("listening on http://{address}"));
+        log::info!("listening on http://{address}");
     }
     let (stop, stopped) = oneshot::channel::<()>();
     let app = router.into_make_service_with_connect_info::<SocketAddr>();
@@ -220,18 +268,29 @@ async fn serve(
         }
         () = end.asked(&faults) => {}
     }
-    say::info("asked to end; finishing what is under way");
-    let _ = stop.send(());
-    match tokio::time::timeout(GRACE, server).await {
-        Ok(_) => {
-            say::info("ended");
-            Ok(())
-        }
-        Err(_) => Err(format!(
-            "requests were cut off: not done after {} s",
-            GRACE.as_secs()
-        )),
+    log::info!("asked to end; finishing what is under way");
+    let last = Instant::now() + GRACE;
+    if let Some(guard) = &guard {
+        guard.drain();
     }
+    let _ = stop.send(());
+    let in_time = tokio::time::timeout(GRACE, server).await.is_ok();
+    let left = match &guard {
+        // What goes on without its client, and what people are to be told.
+        Some(guard) => {
+            let patience = last.saturating_duration_since(Instant::now());
+            guard.shutdown(patience).await
+        }
+        None => 0,
+    };
+    if in_time && left == 0 {
+        log::info!("ended");
+        return Ok(());
+    }
+    Err(format!(
+        "requests were cut off: not done after {} s",
+        GRACE.as_secs()
+    ))
 }
 
 /// The signals that ask the shop to end.
@@ -258,7 +317,7 @@ impl End {
                     if !faults.ignoring_term() {
                         return;
                     }
-                    say::error("SIGTERM ignored, as asked");
+                    log::error!("SIGTERM ignored, as asked");
                 }
             }
         }

@@ -13,6 +13,7 @@ use crate::uploads::Upload;
 pub(crate) struct Typed {
     pub(crate) product: String,
     pub(crate) name: String,
+    pub(crate) mail: String,
     pub(crate) rating: String,
     pub(crate) message: String,
 }
@@ -114,7 +115,7 @@ pub(crate) fn product(product: &Product, said: &[Feedback]) -> String {
 pub(crate) fn feedback(said: &[Feedback]) -> String {
     frame("Feedback", |html| {
         html.raw("<h1 id=\"feedback\">Feedback</h1>\n<p class=\"lead\">Newest first. Each is ")
-            .raw("stored here and handed to our partner; the mark says what became of that.</p>\n");
+            .raw("kept here and at our partner, or at neither.</p>\n");
         says(html, said, true);
         html.raw("\n<h2>Tell us about the shop</h2>\n");
         form(html, &Typed::default(), None);
@@ -154,13 +155,10 @@ fn says(html: &mut Html, said: &[Feedback], with_product: bool) {
                 .raw("</a> ");
         }
         html.text(&one.at)
-            .raw("</span> <span class=\"badge ")
-            .raw(one.outcome.word());
-        html.raw("\" title=\"")
-            .text(&one.note)
-            .raw("\">")
-            .raw(one.outcome.word());
-        html.raw("</span><p>").text(&one.message).raw("</p></li>");
+            .raw("</span> <span class=\"badge sent\" title=\"")
+            .text(&one.reference)
+            .raw("\">sent</span><p>");
+        html.text(&one.message).raw("</p></li>");
     });
     html.raw("\n</ul>");
 }
@@ -175,6 +173,9 @@ fn form(html: &mut Html, typed: &Typed, problem: Option<&str>) {
         .raw("\">");
     html.raw("<label>Your name (may stay empty)<input name=\"name\" maxlength=\"80\" value=\"");
     html.text(&typed.name)
+        .raw("\"></label>\n<label>Your mail address, for our thanks (may stay empty)");
+    html.raw("<input name=\"mail\" type=\"email\" maxlength=\"200\" value=\"")
+        .text(&typed.mail)
         .raw("\"></label>\n<label>Rating<select name=\"rating\">");
     for (value, words) in [
         ("5", "5 – splendid"),
@@ -233,21 +234,10 @@ pub(crate) fn uploads(files: &[Upload], limit: u64, problem: Option<&str>) -> St
     })
 }
 
-/// A page that only says what went wrong.
-pub(crate) fn trouble(title: &str, words: &str) -> String {
-    frame(title, |html| {
-        html.raw("<h1>")
-            .text(title)
-            .raw("</h1>\n<p class=\"lead\">")
-            .text(words);
-        html.raw("</p>\n<p><a href=\"/\">Back to the shop</a></p>");
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Bytes, Price, Typed, feedback, feedback_again, home, product, trouble, uploads};
-    use crate::store::{Feedback, Outcome, Product};
+    use super::{Bytes, Price, Typed, feedback, feedback_again, home, product, uploads};
+    use crate::store::{Feedback, Product};
     use crate::uploads::Upload;
 
     const EVIL: &str = "\"'><script>alert(1)</script>&";
@@ -263,7 +253,7 @@ mod tests {
         }
     }
 
-    fn said(text: &str, outcome: Outcome) -> Feedback {
+    fn said(text: &str) -> Feedback {
         Feedback {
             id: 1,
             product: Some((7, text.into())),
@@ -271,8 +261,7 @@ mod tests {
             rating: 3,
             message: text.into(),
             at: text.into(),
-            outcome,
-            note: text.into(),
+            reference: text.into(),
         }
     }
 
@@ -280,6 +269,7 @@ mod tests {
         let typed = Typed {
             product: text.into(),
             name: text.into(),
+            mail: text.into(),
             rating: text.into(),
             message: text.into(),
         };
@@ -288,14 +278,13 @@ mod tests {
             size: 5,
             at: text.into(),
         };
-        let one = [said(text, Outcome::Failed)];
+        let one = [said(text)];
         vec![
             ("home", home(&[ware(text)])),
             ("product", product(&ware(text), &one)),
             ("feedback", feedback(&one)),
             ("feedback again", feedback_again(&typed, text)),
             ("uploads", uploads(&[file], 1, Some(text))),
-            ("trouble", trouble(text, text)),
         ]
     }
 
@@ -334,7 +323,7 @@ mod tests {
 
     #[test]
     fn pages_show_what_they_are_given() {
-        let html = product(&ware("Bell"), &[said("Loud", Outcome::Sent)]);
+        let html = product(&ware("Bell"), &[said("Loud")]);
         for want in [
             "<h1>Bell</h1>",
             "€ 129.05",

@@ -1,186 +1,300 @@
 //! The third party that gets every piece of feedback, seen from both sides: the client that hands
-//! it over, and the fake that receives it when there is no real one.
+//! it over and takes it back, and the fake that receives it when there is no real one.
+//!
+//! | request | meaning |
+//! |---|---|
+//! | `POST /partner/feedback`, with `Idempotency-Key` | take this, once for each key; answers with a reference |
+//! | `POST /partner/feedback/KEY/close` | answers whether there is something of this key; what comes with it from now on is refused |
+//! | `DELETE /partner/feedback/KEY` | take it back, and refuse what comes with this key from now on |
+//! | `POST /partner/feedback/KEY/thanks` | thank who wrote it |
+//!
+//! An answer from 400 to 499 says that nothing was done; of any other trouble nobody knows.
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Request, StatusCode, Uri, header};
+use hyper::{Method, Request, StatusCode, Uri, header};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use mainstay_journal::{Call, Failure, Finding};
 use serde_json::{Value, json};
 
-use crate::store::{Feedback, Outcome};
+use crate::html::percent;
+use crate::store::Draft;
 
 /// The most that is read of the partner's answer, in bytes.
 const ANSWER_LIMIT: usize = 64 << 10;
 
-/// The longest reference or reason that is kept, in characters.
-const NOTE_LIMIT: usize = 200;
+/// The longest reference that is kept, in characters.
+const REFERENCE_LIMIT: usize = 200;
 
-/// Hands feedback to the partner.
+/// Hands feedback to the partner. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Partner {
-    url: Uri,
+    url: String,
     timeout: Duration,
     http: HttpClient<HttpConnector, Full<Bytes>>,
 }
 
+/// The partner answered, and did not do it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Refusal(StatusCode);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the partner answered {}", self.0)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
 impl Partner {
     /// A client of the partner at this `http://` URL; an answer that takes longer than `timeout`
-    /// counts as a failure.
-    pub(crate) fn new(url: Uri, timeout: Duration) -> Partner {
+    /// counts as none.
+    pub(crate) fn new(url: &Uri, timeout: Duration) -> Partner {
         Partner {
-            url,
+            url: url.to_string().trim_end_matches('/').to_owned(),
             timeout,
             http: HttpClient::builder(TokioExecutor::new()).build_http(),
         }
     }
 
-    /// Hands over one piece of feedback, once. Returns what became of it, and the partner's
-    /// reference or the reason of the failure.
-    pub(crate) async fn hand_over(&self, feedback: &Feedback) -> (Outcome, String) {
-        match tokio::time::timeout(self.timeout, self.send(feedback)).await {
-            Ok(Ok(reference)) => (Outcome::Sent, short(&reference)),
-            Ok(Err(reason)) => (Outcome::Failed, short(&reason)),
-            Err(_) => {
-                let ms = self.timeout.as_millis();
-                (
-                    Outcome::Failed,
-                    format!("no answer within {ms} ms; it may have arrived"),
-                )
-            }
-        }
+    /// Hands over one piece of feedback. Returns the partner's reference.
+    pub(crate) async fn create(&self, key: &str, draft: &Draft) -> Result<String, Failure> {
+        let (status, body) = self.ask(Method::POST, "", key, &message(draft)).await?;
+        done(status)?;
+        reference(&body).ok_or_else(|| Failure::unknown("the partner's answer has no reference"))
     }
 
-    async fn send(&self, feedback: &Feedback) -> Result<String, String> {
-        let request = Request::post(self.url.clone())
+    /// Whether the partner has what was sent with this key. What of it is still on its way will be
+    /// refused: without that, "it is not there" would be true for a moment only.
+    pub(crate) async fn close(&self, key: &str) -> Result<Finding, Failure> {
+        let path = format!("{}/close", one(key));
+        let (status, body) = self.ask(Method::POST, &path, key, &Value::Null).await?;
+        done(status)?;
+        let answer: Value = serde_json::from_slice(&body)?;
+        Ok(match answer["there"].as_bool() {
+            Some(true) => Finding::Happened,
+            Some(false) => Finding::Absent,
+            None => {
+                return Err(Failure::unknown(
+                    "the partner does not say whether it is there",
+                ));
+            }
+        })
+    }
+
+    /// Takes back what was sent with this key, if it is there.
+    pub(crate) async fn delete(&self, key: &str) -> Result<(), Failure> {
+        let (status, _) = self
+            .ask(Method::DELETE, &one(key), key, &Value::Null)
+            .await?;
+        if status == StatusCode::NOT_FOUND {
+            return Ok(());
+        }
+        done(status)
+    }
+
+    /// Has the partner thank who wrote it.
+    pub(crate) async fn thank(&self, thanks: &Call) -> Result<(), Failure> {
+        let args = thanks.args();
+        let feedback = args["feedback"].as_str().unwrap_or_default();
+        let path = format!("{}/thanks", one(feedback));
+        let body = json!({ "to": args["to"], "name": args["name"] });
+        let (status, _) = self.ask(Method::POST, &path, &thanks.key(), &body).await?;
+        done(status)
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        key: &str,
+        body: &Value,
+    ) -> Result<(StatusCode, Bytes), Failure> {
+        let body = match body {
+            Value::Null => Bytes::new(),
+            body => Bytes::from(body.to_string()),
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.url))
             .header(header::CONTENT_TYPE, "application/json")
-            // Lets a partner recognise what it has got already. The time is part of it, because
-            // after a restore the same id can be given to other feedback.
-            .header(
-                "idempotency-key",
-                format!("shop-{}-{}", feedback.id, feedback.at),
-            )
-            .body(Full::new(Bytes::from(message(feedback).to_string())))
-            .map_err(|error| format!("cannot make the request: {error}"))?;
-        let answer = self
-            .http
-            .request(request)
+            .header("idempotency-key", key)
+            .body(Full::new(body))?;
+        let answered = async {
+            let answer = self.http.request(request).await?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), ANSWER_LIMIT).collect();
+            let body = body.await.map_err(Failure::unknown)?;
+            Ok((status, body.to_bytes()))
+        };
+        let late = |_| {
+            let words = format!("no answer of the partner within {:?}", self.timeout);
+            io::Error::new(io::ErrorKind::TimedOut, words)
+        };
+        tokio::time::timeout(self.timeout, answered)
             .await
-            .map_err(|error| chain(&error))?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), ANSWER_LIMIT)
-            .collect()
-            .await
-            .map_err(|error| format!("the answer broke off: {error}"))?;
-        understand(status, &body.to_bytes())
+            .map_err(late)?
+    }
+}
+
+fn one(key: &str) -> String {
+    format!("/{}", percent(key))
+}
+
+/// What an answer says of what was asked for.
+fn done(status: StatusCode) -> Result<(), Failure> {
+    match status.as_u16() {
+        200..=299 => Ok(()),
+        400..=499 => Err(Failure::refused(Refusal(status))),
+        _ => Err(Failure::unknown(Refusal(status))),
     }
 }
 
 /// What the partner is sent.
-fn message(feedback: &Feedback) -> Value {
+fn message(draft: &Draft) -> Value {
     json!({
-        "id": feedback.id,
-        "product": feedback.product.as_ref().map(|(_, name)| name),
-        "name": feedback.name,
-        "rating": feedback.rating,
-        "message": feedback.message,
-        "at": feedback.at,
+        "product": draft.product,
+        "name": draft.name,
+        "mail": draft.mail,
+        "rating": draft.rating,
+        "message": draft.message,
     })
 }
 
-/// Reads the partner's answer: its reference, or why it counts as a failure.
-fn understand(status: StatusCode, body: &[u8]) -> Result<String, String> {
-    if !status.is_success() {
-        return Err(format!("the partner answered {status}"));
+/// The partner's reference in its answer.
+fn reference(body: &[u8]) -> Option<String> {
+    let answer: Value = serde_json::from_slice(body).ok()?;
+    let reference = answer.get("reference")?.as_str()?;
+    Some(reference.chars().take(REFERENCE_LIMIT).collect())
+}
+
+/// What the fake partner has taken, in memory: it forgets everything when it ends.
+#[derive(Default)]
+pub(crate) struct Books(Mutex<BTreeMap<String, Entry>>);
+
+/// What the fake partner knows of one key.
+#[derive(Clone, Debug, PartialEq)]
+enum Entry {
+    Kept {
+        reference: String,
+        thanks: u32,
+    },
+    /// It was taken back, or never there: what comes with its key now comes too late.
+    Gone,
+}
+
+impl Books {
+    fn entries(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    serde_json::from_slice::<Value>(body)
-        .ok()
-        .and_then(|answer| answer.get("reference")?.as_str().map(str::to_owned))
-        .ok_or_else(|| "the partner's answer has no reference".to_owned())
-}
 
-/// An error with its causes: the client's own words do not say that a connection was refused.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        words.push_str(": ");
-        words.push_str(&cause.to_string());
-        source = cause.source();
+    /// Takes something; the same reference for the same key. None: it was taken back already.
+    pub(crate) fn take(&self, key: &str) -> Option<String> {
+        let mut entries = self.entries();
+        let number = entries.len() + 1;
+        let entry = entries.entry(key.to_owned()).or_insert(Entry::Kept {
+            reference: format!("P-{number}"),
+            thanks: 0,
+        });
+        match entry {
+            Entry::Kept { reference, .. } => Some(reference.clone()),
+            Entry::Gone => None,
+        }
     }
-    words
-}
 
-fn short(words: &str) -> String {
-    words.chars().take(NOTE_LIMIT).collect()
-}
+    /// Whether there is something of this key; if not, nothing of it is taken any more.
+    pub(crate) fn close(&self, key: &str) -> bool {
+        let mut entries = self.entries();
+        let entry = entries.entry(key.to_owned()).or_insert(Entry::Gone);
+        matches!(entry, Entry::Kept { .. })
+    }
 
-/// What the built-in partner answers to a body: its reference for that feedback, or nothing when
-/// it cannot read it.
-pub(crate) fn acknowledge(body: &[u8]) -> Option<Value> {
-    let id = serde_json::from_slice::<Value>(body)
-        .ok()?
-        .get("id")?
-        .as_i64()?;
-    Some(json!({ "reference": format!("P-{id}") }))
+    /// Gives back what there is of this key; whether there was something.
+    pub(crate) fn give_back(&self, key: &str) -> bool {
+        let before = self.entries().insert(key.to_owned(), Entry::Gone);
+        matches!(before, Some(Entry::Kept { .. }))
+    }
+
+    /// Thanks who wrote what there is of this key; whether there is something.
+    pub(crate) fn thank(&self, key: &str) -> bool {
+        match self.entries().get_mut(key) {
+            Some(Entry::Kept { thanks, .. }) => {
+                *thanks += 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// What it holds.
+    pub(crate) fn list(&self) -> Value {
+        let entries = self.entries();
+        let held = entries.iter().filter_map(|(key, entry)| match entry {
+            Entry::Kept { reference, thanks } => {
+                Some(json!({ "key": key, "reference": reference, "thanks": thanks }))
+            }
+            Entry::Gone => None,
+        });
+        held.collect()
+    }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use hyper::StatusCode;
 
-    use super::{acknowledge, message, short, understand};
-    use crate::store::{Feedback, Outcome};
+    use super::{Books, done, reference};
 
     #[test]
     fn answers() {
-        for (status, body, want) in [
-            (200, "{\"reference\":\"P-1\"}", Ok("P-1")),
-            (202, "{\"reference\":\"x\",\"more\":1}", Ok("x")),
-            (200, "{}", Err("the partner's answer has no reference")),
-            (200, "<html>", Err("the partner's answer has no reference")),
-            (
-                503,
-                "{\"reference\":\"P-1\"}",
-                Err("the partner answered 503 Service Unavailable"),
-            ),
-            (301, "", Err("the partner answered 301 Moved Permanently")),
+        for (status, expected) in [
+            (200, "Ok(())"),
+            (204, "Ok(())"),
+            (422, "refused: true"),
+            (404, "refused: true"),
+            (301, "refused: false"),
+            (503, "refused: false"),
         ] {
-            let status = StatusCode::from_u16(status).expect("a valid status in the table");
-            let got = understand(status, body.as_bytes());
-            assert_eq!(got, want.map(str::to_owned).map_err(str::to_owned));
+            let got = done(StatusCode::from_u16(status).unwrap());
+            assert!(format!("{got:?}").contains(expected), "{status}: {got:?}");
         }
+        for (body, expected) in [
+            ("{\"reference\":\"P-1\"}", Some("P-1".to_owned())),
+            ("{\"reference\":7}", None),
+            ("{}", None),
+            ("<html>", None),
+        ] {
+            assert_eq!(reference(body.as_bytes()), expected, "{body}");
+        }
+        let long = format!("{{\"reference\":\"{}\"}}", "船".repeat(500));
+        assert_eq!(reference(long.as_bytes()).unwrap().chars().count(), 200);
     }
 
     #[test]
-    fn the_built_in_partner_understands_what_the_shop_sends() {
-        let feedback = Feedback {
-            id: 12,
-            product: None,
-            name: "Ada".into(),
-            rating: 5,
-            message: "\"quoted\"\n船".into(),
-            at: "2026-01-01T00:00:00Z".into(),
-            outcome: Outcome::Pending,
-            note: String::new(),
-        };
-        let sent = message(&feedback).to_string();
-        let answer = acknowledge(sent.as_bytes())
-            .expect("it is what we send")
-            .to_string();
+    fn the_fake_takes_once_for_each_key_and_nothing_that_was_taken_back() {
+        let books = Books::default();
+        assert_eq!(books.take("a"), Some("P-1".into()));
+        assert_eq!(books.take("b"), Some("P-2".into()));
+        assert_eq!(books.take("a"), Some("P-1".into()));
+        assert!(books.thank("a") && books.give_back("a"));
+        assert!(!books.give_back("a") && !books.thank("a"));
+        assert_eq!(books.take("a"), None);
+        assert!(books.close("b") && !books.close("a") && !books.close("c"));
+        assert_eq!(books.take("c"), None, "it was closed before it came");
+        assert!(!books.give_back("late"));
+        assert_eq!(books.take("late"), None, "its act came after its undo");
         assert_eq!(
-            understand(StatusCode::OK, answer.as_bytes()),
-            Ok("P-12".to_owned())
+            books.list().to_string(),
+            r#"[{"key":"b","reference":"P-2","thanks":0}]"#
         );
-        for body in ["", "{}", "{\"id\":\"12\"}", "[1]"] {
-            assert_eq!(acknowledge(body.as_bytes()), None, "{body}");
-        }
-    }
-
-    #[test]
-    fn notes_are_cut_between_characters() {
-        assert_eq!(short(&"船".repeat(500)).chars().count(), 200);
     }
 }

@@ -1,12 +1,16 @@
 //! What the shop is told by its arguments and its environment.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper::Uri;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{MySql, Postgres, Sqlite};
 
 use crate::faults::Fault;
+use crate::store::Options;
 
 /// Printed by `shop --help`.
 pub(crate) const HELP: &str = "\
@@ -17,8 +21,11 @@ usage: shop                              run the shop
 environment:
   SHOP_LISTEN              address and port (default 127.0.0.1:8080; port 0: any free one)
   SHOP_DATA                directory of shop.db and uploads/ (default ./data)
+  SHOP_DATABASE            a database instead of shop.db: mysql://… or postgres://…
+  SHOP_PAGES               directory of the error pages (default ./tmpl)
   SHOP_PARTNER_URL         where feedback is handed to (default: the shop's own fake partner)
   SHOP_PARTNER_TIMEOUT_MS  how long the partner may take (default 3000)
+  SHOP_LEASE_MS            how long the work of a shop that died waits for another (default 30000)
   SHOP_FAULTS              0: POST /admin/fault does not exist
   SHOP_FAULT               faults to start with, for example exit:3 or hang,ignore-term";
 
@@ -57,13 +64,25 @@ impl Command {
     }
 }
 
+/// Where the database is.
+#[derive(Clone)]
+pub(crate) enum Place {
+    Sqlite(Options<Sqlite>),
+    MySql(Options<MySql>),
+    Postgres(Options<Postgres>),
+}
+
 /// What the environment says.
-#[derive(Debug, PartialEq)]
 pub(crate) struct Settings {
     /// `host:port`.
     pub(crate) listen: String,
     /// The directory of everything that is kept.
     pub(crate) data: PathBuf,
+    pub(crate) database: Place,
+    /// The directory of the error pages.
+    pub(crate) pages: PathBuf,
+    /// How long the journal's works stay with a process that says nothing any more.
+    pub(crate) lease: Duration,
     /// None: the shop's own fake.
     pub(crate) partner: Option<Uri>,
     pub(crate) partner_timeout: Duration,
@@ -71,6 +90,13 @@ pub(crate) struct Settings {
     pub(crate) faults_by_request: bool,
     /// Faults to start with.
     pub(crate) faults: Vec<Fault>,
+}
+
+impl fmt::Debug for Settings {
+    /// Without the password of the database.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").finish_non_exhaustive()
+    }
 }
 
 impl Settings {
@@ -87,21 +113,54 @@ impl Settings {
         let partner = text("SHOP_PARTNER_URL")?
             .map(|url| partner_url(&url))
             .transpose()?;
-        let timeout = text("SHOP_PARTNER_TIMEOUT_MS")?.map_or(Ok(3000), |ms| {
-            ms.parse()
-                .map_err(|_| format!("SHOP_PARTNER_TIMEOUT_MS={ms}: not a number"))
-        })?;
+        let milliseconds = |name: &str, default: u64| {
+            let given = text(name)?.map_or(Ok(default), |ms| {
+                ms.parse().map_err(|_| format!("{name}={ms}: not a number"))
+            });
+            given.map(Duration::from_millis)
+        };
+        let data = PathBuf::from(raw("SHOP_DATA").unwrap_or_else(|| OsStr::new("data").to_owned()));
+        let database = match text("SHOP_DATABASE")? {
+            None => Place::Sqlite(sqlite(&data)),
+            Some(url) => database(&url)?,
+        };
         Ok(Settings {
             listen: text("SHOP_LISTEN")?.unwrap_or_else(|| "127.0.0.1:8080".to_owned()),
-            data: raw("SHOP_DATA")
-                .unwrap_or_else(|| OsStr::new("data").to_owned())
-                .into(),
+            data,
+            database,
+            pages: raw("SHOP_PAGES").map_or_else(|| PathBuf::from("tmpl"), PathBuf::from),
+            lease: milliseconds("SHOP_LEASE_MS", 30_000)?,
             partner,
-            partner_timeout: Duration::from_millis(timeout),
+            partner_timeout: milliseconds("SHOP_PARTNER_TIMEOUT_MS", 3000)?,
             faults_by_request: text("SHOP_FAULTS")?.as_deref() != Some("0"),
             faults: Fault::parse_list(&text("SHOP_FAULT")?.unwrap_or_default())
                 .map_err(|error| format!("SHOP_FAULT: {error}"))?,
         })
+    }
+}
+
+/// The file that the database is without `SHOP_DATABASE`.
+fn sqlite(data: &std::path::Path) -> Options<Sqlite> {
+    SqliteConnectOptions::new()
+        .filename(data.join("shop.db"))
+        .create_if_missing(true)
+        // A backup can read while the shop writes.
+        .journal_mode(SqliteJournalMode::Wal)
+        // A visitor who was thanked must find the words again after a power cut.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+}
+
+/// The database at this URL, which may have a password in it and so is never shown.
+fn database(url: &str) -> Result<Place, String> {
+    let refuse = |error: sqlx::Error| format!("SHOP_DATABASE cannot be read: {error}");
+    match url.split_once(':') {
+        Some(("mysql" | "mariadb", _)) => Ok(Place::MySql(url.parse().map_err(refuse)?)),
+        Some(("postgres" | "postgresql", _)) => {
+            Ok(Place::Postgres(url.parse().map_err(refuse)?))
+        }
+        _ => Err("SHOP_DATABASE is not a URL that begins with mysql:// or postgres://; for SQLite leave it away".to_owned()),
     }
 }
 
@@ -122,7 +181,7 @@ fn partner_url(url: &str) -> Result<Uri, String> {
 mod tests {
     use std::ffi::OsString;
 
-    use super::{Command, Settings};
+    use super::{Command, Place, Settings};
     use crate::faults::Fault;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Settings, String> {
@@ -143,6 +202,24 @@ mod tests {
         assert_eq!(settings.partner_timeout.as_secs(), 3);
         assert!(settings.faults_by_request);
         assert_eq!(settings.faults, []);
+        assert_eq!(settings.pages.to_str(), Some("tmpl"));
+        assert_eq!(settings.lease.as_secs(), 30);
+        assert!(matches!(settings.database, Place::Sqlite(_)));
+    }
+
+    #[test]
+    fn databases() {
+        let place = |url| read(&[("SHOP_DATABASE", url)]).unwrap().database;
+        assert!(matches!(place("mysql://a:b@host/shop"), Place::MySql(_)));
+        assert!(matches!(
+            place("postgres://a:b@host/shop"),
+            Place::Postgres(_)
+        ));
+        for url in ["redis://a:secret@host", "mysql://a:secret@:x/"] {
+            let error = read(&[("SHOP_DATABASE", url)]).unwrap_err();
+            assert!(error.contains("SHOP_DATABASE"), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
     }
 
     #[test]
@@ -170,6 +247,7 @@ mod tests {
             ("SHOP_PARTNER_URL", "partner", "expected http://host/path"),
             ("SHOP_PARTNER_URL", "http://", "not a URL"),
             ("SHOP_PARTNER_TIMEOUT_MS", "soon", "not a number"),
+            ("SHOP_LEASE_MS", "-1", "not a number"),
             ("SHOP_FAULT", "explode", "there is no fault explode"),
         ] {
             let error = read(&[(name, value)]).unwrap_err();

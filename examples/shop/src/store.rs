@@ -1,14 +1,12 @@
-//! What the shop keeps in `SQLite`: products and feedback.
+//! What the shop keeps in its database: products and feedback.
 //!
-//! One connection behind a mutex, in WAL mode, so that a backup can read the database while the
-//! shop writes it. Every method blocks; the web part calls them away from its async threads.
+//! The database is `SQLite`, `MySQL` (or `MariaDB`) or `PostgreSQL`. Handlers are generic by it, and
+//! [`Store`] is all that they need of it. Statements are written once: sqlx's [`QueryBuilder`] puts
+//! in the placeholders of each database, and a macro stands where the compiler wants to see types.
 
-use std::fmt;
-use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use mainstay_journal::{Journal, MySqlStore, PgStore, SqliteStore};
+use mainstay_web::Database;
+use sqlx::{Connection, MySql, Pool, Postgres, QueryBuilder, Result, Sqlite};
 
 /// Something that is sold.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,45 +21,16 @@ pub(crate) struct Product {
     pub(crate) story: String,
 }
 
-/// What became of handing a piece of feedback to the partner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// Not known yet; if it stays so, the shop died between storing and sending.
-    Pending,
-    /// The partner confirmed it.
-    Sent,
-    /// The partner refused it, was not there, or did not answer in time.
-    Failed,
-}
-
-impl Outcome {
-    /// The word in the database and on the pages.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Outcome::Pending => "pending",
-            Outcome::Sent => "sent",
-            Outcome::Failed => "failed",
-        }
-    }
-
-    fn from_word(word: &str) -> Outcome {
-        match word {
-            "sent" => Outcome::Sent,
-            "failed" => Outcome::Failed,
-            // The table's CHECK admits no other word.
-            _ => Outcome::Pending,
-        }
-    }
-}
-
 /// What a visitor wrote, checked but not stored yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Draft {
     /// The product it is about; none: the shop as a whole.
     pub(crate) product: Option<i64>,
     pub(crate) name: String,
+    /// Where thanks go to. The partner keeps it, the shop does not.
+    pub(crate) mail: Option<String>,
     /// 1 to 5.
-    pub(crate) rating: u8,
+    pub(crate) rating: i64,
     pub(crate) message: String,
 }
 
@@ -72,275 +41,245 @@ pub(crate) struct Feedback {
     /// Id and name of the product it is about.
     pub(crate) product: Option<(i64, String)>,
     pub(crate) name: String,
-    pub(crate) rating: u8,
+    pub(crate) rating: i64,
     pub(crate) message: String,
     /// RFC 3339, UTC, whole seconds.
     pub(crate) at: String,
-    pub(crate) outcome: Outcome,
-    /// The partner's reference, or why it failed.
-    pub(crate) note: String,
+    /// What the partner calls its record of it.
+    pub(crate) reference: String,
 }
 
-/// A database operation that failed.
-#[derive(Debug)]
-pub(crate) struct StoreError {
-    doing: &'static str,
-    cause: rusqlite::Error,
-}
+/// What to connect to.
+pub(crate) type Options<D> = <<D as sqlx::Database>::Connection as Connection>::Options;
 
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {}: {}", self.doing, self.cause)
-    }
-}
+type ProductRow = (i64, String, String, i64, String, String);
+type FeedbackRow = (
+    i64,
+    Option<i64>,
+    Option<String>,
+    String,
+    i64,
+    String,
+    String,
+    String,
+);
 
-impl std::error::Error for StoreError {}
-
-/// Names the operation that a `SQLite` error belongs to.
-fn while_doing(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
-    move |cause| StoreError { doing, cause }
-}
-
-/// The newest feedback that a page shows at most.
-const SHOWN: u32 = 200;
-
-const FEEDBACK: &str = "SELECT f.id, f.product, p.name, f.name, f.rating, f.message, f.at, \
-     f.partner, f.note FROM feedback f LEFT JOIN product p ON p.id = f.product";
-
-/// The open database.
-pub(crate) struct Store {
-    connection: Mutex<Connection>,
-}
-
-impl Store {
-    /// Opens the database; makes the file, the tables and, if there is no product, the seeds.
-    pub(crate) fn open(path: &Path) -> Result<Store, StoreError> {
-        let mut connection =
-            Connection::open(path).map_err(while_doing("open the database file"))?;
-        let prepare = |connection: &mut Connection| -> rusqlite::Result<()> {
-            connection.busy_timeout(Duration::from_secs(5))?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            // A visitor who was thanked must find the words again after a power cut.
-            connection.pragma_update(None, "synchronous", "FULL")?;
-            connection.pragma_update(None, "foreign_keys", true)?;
-            connection.execute_batch(include_str!("../assets/schema.sql"))?;
-            // Immediate: of two shops started at once only one may find the table empty.
-            let seeding =
-                connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-            if seeding.query_row("SELECT count(*) FROM product", [], |row| {
-                row.get::<_, i64>(0)
-            })? == 0
-            {
-                seeding.execute_batch(include_str!("../assets/seed.sql"))?;
-            }
-            seeding.commit()
-        };
-        prepare(&mut connection).map_err(while_doing("prepare the database"))?;
-        Ok(Store {
-            connection: Mutex::new(connection),
-        })
-    }
-
-    fn connection(&self) -> MutexGuard<'_, Connection> {
-        // A panic while the lock was held left no transaction behind: dropping one rolls it back.
-        self.connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Asks the database a question it can only answer when it works.
-    pub(crate) fn check(&self) -> Result<(), StoreError> {
-        self.connection()
-            .query_row("SELECT count(*) FROM product", [], |_| Ok(()))
-            .map_err(while_doing("read the database"))
-    }
-
+/// What the shop wants of its database.
+pub(crate) trait Store: Database {
+    /// Makes the tables and, if there is no product, the seeds.
+    fn prepare(pool: &Pool<Self>) -> impl Future<Output = Result<()>> + Send;
+    /// Asks a question that can only be answered when all is well.
+    fn check(pool: &Pool<Self>) -> impl Future<Output = Result<()>> + Send;
     /// All products in the order of their ids.
-    pub(crate) fn products(&self) -> Result<Vec<Product>, StoreError> {
-        let read = |connection: &Connection| -> rusqlite::Result<Vec<_>> {
-            connection
-                .prepare_cached(
-                    "SELECT id, slug, name, price, summary, story FROM product ORDER BY id",
-                )?
-                .query_map([], product)?
-                .collect()
-        };
-        read(&self.connection()).map_err(while_doing("read the products"))
-    }
-
+    fn products(pool: &Pool<Self>) -> impl Future<Output = Result<Vec<Product>>> + Send;
     /// One product, if there is such an id.
-    pub(crate) fn product(&self, id: i64) -> Result<Option<Product>, StoreError> {
-        self.connection()
-            .query_row(
-                "SELECT id, slug, name, price, summary, story FROM product WHERE id = ?1",
-                [id],
-                product,
-            )
-            .optional()
-            .map_err(while_doing("read a product"))
-    }
-
+    fn product(pool: &Pool<Self>, id: i64) -> impl Future<Output = Result<Option<Product>>> + Send;
     /// The newest feedback, newest first: about one product, or all of it.
-    pub(crate) fn feedback(&self, about: Option<i64>) -> Result<Vec<Feedback>, StoreError> {
-        let read = |connection: &Connection| -> rusqlite::Result<Vec<_>> {
-            connection
-                .prepare_cached(&format!(
-                    "{FEEDBACK} WHERE ?1 IS NULL OR f.product = ?1 ORDER BY f.id DESC LIMIT ?2"
-                ))?
-                .query_map(params![about, SHOWN], feedback)?
-                .collect()
-        };
-        read(&self.connection()).map_err(while_doing("read the feedback"))
-    }
+    fn feedback(
+        pool: &Pool<Self>,
+        about: Option<i64>,
+    ) -> impl Future<Output = Result<Vec<Feedback>>> + Send;
+    /// Stores what a visitor wrote, in the transaction of this connection.
+    fn add(
+        connection: &mut Self::Connection,
+        draft: &Draft,
+        reference: &str,
+    ) -> impl Future<Output = Result<()>> + Send;
+    /// Begins the journal, in the same database.
+    fn journal(
+        pool: Pool<Self>,
+    ) -> impl Future<
+        Output = std::result::Result<mainstay_journal::Builder, mainstay_journal::Error>,
+    > + Send;
+    /// Gives a guard the database of its requests' transactions.
+    fn in_guard(guard: mainstay_web::Builder, pool: Pool<Self>) -> mainstay_web::Builder;
+}
 
-    /// How many pieces of feedback were stored but never confirmed or refused by the partner.
-    pub(crate) fn pending(&self) -> Result<i64, StoreError> {
-        self.connection()
-            .query_row(
-                "SELECT count(*) FROM feedback WHERE partner = 'pending'",
-                [],
-                |r| r.get(0),
-            )
-            .map_err(while_doing("count pending feedback"))
-    }
-
-    /// Stores what a visitor wrote, as pending, and returns it as stored; none: there is no such
-    /// product.
-    pub(crate) fn add(&self, draft: &Draft) -> Result<Option<Feedback>, StoreError> {
-        let write = |connection: &mut Connection| -> rusqlite::Result<Option<Feedback>> {
-            let transaction =
-                connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-            if let Some(id) = draft.product {
-                let known = transaction
-                    .query_row("SELECT 1 FROM product WHERE id = ?1", [id], |_| Ok(()))
-                    .optional()?;
-                if known.is_none() {
-                    return Ok(None);
+macro_rules! store {
+    ($database:ty, $journal:ty, $schema:literal) => {
+        impl Store for $database {
+            async fn prepare(pool: &Pool<Self>) -> Result<()> {
+                sqlx::raw_sql(include_str!($schema)).execute(pool).await?;
+                if !Self::products(pool).await?.is_empty() {
+                    return Ok(());
+                }
+                let mut transaction = pool.begin().await?;
+                let seeds = sqlx::raw_sql(include_str!("../assets/seed.sql"));
+                match seeds.execute(&mut *transaction).await {
+                    Ok(_) => transaction.commit().await,
+                    // Another shop that was started at once was faster.
+                    Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
+                        transaction.rollback().await
+                    }
+                    Err(error) => Err(error),
                 }
             }
-            transaction.execute(
-                "INSERT INTO feedback (product, name, rating, message) VALUES (?1, ?2, ?3, ?4)",
-                params![draft.product, draft.name, draft.rating, draft.message],
-            )?;
-            let stored = transaction.query_row(
-                &format!("{FEEDBACK} WHERE f.id = ?1"),
-                [transaction.last_insert_rowid()],
-                feedback,
-            )?;
-            transaction.commit()?;
-            Ok(Some(stored))
-        };
-        write(&mut self.connection()).map_err(while_doing("store the feedback"))
-    }
 
-    /// Notes what became of handing feedback to the partner.
-    pub(crate) fn settle(&self, id: i64, outcome: Outcome, note: &str) -> Result<(), StoreError> {
-        self.connection()
-            .execute(
-                "UPDATE feedback SET partner = ?2, note = ?3 WHERE id = ?1",
-                params![id, outcome.word(), note],
-            )
-            .map(|_| ())
-            .map_err(while_doing("note the partner's answer"))
+            async fn check(pool: &Pool<Self>) -> Result<()> {
+                let mut query = QueryBuilder::<Self>::new("SELECT count(*) FROM product");
+                let _: i64 = query.build_query_scalar().fetch_one(pool).await?;
+                Ok(())
+            }
+
+            async fn products(pool: &Pool<Self>) -> Result<Vec<Product>> {
+                let mut query = QueryBuilder::<Self>::new(
+                    "SELECT id, slug, name, price, summary, story FROM product ORDER BY id",
+                );
+                let rows: Vec<ProductRow> = query.build_query_as().fetch_all(pool).await?;
+                Ok(rows.into_iter().map(product).collect())
+            }
+
+            async fn product(pool: &Pool<Self>, id: i64) -> Result<Option<Product>> {
+                let mut query = QueryBuilder::<Self>::new(
+                    "SELECT id, slug, name, price, summary, story FROM product WHERE id = ",
+                );
+                query.push_bind(id);
+                let row: Option<ProductRow> = query.build_query_as().fetch_optional(pool).await?;
+                Ok(row.map(product))
+            }
+
+            async fn feedback(pool: &Pool<Self>, about: Option<i64>) -> Result<Vec<Feedback>> {
+                let mut query = QueryBuilder::<Self>::new(
+                    "SELECT f.id, f.product, p.name, f.name, f.rating, f.message, f.at, f.reference \
+                     FROM feedback f LEFT JOIN product p ON p.id = f.product",
+                );
+                if let Some(about) = about {
+                    query.push(" WHERE f.product = ").push_bind(about);
+                }
+                query.push(" ORDER BY f.id DESC LIMIT 200");
+                let rows: Vec<FeedbackRow> = query.build_query_as().fetch_all(pool).await?;
+                Ok(rows.into_iter().map(feedback).collect())
+            }
+
+            async fn add(
+                connection: &mut Self::Connection,
+                draft: &Draft,
+                reference: &str,
+            ) -> Result<()> {
+                let at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
+                let mut query = QueryBuilder::<Self>::new(
+                    "INSERT INTO feedback (product, name, rating, message, at, reference) VALUES (",
+                );
+                query
+                    .separated(", ")
+                    .push_bind(draft.product)
+                    .push_bind(&draft.name)
+                    .push_bind(draft.rating)
+                    .push_bind(&draft.message)
+                    .push_bind(at.to_string())
+                    .push_bind(reference);
+                query.push(")").build().execute(connection).await?;
+                Ok(())
+            }
+
+            async fn journal(
+                pool: Pool<Self>,
+            ) -> std::result::Result<mainstay_journal::Builder, mainstay_journal::Error> {
+                Ok(Journal::with(<$journal>::open(pool).await?))
+            }
+
+            fn in_guard(guard: mainstay_web::Builder, pool: Pool<Self>) -> mainstay_web::Builder {
+                guard.database(pool)
+            }
+        }
+    };
+}
+
+store!(Sqlite, SqliteStore, "../assets/schema.sql");
+store!(MySql, MySqlStore, "../assets/schema-mysql.sql");
+store!(Postgres, PgStore, "../assets/schema-postgres.sql");
+
+fn product((id, slug, name, price, summary, story): ProductRow) -> Product {
+    Product {
+        id,
+        slug,
+        name,
+        price,
+        summary,
+        story,
     }
 }
 
-fn product(row: &Row<'_>) -> rusqlite::Result<Product> {
-    Ok(Product {
-        id: row.get(0)?,
-        slug: row.get(1)?,
-        name: row.get(2)?,
-        price: row.get(3)?,
-        summary: row.get(4)?,
-        story: row.get(5)?,
-    })
-}
-
-fn feedback(row: &Row<'_>) -> rusqlite::Result<Feedback> {
-    let product: Option<i64> = row.get(1)?;
-    let product_name: Option<String> = row.get(2)?;
-    Ok(Feedback {
-        id: row.get(0)?,
+fn feedback(row: FeedbackRow) -> Feedback {
+    let (id, product, product_name, name, rating, message, at, reference) = row;
+    Feedback {
+        id,
         product: product.zip(product_name),
-        name: row.get(3)?,
-        rating: row.get(4)?,
-        message: row.get(5)?,
-        at: row.get(6)?,
-        outcome: Outcome::from_word(&row.get::<_, String>(7)?),
-        note: row.get(8)?,
-    })
+        name,
+        rating,
+        message,
+        at,
+        reference,
+    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::{Draft, Outcome, Store};
+    use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
+
+    use super::{Draft, Sqlite, Store};
+
+    async fn open(directory: &std::path::Path) -> SqlitePool {
+        let options = SqliteConnectOptions::new()
+            .filename(directory.join("shop.db"))
+            .create_if_missing(true);
+        let pool = SqlitePool::connect_with(options).await.unwrap();
+        Sqlite::prepare(&pool).await.unwrap();
+        pool
+    }
 
     fn draft(product: Option<i64>) -> Draft {
         Draft {
             product,
             name: "Ada".into(),
+            mail: None,
             rating: 4,
             message: "'; DROP TABLE feedback; --".into(),
         }
     }
 
-    #[test]
-    fn seeds_once_and_only_when_empty() {
+    #[tokio::test]
+    async fn seeds_once_and_only_when_empty() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("shop.db");
-        let store = Store::open(&path).unwrap();
-        assert_eq!(store.products().unwrap().len(), 8);
-        let seeded = store.feedback(None).unwrap().len();
-        store.add(&draft(None)).unwrap().unwrap();
-        drop(store);
-        let again = Store::open(&path).unwrap();
-        assert_eq!(again.products().unwrap().len(), 8);
-        assert_eq!(again.feedback(None).unwrap().len(), seeded + 1);
+        let pool = open(dir.path()).await;
+        assert_eq!(Sqlite::products(&pool).await.unwrap().len(), 8);
+        let seeded = Sqlite::feedback(&pool, None).await.unwrap().len();
+        let mut connection = pool.acquire().await.unwrap();
+        Sqlite::add(&mut connection, &draft(None), "P-1")
+            .await
+            .unwrap();
+        drop(connection);
+        pool.close().await;
+        let again = open(dir.path()).await;
+        assert_eq!(Sqlite::products(&again).await.unwrap().len(), 8);
+        let kept = Sqlite::feedback(&again, None).await.unwrap().len();
+        assert_eq!(kept, seeded + 1);
     }
 
-    #[test]
-    fn feedback_is_stored_before_it_is_settled() {
+    #[tokio::test]
+    async fn feedback_is_stored_as_it_was_written() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("shop.db")).unwrap();
-        let stored = store.add(&draft(Some(3))).unwrap().unwrap();
-        assert_eq!(stored.outcome, Outcome::Pending);
-        assert_eq!(stored.product, Some((3, "Pocket compass".into())));
-        assert_eq!(stored.message, "'; DROP TABLE feedback; --");
-        assert_eq!(store.pending().unwrap(), 1);
-        for (outcome, note) in [(Outcome::Failed, "no answer"), (Outcome::Sent, "P-1")] {
-            store.settle(stored.id, outcome, note).unwrap();
-            let newest = store.feedback(Some(3)).unwrap().remove(0);
-            assert_eq!((newest.id, newest.outcome), (stored.id, outcome));
-            assert_eq!(newest.note, note);
-        }
-        assert_eq!(store.pending().unwrap(), 0);
-        assert!(
-            store
-                .feedback(Some(4))
-                .unwrap()
-                .iter()
-                .all(|f| f.id != stored.id)
-        );
+        let pool = open(dir.path()).await;
+        let mut connection = pool.acquire().await.unwrap();
+        Sqlite::add(&mut connection, &draft(Some(3)), "P-7")
+            .await
+            .unwrap();
+        let newest = Sqlite::feedback(&pool, Some(3)).await.unwrap().remove(0);
+        assert_eq!(newest.product, Some((3, "Pocket compass".into())));
+        assert_eq!(newest.message, "'; DROP TABLE feedback; --");
+        assert_eq!((newest.rating, newest.reference.as_str()), (4, "P-7"));
+        let other = Sqlite::feedback(&pool, Some(4)).await.unwrap();
+        assert!(other.iter().all(|feedback| feedback.id != newest.id));
     }
 
-    #[test]
-    fn feedback_about_an_unknown_product_is_not_stored() {
+    #[tokio::test]
+    async fn feedback_about_an_unknown_product_is_not_stored() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("shop.db")).unwrap();
-        let before = store.feedback(None).unwrap().len();
-        assert_eq!(store.add(&draft(Some(99))).unwrap(), None);
-        assert_eq!(store.feedback(None).unwrap().len(), before);
-        assert_eq!(store.product(99).unwrap(), None);
-    }
-
-    #[test]
-    fn a_directory_is_not_a_database() {
-        let dir = tempfile::tempdir().unwrap();
-        let error = Store::open(dir.path()).err().unwrap().to_string();
-        assert!(
-            error.starts_with("cannot open the database file"),
-            "{error}"
-        );
+        let pool = open(dir.path()).await;
+        assert_eq!(Sqlite::product(&pool, 99).await.unwrap(), None);
+        let mut connection = pool.acquire().await.unwrap();
+        let stored = Sqlite::add(&mut connection, &draft(Some(99)), "P-1").await;
+        assert!(stored.is_err(), "a reference that leads to nothing");
     }
 }

@@ -1,11 +1,9 @@
 //! Requests in, pages out: the routes of the shop and of the fake partner.
 
 use std::collections::HashMap;
-use std::fmt::Display;
-use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::multipart::MultipartError;
@@ -15,18 +13,22 @@ use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use mainstay_fault::{Class, Fault as Told, Notify, Verdict};
+use mainstay_web::{Failed, Guard, Work};
 use serde::Deserialize;
+use serde_json::json;
+use sqlx::Pool;
 
+use crate::around::{CREATE, THANK};
 use crate::faults::{Fault, Faults, Mood};
 use crate::pages::{self, Typed};
-use crate::partner::{Partner, acknowledge};
-use crate::say;
+use crate::partner::{Books, Partner};
 use crate::store::{Draft, Store};
 use crate::uploads::{self, Incoming, Uploads};
 
-/// Everything a request may need.
-pub(crate) struct Shop {
-    pub(crate) store: Store,
+/// Everything a request may need. `D` is the database.
+pub(crate) struct Shop<D: Store> {
+    pub(crate) pool: Pool<D>,
     pub(crate) uploads: Uploads,
     pub(crate) partner: Partner,
     pub(crate) faults: Arc<Faults>,
@@ -36,160 +38,117 @@ pub(crate) struct Shop {
 /// browser gets to read the answer instead of seeing the connection break.
 const DISCARD_LIMIT: u64 = 100_000_000;
 
-/// The shop.
-pub(crate) fn shop(shop: Arc<Shop>) -> Router {
+/// How long a file may take on its way: longer than other requests.
+const UPLOAD_TIME: Duration = Duration::from_mins(2);
+
+/// The shop: its pages in the guard, the partner beside it.
+pub(crate) fn shop<D: Store>(shop: Arc<Shop<D>>, guard: &Guard) -> Router {
     let faults = Arc::clone(&shop.faults);
-    let pages = Router::new()
-        .route("/", get(home))
-        .route("/product/{id}", get(product))
-        .route("/feedback", get(feedback).post(give_feedback))
-        .route(
-            "/uploads",
-            get(list_uploads)
-                .post(upload)
-                .layer(DefaultBodyLimit::disable()),
-        )
-        .route("/uploads/{name}", get(download))
-        .route("/up", get(up))
+    let mut pages = Router::new()
+        .route("/", get(home::<D>))
+        .route("/product/{id}", get(product::<D>))
+        .route("/feedback", get(feedback::<D>).post(give_feedback::<D>))
+        .route("/uploads/{name}", get(download::<D>))
+        .route("/up", get(up::<D>));
+    if faults.by_request {
+        let admin = Router::new().route("/admin/fault", post(fault));
+        pages = pages.merge(admin.with_state(Arc::clone(&faults)));
+    }
+    let pages = pages
+        .fallback(async || StatusCode::NOT_FOUND)
+        .layer(middleware::from_fn(own_forms_only))
+        .layer(guard.layer())
+        .with_state(Arc::clone(&shop));
+    let uploads = get(list_uploads::<D>)
+        .post(upload::<D>)
+        .layer(DefaultBodyLimit::disable());
+    let uploads = Router::new()
+        .route("/uploads", uploads)
+        .layer(middleware::from_fn(own_forms_only))
+        .layer(guard.layer().deadline(UPLOAD_TIME))
         .with_state(shop);
-    around(pages.merge(fake_partner(&faults)), faults)
+    let all = pages.merge(uploads).merge(fake_partner(&faults));
+    all.layer(middleware::from_fn_with_state(faults, every_request))
 }
 
 /// The fake partner alone.
 pub(crate) fn partner(faults: Arc<Faults>) -> Router {
-    let routes = fake_partner(&faults).route("/up", get(async || "up\n"));
-    around(routes, faults)
+    let mut routes = fake_partner(&faults).route("/up", get(async || "up\n"));
+    if faults.by_request {
+        let admin = Router::new().route("/admin/fault", post(fault));
+        routes = routes.merge(admin.with_state(Arc::clone(&faults)));
+    }
+    routes.layer(middleware::from_fn_with_state(faults, every_request))
 }
 
 fn fake_partner(faults: &Arc<Faults>) -> Router {
-    let routes = Router::new().route("/partner/feedback", post(take_feedback));
-    let routes = if faults.by_request {
-        routes.route("/admin/fault", post(fault))
-    } else {
-        routes
+    let state = Third {
+        books: Arc::new(Books::default()),
+        faults: Arc::clone(faults),
     };
-    routes.with_state(Arc::clone(faults))
+    Router::new()
+        .route("/partner/feedback", get(list_taken).post(take_feedback))
+        .route("/partner/feedback/{key}", axum::routing::delete(give_back))
+        .route("/partner/feedback/{key}/close", post(close))
+        .route("/partner/feedback/{key}/thanks", post(thank))
+        .with_state(state)
 }
 
-/// What all routes have in common: answers for what is not there, the faults that concern every
-/// request, the line in the log.
-fn around(routes: Router, faults: Arc<Faults>) -> Router {
-    routes
-        .fallback(async || Trouble::new(StatusCode::NOT_FOUND, "There is no such page."))
-        .method_not_allowed_fallback(async || {
-            Trouble::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "That cannot be done with this page.",
-            )
-        })
-        .layer(middleware::from_fn_with_state(faults, every_request))
+type Answer<T> = Result<T, Failed>;
+
+/// What is not there, in words for the visitor.
+fn not_found(words: &'static str) -> Failed {
+    Failed::told(Verdict::not_found().with_public(words), words)
 }
 
-/// A request that did not end well, in words for the visitor and, where it is our fault, for us.
-struct Trouble {
-    status: StatusCode,
-    words: String,
-    cause: Option<String>,
-}
-
-impl Trouble {
-    fn new(status: StatusCode, words: impl Into<String>) -> Trouble {
-        Trouble {
-            status,
-            words: words.into(),
-            cause: None,
-        }
-    }
-
-    /// Our own failure: the visitor is told that there is one, the log which.
-    fn ours(cause: impl Display) -> Trouble {
-        Trouble {
-            status: StatusCode::INTERNAL_SERVER_ERROR,
-            words: "Something broke on our side. Nothing you did; please try again later.".into(),
-            cause: Some(cause.to_string()),
-        }
-    }
-}
-
-impl IntoResponse for Trouble {
-    fn into_response(self) -> Response {
-        if let Some(cause) = &self.cause {
-            say::error(cause);
-        }
-        let title = self.status.canonical_reason().unwrap_or("Trouble");
-        (self.status, Html(pages::trouble(title, &self.words))).into_response()
-    }
-}
-
-type Answer<T> = Result<T, Trouble>;
-
-/// Runs what blocks (the database, the disk) away from the threads that serve requests.
-async fn blocking<T, E, F>(shop: &Arc<Shop>, work: F) -> Answer<T>
+/// Runs what blocks, the disk, away from the threads that serve requests.
+async fn blocking<D, T, E, F>(shop: &Arc<Shop<D>>, name: &str, work: F) -> Answer<T>
 where
+    D: Store,
     T: Send + 'static,
-    E: Display + Send + 'static,
-    F: FnOnce(&Shop) -> Result<T, E> + Send + 'static,
+    E: std::error::Error + Send + 'static,
+    F: FnOnce(&Shop<D>) -> Result<T, E> + Send + 'static,
 {
     let shop = Arc::clone(shop);
-    match tokio::task::spawn_blocking(move || work(&shop)).await {
-        Ok(done) => done.map_err(Trouble::ours),
-        Err(panicked) => Err(Trouble::ours(panicked)),
-    }
+    let task = Work::<()>::current()?.spawn_blocking(name, move || work(&shop));
+    Ok(task.await??)
 }
 
+/// Around the guard: what all answers have in common, whoever makes them.
 async fn every_request(
     State(faults): State<Arc<Faults>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
     next: Next,
 ) -> Response {
-    // In a task of its own, a request that was begun is finished even if the visitor leaves:
-    // feedback that was stored is also handed over, and every request leaves its line.
-    finish(async move {
-        if faults.hanging() {
-            std::future::pending::<()>().await;
-        }
-        let delay = faults.delay();
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
-        }
-        let began = Instant::now();
-        let what = format!("{} {}", request.method(), request.uri());
-        let refused = foreign_form(request.method(), request.headers());
-        let mut response = if refused {
-            Trouble::new(
-                StatusCode::FORBIDDEN,
-                "This form was sent from another site.",
-            )
-            .into_response()
-        } else {
-            // Again a task, so that a panic costs this request and nothing else.
-            finish(next.run(request)).await
-        };
-        guard(response.headers_mut());
-        let status = response.status();
-        let bytes = response.body().size_hint().exact().unwrap_or_default();
-        let line = format!(
-            "{what} {} {bytes} B {:.1?} {}",
-            status.as_u16(),
-            began.elapsed(),
-            peer.ip()
-        );
-        if status.is_server_error() {
-            say::error(&line);
-        }
-        say::info(&line);
-        response
-    })
-    .await
+    if faults.hanging() {
+        std::future::pending::<()>().await;
+    }
+    let delay = faults.delay();
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
+    let began = Instant::now();
+    let what = format!("{} {}", request.method(), request.uri());
+    let mut response = next.run(request).await;
+    harden(response.headers_mut());
+    let bytes = response.body().size_hint().exact().unwrap_or_default();
+    log::info!(
+        "{what} {} {bytes} B {:.1?} {}",
+        response.status().as_u16(),
+        began.elapsed(),
+        peer.ip()
+    );
+    response
 }
 
-/// Runs a request as a task of its own; one that panics becomes a page that says so.
-async fn finish(request: impl Future<Output = Response> + Send + 'static) -> Response {
-    match tokio::spawn(request).await {
-        Ok(response) => response,
-        Err(panicked) => Trouble::ours(format!("a request failed: {panicked}")).into_response(),
+/// Refuses forms of other sites.
+async fn own_forms_only(request: Request, next: Next) -> Answer<Response> {
+    if foreign_form(request.method(), request.headers()) {
+        let words = "This form was sent from another site.";
+        return Err(Failed::told(Verdict::forbidden().with_public(words), words));
     }
+    Ok(next.run(request).await)
 }
 
 /// Whether a request that changes something comes from a page of another site. Browsers name the
@@ -216,7 +175,7 @@ fn foreign_form(method: &Method, headers: &HeaderMap) -> bool {
 
 /// Headers that make a browser trust no more than these pages need: no script at all, no frames,
 /// no guessing of types. What a handler has set stays.
-fn guard(headers: &mut HeaderMap) {
+fn harden(headers: &mut HeaderMap) {
     for (name, value) in [
         (
             header::CONTENT_SECURITY_POLICY,
@@ -233,29 +192,23 @@ fn guard(headers: &mut HeaderMap) {
     }
 }
 
-async fn home(State(shop): State<Arc<Shop>>) -> Answer<Html<String>> {
-    let products = blocking(&shop, |shop| shop.store.products()).await?;
-    Ok(Html(pages::home(&products)))
+async fn home<D: Store>(State(shop): State<Arc<Shop<D>>>) -> Answer<Html<String>> {
+    Ok(Html(pages::home(&D::products(&shop.pool).await?)))
 }
 
-async fn product(State(shop): State<Arc<Shop>>, Path(id): Path<String>) -> Answer<Html<String>> {
-    let unknown = || Trouble::new(StatusCode::NOT_FOUND, "We do not sell that.");
-    let id: i64 = id.parse().map_err(|_| unknown())?;
-    let found = blocking(&shop, move |shop| {
-        let Some(product) = shop.store.product(id)? else {
-            return Ok(None);
-        };
-        shop.store
-            .feedback(Some(id))
-            .map(|said| Some((product, said)))
-    });
-    let (product, said) = found.await?.ok_or_else(unknown)?;
+async fn product<D: Store>(
+    State(shop): State<Arc<Shop<D>>>,
+    Path(id): Path<String>,
+) -> Answer<Html<String>> {
+    let unknown = || not_found("We do not sell that.");
+    let id = id.parse().map_err(|_| unknown())?;
+    let product = D::product(&shop.pool, id).await?.ok_or_else(unknown)?;
+    let said = D::feedback(&shop.pool, Some(id)).await?;
     Ok(Html(pages::product(&product, &said)))
 }
 
-async fn feedback(State(shop): State<Arc<Shop>>) -> Answer<Html<String>> {
-    let said = blocking(&shop, |shop| shop.store.feedback(None)).await?;
-    Ok(Html(pages::feedback(&said)))
+async fn feedback<D: Store>(State(shop): State<Arc<Shop<D>>>) -> Answer<Html<String>> {
+    Ok(Html(pages::feedback(&D::feedback(&shop.pool, None).await?)))
 }
 
 /// The feedback form as it arrives; what is missing counts as empty.
@@ -264,6 +217,7 @@ async fn feedback(State(shop): State<Arc<Shop>>) -> Answer<Html<String>> {
 struct FeedbackForm {
     product: String,
     name: String,
+    mail: String,
     rating: String,
     message: String,
 }
@@ -279,6 +233,13 @@ fn check(typed: &Typed) -> Result<Draft, &'static str> {
         name if name.chars().count() > 80 => return Err("The name is too long (80 letters)."),
         name => name,
     };
+    let mail = match typed.mail.trim() {
+        "" => None,
+        mail if mail.len() > 200 || !mail.contains('@') || mail.contains(char::is_whitespace) => {
+            return Err("That is no mail address.");
+        }
+        mail => Some(mail.to_owned()),
+    };
     let Ok(rating @ 1..=5) = typed.rating.parse() else {
         return Err("Please choose a rating from 1 to 5.");
     };
@@ -290,27 +251,25 @@ fn check(typed: &Typed) -> Result<Draft, &'static str> {
         message => Ok(Draft {
             product,
             name: name.to_owned(),
+            mail,
             rating,
             message: message.to_owned(),
         }),
     }
 }
 
-async fn give_feedback(
-    State(shop): State<Arc<Shop>>,
+/// Feedback is in the shop's database and at the partner, or at neither, whatever fails.
+async fn give_feedback<D: Store>(
+    State(shop): State<Arc<Shop<D>>>,
+    mut work: Work<D>,
     Form(form): Form<FeedbackForm>,
 ) -> Answer<Response> {
-    let FeedbackForm {
-        product,
-        name,
-        rating,
-        message,
-    } = form;
     let typed = Typed {
-        product,
-        name,
-        rating,
-        message,
+        product: form.product,
+        name: form.name,
+        mail: form.mail,
+        rating: form.rating,
+        message: form.message,
     };
     let again = |problem: &str| {
         let page = Html(pages::feedback_again(&typed, problem));
@@ -320,32 +279,62 @@ async fn give_feedback(
         Ok(draft) => draft,
         Err(problem) => return Ok(again(problem)),
     };
-    let Some(stored) = blocking(&shop, move |shop| shop.store.add(&draft)).await? else {
+    if let Some(id) = draft.product
+        && D::product(&shop.pool, id).await?.is_none()
+    {
         return Ok(again("We do not sell that."));
-    };
-    let (outcome, note) = shop.partner.hand_over(&stored).await;
-    let line = format!("feedback {} {}: {note}", stored.id, outcome.word());
-    match outcome {
-        crate::store::Outcome::Failed => say::error(line),
-        _ => say::info(line),
     }
-    blocking(&shop, move |shop| {
-        shop.store.settle(stored.id, outcome, &note)
-    })
-    .await?;
-    let back = match stored.product {
-        Some((id, _)) => format!("/product/{id}#feedback"),
+
+    // The third party first. That it is going to be asked is in the journal before it is: if
+    // anything fails from here on, or the process dies, it is asked to give this back.
+    let (key, reference) = work
+        .step(CREATE, json!({ "rating": draft.rating }))
+        .run(|act| {
+            let (partner, draft) = (shop.partner.clone(), draft.clone());
+            async move {
+                let reference = partner.create(act.key(), &draft).await?;
+                Ok((act.key().to_owned(), reference))
+            }
+        })
+        .await
+        .map_err(not_handed_over)?;
+    // Then the row, in the transaction of this request.
+    D::add(&mut *work.tx().await?, &draft, &reference).await?;
+    // And what is to happen once all of it holds.
+    if let Some(mail) = &draft.mail {
+        let thanks = json!({ "feedback": key, "to": mail, "name": draft.name });
+        work.after_commit(THANK, thanks)?;
+    }
+    // The guard commits before the first byte of this leaves.
+    let back = match draft.product {
+        Some(id) => format!("/product/{id}#feedback"),
         None => "/feedback#feedback".to_owned(),
     };
     Ok(Redirect::to(&back).into_response())
 }
 
-async fn list_uploads(State(shop): State<Arc<Shop>>) -> Answer<Html<String>> {
-    let files = blocking(&shop, |shop| shop.uploads.list()).await?;
+/// What a visitor wrote is lost with it, so that a person is told of the first one already.
+fn not_handed_over(error: mainstay_web::Error) -> Failed {
+    let verdict = match Verdict::from_error(&error) {
+        // It answered something that is no answer.
+        verdict if verdict.class() == Class::Internal => Verdict::new(Class::UpstreamResponse),
+        verdict => verdict,
+    };
+    let verdict = verdict
+        .with_notify(Notify::Always)
+        .with_public("We could not pass on what you wrote, and so have kept nothing of it. Please try again later.");
+    Failed::of(Told::from_verdict(verdict, &error))
+}
+
+async fn list_uploads<D: Store>(State(shop): State<Arc<Shop<D>>>) -> Answer<Html<String>> {
+    let files = blocking(&shop, "list uploads", |shop| shop.uploads.list()).await?;
     Ok(Html(pages::uploads(&files, uploads::LIMIT, None)))
 }
 
-async fn upload(State(shop): State<Arc<Shop>>, mut form: Multipart) -> Answer<Response> {
+async fn upload<D: Store>(
+    State(shop): State<Arc<Shop<D>>>,
+    mut form: Multipart,
+) -> Answer<Response> {
     let mut kept = None;
     let mut problem = None;
     while let Some(mut field) = form.next_field().await.map_err(|e| broken(&e))? {
@@ -357,7 +346,8 @@ async fn upload(State(shop): State<Arc<Shop>>, mut form: Multipart) -> Answer<Re
         if let Err(why) = name {
             problem = Some((StatusCode::BAD_REQUEST, format!("Refused: {why}.")));
         }
-        let mut incoming = Some(blocking(&shop, |shop| shop.uploads.receive()).await?);
+        let mut incoming =
+            Some(blocking(&shop, "receive an upload", |shop| shop.uploads.receive()).await?);
         let mut size = 0;
         while let Some(bytes) = field.chunk().await.map_err(|e| broken(&e))? {
             size += bytes.len() as u64;
@@ -378,38 +368,52 @@ async fn upload(State(shop): State<Arc<Shop>>, mut form: Multipart) -> Answer<Re
             break;
         }
         if let (Ok(name), Some(file), None) = (name, incoming, &problem) {
-            kept = Some(blocking(&shop, move |_| file.keep(&name)).await?);
+            kept = Some(blocking(&shop, "keep an upload", move |_| file.keep(&name)).await?);
         }
     }
     let (status, words) = match (kept, problem) {
         (Some(name), _) => {
-            say::info(format_args!("kept upload {name}"));
+            log::info!("kept upload {name}");
             return Ok(Redirect::to("/uploads").into_response());
         }
         (None, Some(problem)) => problem,
         (None, None) => (StatusCode::BAD_REQUEST, "Please choose a file.".to_owned()),
     };
-    let files = blocking(&shop, |shop| shop.uploads.list()).await?;
+    let files = blocking(&shop, "list uploads", |shop| shop.uploads.list()).await?;
     let page = pages::uploads(&files, uploads::LIMIT, Some(&words));
     Ok((status, Html(page)).into_response())
 }
 
-async fn append(shop: &Arc<Shop>, mut file: Incoming, bytes: Bytes) -> Answer<Incoming> {
-    blocking(shop, move |_| file.write(&bytes).map(|()| file)).await
+async fn append<D: Store>(
+    shop: &Arc<Shop<D>>,
+    mut file: Incoming,
+    bytes: Bytes,
+) -> Answer<Incoming> {
+    blocking(shop, "write an upload", move |_| {
+        file.write(&bytes).map(|()| file)
+    })
+    .await
 }
 
-fn broken(error: &MultipartError) -> Trouble {
-    Trouble::new(
-        error.status(),
-        format!("The upload broke off: {}.", error.body_text()),
+fn broken(error: &MultipartError) -> Failed {
+    let words = format!("The upload broke off: {}.", error.body_text());
+    Failed::told(
+        Verdict::from_status(error.status()).with_public(words),
+        "an upload broke off",
     )
 }
 
-async fn download(State(shop): State<Arc<Shop>>, Path(name): Path<String>) -> Answer<Response> {
+async fn download<D: Store>(
+    State(shop): State<Arc<Shop<D>>>,
+    Path(name): Path<String>,
+) -> Answer<Response> {
     let (kind, inline) = uploads::content_type(&name);
     let disposition = uploads::disposition(&name, inline);
-    let bytes = blocking(&shop, move |shop| shop.uploads.read(&name)).await?;
-    let bytes = bytes.ok_or_else(|| Trouble::new(StatusCode::NOT_FOUND, "No such file."))?;
+    let bytes = blocking(&shop, "read an upload", move |shop| {
+        shop.uploads.read(&name)
+    })
+    .await?;
+    let bytes = bytes.ok_or_else(|| not_found("No such file."))?;
     let headers: [(HeaderName, String); 3] = [
         (header::CONTENT_TYPE, kind.to_owned()),
         (header::CONTENT_DISPOSITION, disposition),
@@ -422,28 +426,63 @@ async fn download(State(shop): State<Arc<Shop>>, Path(name): Path<String>) -> An
     Ok((headers, Body::from(bytes)).into_response())
 }
 
-async fn up(State(shop): State<Arc<Shop>>) -> Response {
-    match blocking(&shop, |shop| shop.store.check()).await {
-        Ok(()) => "up\n".into_response(),
-        Err(trouble) => {
-            let _ = trouble.into_response();
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the database does not answer\n",
-            )
-                .into_response()
-        }
+async fn up<D: Store>(State(shop): State<Arc<Shop<D>>>) -> Answer<&'static str> {
+    D::check(&shop.pool).await?;
+    Ok("up\n")
+}
+
+/// What the fake partner has.
+#[derive(Clone)]
+struct Third {
+    books: Arc<Books>,
+    faults: Arc<Faults>,
+}
+
+async fn take_feedback(State(third): State<Third>, headers: HeaderMap) -> Response {
+    let key = headers
+        .get("idempotency-key")
+        .and_then(|key| key.to_str().ok());
+    let Some(key) = key else {
+        return (StatusCode::BAD_REQUEST, "expected an Idempotency-Key\n").into_response();
+    };
+    let mood = third.faults.mood();
+    if mood == Mood::Refusing {
+        return (StatusCode::FORBIDDEN, "not from you\n").into_response();
+    }
+    let taken = third.books.take(key);
+    if matches!(mood, Mood::Silent | Mood::Greedy) {
+        std::future::pending::<()>().await;
+    }
+    match taken {
+        Some(reference) => Json(json!({ "reference": reference })).into_response(),
+        None => (StatusCode::GONE, "that was taken back\n").into_response(),
     }
 }
 
-async fn take_feedback(State(faults): State<Arc<Faults>>, body: Bytes) -> Response {
-    match faults.mood() {
-        Mood::Silent => std::future::pending().await,
-        Mood::Refusing => (StatusCode::SERVICE_UNAVAILABLE, "out of order\n").into_response(),
-        Mood::Well => match acknowledge(&body) {
-            Some(answer) => Json(answer).into_response(),
-            None => (StatusCode::BAD_REQUEST, "expected JSON with an id\n").into_response(),
-        },
+async fn list_taken(State(third): State<Third>) -> Response {
+    Json(third.books.list()).into_response()
+}
+
+async fn close(State(third): State<Third>, Path(key): Path<String>) -> Response {
+    Json(json!({ "there": third.books.close(&key) })).into_response()
+}
+
+async fn give_back(State(third): State<Third>, Path(key): Path<String>) -> Response {
+    if third.faults.mood() == Mood::Greedy {
+        return (StatusCode::FORBIDDEN, "ours now\n").into_response();
+    }
+    if third.books.give_back(&key) {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        StatusCode::NOT_FOUND.into_response()
+    }
+}
+
+async fn thank(State(third): State<Third>, Path(key): Path<String>) -> Response {
+    if third.books.thank(&key) {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        StatusCode::NOT_FOUND.into_response()
     }
 }
 
@@ -504,6 +543,7 @@ mod tests {
         Typed {
             product: product.into(),
             name: name.into(),
+            mail: String::new(),
             rating: rating.into(),
             message: message.into(),
         }
@@ -514,6 +554,7 @@ mod tests {
         let draft = Draft {
             product: Some(3),
             name: "Ada".into(),
+            mail: None,
             rating: 5,
             message: "two\nlines".into(),
         };
@@ -551,6 +592,15 @@ mod tests {
             assert_eq!(check(&wrong), Err(want));
         }
         assert!(check(&typed("", "", "5", &long[2..])).is_ok());
+        for (mail, want) in [
+            (" a@b.example ", Ok(Some("a@b.example".to_owned()))),
+            ("a", Err("That is no mail address.")),
+            ("a@b c", Err("That is no mail address.")),
+        ] {
+            let mut typed = typed("", "", "5", "m");
+            typed.mail = mail.into();
+            assert_eq!(check(&typed).map(|draft| draft.mail), want);
+        }
     }
 
     #[test]
