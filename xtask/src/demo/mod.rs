@@ -112,6 +112,17 @@ Leave some feedback and upload a file there. Then, in a second terminal:
   ./mainstay logs shop -f                  # goes on; Ctrl-C ends it
   ./mainstay status --json                 # the same for machines
 
+The partner that feedback is handed to can do it and not say so. Then feedback is an error page with
+a code, there is no row of it, and the partner has given it back:
+
+  curl -X POST 'http://127.0.0.1:{partner}/admin/fault?do=partner-fail&how=silent'
+  curl -d 'rating=5&message=lost' http://127.0.0.1:{port}/feedback
+  curl http://127.0.0.1:{partner}/partner/feedback
+  ./mainstay logs shop -n 5                # the same code
+  curl -X POST 'http://127.0.0.1:{partner}/admin/fault?do=partner-fail&how=off'
+
+Lose everything, and get it back:
+
   ./mainstay backup run
   ./mainstay backup list
   rm -r shop                               # the database and the uploads
@@ -126,6 +137,7 @@ From anywhere else: {mainstay} status
 Ctrl-C here stops everything and removes {directory}.
 ",
         port = shop.port,
+        partner = scene.partner,
     );
     text
 }

@@ -33,6 +33,8 @@ pub(super) struct Shop {
 pub(super) struct Scene {
     directory: PathBuf,
     pub(super) shops: Vec<Shop>,
+    /// The port of the third party that the shops hand their feedback to.
+    pub(super) partner: u16,
     daemon: Option<Child>,
 }
 
@@ -43,6 +45,7 @@ impl Scene {
         let mut scene = Scene {
             directory: scratch_directory()?,
             shops: Vec::new(),
+            partner: free_port()?,
             daemon: None,
         };
         scene.lay_out(binaries)?;
@@ -77,8 +80,11 @@ impl Scene {
         let password = self.file("repository.password");
         write_private(&password, &random_password()?).map_err(|why| failed(&password, why))?;
         let config = self.file("mainstay.toml");
-        write_private(&config, &config_text(&self.directory, &self.shops))
-            .map_err(|why| failed(&config, why))
+        write_private(
+            &config,
+            &config_text(&self.directory, &self.shops, self.partner),
+        )
+        .map_err(|why| failed(&config, why))
     }
 
     /// Starts the daemon and waits until the shops answer. What an earlier daemon that was killed
@@ -277,7 +283,7 @@ fn quoted(path: &Path) -> String {
 }
 
 /// The config of the demo.
-fn config_text(directory: &Path, shops: &[Shop]) -> String {
+fn config_text(directory: &Path, shops: &[Shop], partner: u16) -> String {
     let mut text = format!(
         "schema = 1
 
@@ -302,13 +308,30 @@ password = \"${{secret.repository}}\"
             "
 [program.{name}]
 command = [{command}]
-env = {{ SHOP_LISTEN = \"127.0.0.1:{port}\", SHOP_DATA = {data} }}
 start_secs = 1
+
+[program.{name}.env]
+SHOP_LISTEN = \"127.0.0.1:{port}\"
+SHOP_DATA = {data}
+SHOP_PAGES = {pages}
+SHOP_PARTNER_URL = \"http://127.0.0.1:{partner}/partner/feedback\"
+SHOP_LEASE_MS = \"3000\"
 ",
             name = shop.name,
             command = command.join(", "),
             port = shop.port,
             data = quoted(&shop.data),
+            pages = quoted(&run::root().join("examples/shop/tmpl")),
+        );
+    }
+    if let Some(binary) = shops.first().and_then(|shop| shop.command.first()) {
+        text += &format!(
+            "
+[program.partner]
+command = [{}, \"partner\", \"--listen\", \"127.0.0.1:{partner}\"]
+start_secs = 1
+",
+            quoted(binary)
         );
     }
     if let Some(shop) = shops.first() {
@@ -351,7 +374,7 @@ mod tests {
             shop("shop", &["/bin/shop"]),
             shop("twin", &["/bin/python3", "/srv/shop.py"]),
         ];
-        let text = config_text(Path::new("/srv/demo"), &shops);
+        let text = config_text(Path::new("/srv/demo"), &shops, 8081);
         let table = toml::de::DeTable::parse(&text).expect("valid TOML");
         let section = |name: &str, key: &str| {
             table
@@ -363,6 +386,7 @@ mod tests {
         for (name, key) in [
             ("program", "shop"),
             ("program", "twin"),
+            ("program", "partner"),
             ("backup", "db"),
             ("backup", "uploads"),
             ("repository", "local"),

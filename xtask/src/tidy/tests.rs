@@ -237,9 +237,16 @@ fn manifests_that_break_a_rule() {
             ],
         ),
         (
-            "examples/app/Cargo.toml",
+            "compliance/Cargo.toml",
             SYS,
-            &["examples/app/Cargo.toml:6: layer: `mainstay-base` is used outside crates/"],
+            &["compliance/Cargo.toml:6: layer: `mainstay-base` is used outside crates/"],
+        ),
+        // The crates for apps, and no other.
+        ("examples/app/Cargo.toml", SYS, &[]),
+        (
+            "examples/app/Cargo.toml",
+            &SYS.replace("mainstay-base", "mainstay-sys"),
+            &["examples/app/Cargo.toml:6: layer: `mainstay-sys` is used outside crates/"],
         ),
         (
             "Cargo.toml",

@@ -143,13 +143,25 @@ impl Running {
         status.code().ok_or_else(|| status.signal().unwrap())
     }
 
+    /// Kills it, and sees it dead.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Sends SIGKILL.
+    pub(crate) fn kill_by_signal(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+
     /// Sends SIGTERM.
     pub(crate) fn term(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     }
 
-    /// Sends a request; none: the connection ended without an answer.
+    /// Sends a request; none: there was no answer.
     pub(crate) fn ask(
         &self,
         method: &str,
@@ -157,7 +169,18 @@ impl Running {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Option<Answer> {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
+        self.try_ask(method, path, headers, body)
+    }
+
+    /// The same, of a shop that may be dead already.
+    pub(crate) fn try_ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Option<Answer> {
+        let mut stream = TcpStream::connect(&self.address).ok()?;
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let mut head = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n",
