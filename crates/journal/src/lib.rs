@@ -72,7 +72,7 @@ pub use file::FileStore;
 pub use idempotency::{Fingerprint, Reservation, Reserved};
 pub use journal::{Builder, Journal};
 pub use machine::{Backoff, Finding};
-pub use operator::{Listed, Operator, Stuck};
+pub use operator::{Item, Listed, Operator, State, Stuck};
 pub use registry::Call;
 pub use settings::Settings;
 #[cfg(feature = "mysql")]

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::args::shown;
 use crate::error::{Error, ErrorKind};
 use crate::held::{Shared, body_of, misfitting, work_of};
-use crate::machine::{Event, Phase, Way, Work};
+use crate::machine::{ActionState, Event, Phase, StepState, Way, Work};
 use crate::registry::Registry;
 use crate::settings::Settings;
 use crate::store::{Kind, Row, Status, Store};
@@ -71,6 +71,34 @@ impl fmt::Display for Stuck {
     }
 }
 
+/// How far a work is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It is not decided yet which way it ends.
+    Open,
+    /// Its steps are being undone.
+    Undoing,
+    /// All of them are.
+    Undone,
+    /// It is committed, and its actions are being run.
+    Finishing,
+    /// All of it is done.
+    Done,
+    /// What is next has failed too often: a person decides.
+    Stuck,
+}
+
+/// A step of a work, or an action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// The name that it is registered under.
+    pub name: String,
+    /// `done`, `undone`, `refused`, `unknown`, `skipped`, `waiting`, `stuck`.
+    pub state: &'static str,
+    /// Its last error.
+    pub error: Option<String>,
+}
+
 /// A work in a list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listed {
@@ -90,6 +118,82 @@ impl Listed {
             owner: row.owner.clone(),
             work: work_of(row)?,
         })
+    }
+
+    /// How far it is.
+    pub fn state(&self) -> State {
+        match self.work.phase {
+            Phase::Open => State::Open,
+            Phase::Going(Way::Back) => State::Undoing,
+            Phase::Going(Way::On) => State::Finishing,
+            Phase::Stuck { .. } => State::Stuck,
+            Phase::Over(Way::Back) => State::Undone,
+            Phase::Over(Way::On) => State::Done,
+        }
+    }
+
+    /// Its steps in the order in which they were begun; once it is committed, its actions.
+    pub fn items(&self) -> Vec<Item> {
+        let next = self.place_of_next();
+        let is_stuck = self.state() == State::Stuck;
+        let item = |index: usize, name: &str, state: &'static str, error: &Option<String>| Item {
+            name: name.to_owned(),
+            state: if is_stuck && next == Some(index) {
+                "stuck"
+            } else {
+                state
+            },
+            error: error.clone(),
+        };
+        if self.is_going_on() {
+            let actions = self.work.actions.iter().enumerate();
+            let actions = actions.map(|(index, action)| {
+                let state = match action.state {
+                    ActionState::Waiting => "waiting",
+                    ActionState::Done => "done",
+                    ActionState::Skipped => "skipped",
+                };
+                item(index, &action.name, state, &action.error)
+            });
+            return actions.collect();
+        }
+        let steps = self.work.steps.iter().enumerate();
+        let steps = steps.map(|(index, step)| {
+            let state = match step.state {
+                StepState::Intended | StepState::Unknown => "unknown",
+                StepState::Done => "done",
+                StepState::Refused => "refused",
+                StepState::Undone => "undone",
+                StepState::Skipped => "skipped",
+            };
+            item(index, &step.name, state, &step.error)
+        });
+        steps.collect()
+    }
+
+    /// The name of the step that is undone next, or of the action that is run next.
+    pub fn next(&self) -> Option<&str> {
+        let index = self.place_of_next()?;
+        Some(if self.is_going_on() {
+            &self.work.actions[index].name
+        } else {
+            &self.work.steps[index].name
+        })
+    }
+
+    fn is_going_on(&self) -> bool {
+        matches!(
+            self.work.phase,
+            Phase::Going(Way::On) | Phase::Stuck { way: Way::On, .. } | Phase::Over(Way::On)
+        )
+    }
+
+    fn place_of_next(&self) -> Option<usize> {
+        if self.is_going_on() {
+            self.work.waiting()
+        } else {
+            self.work.standing()
+        }
     }
 
     /// All of it as JSON, without secrets.

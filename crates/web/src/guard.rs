@@ -18,6 +18,8 @@ use crate::listener::{Listener, Socket};
 use crate::page::{Render, Source};
 use crate::panics;
 use crate::report::{Notice, Reporter, TARGET, Tell};
+#[cfg(feature = "journal")]
+use crate::report::{STUCK, WORK};
 use crate::scope::Scope;
 use crate::storm::Storm;
 use crate::tally::Rhythm;
@@ -31,7 +33,13 @@ pub struct Builder {
     directory: Option<PathBuf>,
     language: String,
     render: Option<Render>,
-    tell: Option<Tell>,
+    tell: Vec<Tell>,
+    #[cfg(feature = "daemon")]
+    daemon: Option<PathBuf>,
+    #[cfg(feature = "daemon")]
+    release: Option<String>,
+    #[cfg(all(feature = "alert", feature = "daemon"))]
+    has_alerts: bool,
     rhythm: Rhythm,
     deadline: Option<Duration>,
     limit: usize,
@@ -79,7 +87,42 @@ impl Builder {
     /// logged. Here mails begin.
     #[must_use]
     pub fn on_fault(mut self, tell: impl Fn(&Notice) + Send + Sync + 'static) -> Self {
-        self.tell = Some(Box::new(tell));
+        self.tell.push(Box::new(tell));
+        self
+    }
+
+    /// Each [`Notice`] becomes an alert of this app, beside what [`Builder::on_fault`] does.
+    #[cfg(feature = "alert")]
+    #[must_use]
+    pub fn alerts(self, alerts: Arc<mainstay_alert::Alerts>, app: &str) -> Self {
+        let app = app.to_owned();
+        let guard = self.on_fault(move |notice| crate::alerting::raise(&alerts, &app, notice));
+        #[cfg(feature = "daemon")]
+        let guard = Self {
+            has_alerts: true,
+            ..guard
+        };
+        guard
+    }
+
+    /// Tells the daemon that this process runs under of its faults, and carries out what people order
+    /// there about works that are stuck: `mainstay faults`. It tells people, unless
+    /// [`Builder::alerts`] does.
+    ///
+    /// The socket is what the daemon says in the environment of its programs; without it nothing
+    /// happens: `.daemon(std::env::var_os(mainstay_web::REPORT_VARIABLE))`.
+    #[cfg(feature = "daemon")]
+    #[must_use]
+    pub fn daemon(mut self, socket: Option<impl Into<PathBuf>>) -> Self {
+        self.daemon = socket.map(Into::into);
+        self
+    }
+
+    /// The release of the app, so that the daemon can say which one brought a fault.
+    #[cfg(feature = "daemon")]
+    #[must_use]
+    pub fn release(mut self, release: impl Into<String>) -> Self {
+        self.release = Some(release.into());
         self
     }
 
@@ -190,7 +233,16 @@ impl Builder {
         expect(clippy::unused_async, reason = "the same for all features")
     )]
     pub async fn start(self) -> Result<Guard, Error> {
-        let reporter = Reporter::start(self.rhythm, self.storm, self.tell).map_err(|error| {
+        #[cfg(feature = "daemon")]
+        let post = self.daemon.is_some().then(crate::post::Post::new);
+        let reporter = Reporter::start(
+            self.rhythm,
+            self.storm,
+            self.tell,
+            #[cfg(feature = "daemon")]
+            post.clone(),
+        )
+        .map_err(|error| {
             Error::caused(
                 ErrorKind::Start,
                 "start the thread for notices of faults",
@@ -234,6 +286,19 @@ impl Builder {
                 )
             })?;
         }
+        #[cfg(feature = "daemon")]
+        let courier = match (post, self.daemon) {
+            (Some(post), Some(socket)) => Some(crate::courier::start(
+                post,
+                socket,
+                self.release,
+                #[cfg(feature = "alert")]
+                self.has_alerts,
+                #[cfg(feature = "journal")]
+                journal.as_ref(),
+            )),
+            _ => None,
+        };
         let disk_is_full = match self.disk {
             Some(path) => watched(path, &reporter)?,
             None => Arc::default(),
@@ -245,6 +310,8 @@ impl Builder {
                 gate: Gate::new(self.limit, self.patience),
                 come_back: self.patience.max(Duration::from_secs(1)),
                 deadline: self.deadline,
+                #[cfg(feature = "daemon")]
+                courier,
                 read_only: AtomicBool::new(false),
                 disk_is_full,
                 #[cfg(feature = "journal")]
@@ -268,8 +335,8 @@ async fn start(
         let fault = Fault::told(mainstay_fault::Class::Internal, &stuck.to_string())
             .at(mainstay_fault::Frame::default())
             // Each waits for a person.
-            .with_fingerprint(format!("stuck-{}", stuck.work))
-            .with("work", &stuck.work);
+            .with_fingerprint(format!("{STUCK}{}", stuck.work))
+            .with(WORK, &stuck.work);
         if let Some(reporter) = reporter.upgrade() {
             reporter.report(fault, None);
         }
@@ -285,6 +352,8 @@ pub(crate) struct Shared {
     /// When one who was turned away may come again.
     pub(crate) come_back: Duration,
     pub(crate) deadline: Option<Duration>,
+    #[cfg(feature = "daemon")]
+    courier: Option<crate::courier::Handle>,
     read_only: AtomicBool,
     disk_is_full: Arc<AtomicBool>,
     #[cfg(feature = "journal")]
@@ -321,7 +390,13 @@ impl Guard {
             directory: None,
             language: "en".to_owned(),
             render: None,
-            tell: None,
+            tell: Vec::new(),
+            #[cfg(feature = "daemon")]
+            daemon: None,
+            #[cfg(feature = "daemon")]
+            release: None,
+            #[cfg(all(feature = "alert", feature = "daemon"))]
+            has_alerts: false,
             rhythm: Rhythm {
                 first: Duration::from_secs(1),
                 period: Duration::from_mins(1),
@@ -429,6 +504,10 @@ impl Guard {
             .reporter
             .end(rest().max(Duration::from_secs(1)))
             .await;
+        #[cfg(feature = "daemon")]
+        if let Some(courier) = &self.shared.courier {
+            courier.end(rest().max(Duration::from_secs(1))).await;
+        }
         left
     }
 }

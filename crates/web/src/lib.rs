@@ -91,7 +91,11 @@
 //! It works with every service that takes `http::Request` and gives `http::Response`: axum's routers,
 //! hyper's services, tonic's. It starts no runtime. docs/web.md is the guide.
 
+#[cfg(feature = "alert")]
+mod alerting;
 mod body;
+#[cfg(feature = "daemon")]
+mod courier;
 mod disk;
 mod error;
 mod failed;
@@ -101,8 +105,12 @@ mod guard;
 mod judge;
 mod layer;
 mod listener;
+#[cfg(all(feature = "daemon", feature = "journal"))]
+mod orders;
 mod page;
 mod panics;
+#[cfg(feature = "daemon")]
+mod post;
 #[cfg(feature = "journal")]
 mod replay;
 mod report;
@@ -129,6 +137,8 @@ pub use guard::{Builder, Guard};
 pub use judge::{Deliberate, Outcome};
 pub use layer::{Detach, GuardLayer, GuardService};
 pub use listener::{Listener, Socket};
+#[cfg(feature = "daemon")]
+pub use mainstay_control::REPORT_VARIABLE;
 pub use report::Notice;
 #[cfg(feature = "journal")]
 pub use step::Step;

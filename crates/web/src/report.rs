@@ -10,11 +10,20 @@ use log::Level;
 use mainstay_fault::{Class, Fault, Frame, Recogniser, Severity, Verdict};
 use tokio::sync::{oneshot, watch};
 
+#[cfg(feature = "daemon")]
+use crate::post::Post;
 use crate::storm::Storm;
 use crate::tally::{Due, Rhythm, Tally};
 
 /// The target of our records.
 pub(crate) const TARGET: &str = "mainstay_web";
+
+/// The fact of a fault that is the id of its work in the journal.
+#[cfg(feature = "journal")]
+pub(crate) const WORK: &str = "work";
+/// What the fingerprint of a work that is stuck begins with.
+#[cfg(feature = "journal")]
+pub(crate) const STUCK: &str = "stuck-";
 
 /// Faults of one kind, for a person.
 ///
@@ -41,6 +50,9 @@ pub(crate) struct Reporter {
 
 struct Inner {
     state: Mutex<State>,
+    /// What is for the daemon.
+    #[cfg(feature = "daemon")]
+    post: Option<Arc<Post>>,
     wake: Condvar,
     origin: Instant,
     /// Whether a new process would be better than this one.
@@ -48,7 +60,7 @@ struct Inner {
 }
 
 struct State {
-    tally: Tally<Backtrace>,
+    tally: Tally<Arc<Backtrace>>,
     storm: Option<Storm>,
     ended: bool,
     /// Told when the thread is at its end.
@@ -75,7 +87,8 @@ impl Reporter {
     pub(crate) fn start(
         rhythm: Rhythm,
         storm: Option<Storm>,
-        tell: Option<Tell>,
+        tell: Vec<Tell>,
+        #[cfg(feature = "daemon")] post: Option<Arc<Post>>,
     ) -> std::io::Result<Self> {
         let inner = Arc::new(Inner {
             state: Mutex::new(State {
@@ -84,6 +97,8 @@ impl Reporter {
                 ended: false,
                 done: Vec::new(),
             }),
+            #[cfg(feature = "daemon")]
+            post,
             wake: Condvar::new(),
             origin: Instant::now(),
             restart: watch::Sender::new(false),
@@ -91,7 +106,7 @@ impl Reporter {
         let own = Arc::clone(&inner);
         std::thread::Builder::new()
             .name("mainstay-web".to_owned())
-            .spawn(move || own.work(tell.as_deref()))?;
+            .spawn(move || own.work(&tell))?;
         let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|other| other.strong_count() > 0);
         all.push(Arc::downgrade(&inner));
@@ -106,6 +121,10 @@ impl Reporter {
     /// Logs a fault that is a state, and has it told; it lasts until it is released.
     pub(crate) fn hold(&self, fault: Fault) {
         log(&fault);
+        #[cfg(feature = "daemon")]
+        if let Some(post) = &self.inner.post {
+            post.put(&fault, None);
+        }
         let now = self.inner.origin.elapsed();
         if self.inner.state().tally.hold(now, fault) {
             self.inner.wake.notify_one();
@@ -146,6 +165,11 @@ impl Inner {
 
     fn report(&self, fault: Fault, trace: Option<Backtrace>) {
         log(&fault);
+        let trace = trace.map(Arc::new);
+        #[cfg(feature = "daemon")]
+        if let Some(post) = &self.post {
+            post.put(&fault, trace.as_ref());
+        }
         let now = self.origin.elapsed();
         let mut state = self.state();
         let is_storm = fault.class() == Class::Panic
@@ -183,7 +207,7 @@ impl Inner {
         self.wake.notify_one();
     }
 
-    fn work(&self, tell: Option<&(dyn Fn(&Notice) + Send + Sync)>) {
+    fn work(&self, tell: &[Tell]) {
         loop {
             let turn = self.wait();
             for due in turn.due {
@@ -241,13 +265,13 @@ impl Inner {
 
 /// What there is to do for the thread.
 struct Turn {
-    due: Vec<Due<Backtrace>>,
+    due: Vec<Due<Arc<Backtrace>>>,
     further: u64,
     /// Nothing more comes: who waits for the end of the thread.
     last: Option<Vec<oneshot::Sender<()>>>,
 }
 
-fn told(due: Due<Backtrace>, tell: Option<&(dyn Fn(&Notice) + Send + Sync)>) {
+fn told(due: Due<Arc<Backtrace>>, tell: &[Tell]) {
     let Due {
         mut fault,
         trace,
@@ -259,15 +283,16 @@ fn told(due: Due<Backtrace>, tell: Option<&(dyn Fn(&Notice) + Send + Sync)>) {
         log::error!(target: TARGET, "{}", shown(&fault, &frames));
         fault = fault.with_frames(frames);
     }
-    let Some(tell) = tell else { return };
     let notice = Notice { fault, count, over };
-    if catch_unwind(AssertUnwindSafe(|| tell(&notice))).is_err() {
-        log::error!(target: TARGET, "who is told of faults panicked at {}", notice.fault);
+    for tell in tell {
+        if catch_unwind(AssertUnwindSafe(|| tell(&notice))).is_err() {
+            log::error!(target: TARGET, "who is told of faults panicked at {}", notice.fault);
+        }
     }
 }
 
 /// The names of the addresses of a backtrace, the innermost first, from the place of the panic on.
-fn frames(trace: &Backtrace, place: Option<&Frame>) -> Vec<Frame> {
+pub(crate) fn frames(trace: &Backtrace, place: Option<&Frame>) -> Vec<Frame> {
     let text = format!("thread '' panicked at ?:0:0:\n\nstack backtrace:\n{trace}");
     let mut frames = Recogniser::new()
         .find(&text)

@@ -161,6 +161,10 @@ impl Scope {
         if let Some(task) = &self.task {
             fault = fault.with("task", task);
         }
+        #[cfg(feature = "journal")]
+        if let Some(work) = self.stake.work() {
+            fault = fault.with(crate::report::WORK, work);
+        }
         fault
     }
 

@@ -75,6 +75,8 @@ struct Things {
     #[cfg(feature = "database")]
     transaction: Place<Box<dyn Open>>,
     unit: Place<Unit>,
+    /// The id of the unit, once it has a step.
+    work: Option<String>,
     key: Option<Key>,
     /// The handler was stopped where it stood: what comes back now may be in the middle of something.
     cut: bool,
@@ -155,6 +157,19 @@ impl Stake {
         let mut things = self.things();
         if matches!(things.transaction, Place::Lent) && !things.cut && !std::thread::panicking() {
             things.transaction = Place::Here(transaction);
+        }
+    }
+
+    /// The id of its work in the journal, if it did steps; also when it is over.
+    pub(crate) fn work(&self) -> Option<String> {
+        self.things().work.clone()
+    }
+
+    /// A step is about to begin in that work.
+    pub(crate) fn set_work(&self, id: &str) {
+        let mut things = self.things();
+        if things.work.is_none() {
+            things.work = Some(id.to_owned());
         }
     }
 

@@ -78,6 +78,7 @@ impl Step<'_> {
             ));
         }
         let mut lent = LentUnit::of(scope, journal)?;
+        scope.stake.set_work(lent.unit.id());
         let result = lent.unit.step(&name, args).resend(resends).run(act).await;
         lent.give_back();
         Ok(result?)

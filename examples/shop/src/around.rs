@@ -2,16 +2,15 @@
 //! after a crash too, by name.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use axum::extract::ConnectInfo;
 use axum::http::request::Parts;
-use mainstay_journal::Settings;
 use mainstay_web::{BoxError, Guard};
 use sqlx::Pool;
 
 use crate::partner::Partner;
+use crate::settings::Settings;
 use crate::store::Store;
 
 /// The step that hands feedback to the partner, and its undo.
@@ -19,8 +18,12 @@ pub(crate) const CREATE: &str = "partner.create";
 /// What happens after the commit.
 pub(crate) const THANK: &str = "partner.thank";
 
+/// How long a request may take, what the partner takes apart.
+const OWN_TIME: Duration = Duration::from_secs(10);
 /// How many requests run at once; as many may wait for a moment, the rest is turned away.
 const AT_ONCE: usize = 256;
+/// After so many panics in a minute the shop ends, to be started anew.
+const PANICS: u32 = 100;
 /// How long answers to requests with an idempotency key are kept.
 const KEEP_ANSWERS: Duration = Duration::from_hours(24);
 
@@ -30,16 +33,14 @@ pub(crate) async fn guard<D: Store>(
     requests: Pool<D>,
     journal: Pool<D>,
     partner: &Partner,
-    pages: &Path,
-    deadline: Duration,
-    lease: Duration,
+    settings: &Settings,
 ) -> Result<Guard, BoxError> {
     let (undo, probe, thank) = (partner.clone(), partner.clone(), partner.clone());
     let journal = D::journal(journal)
         .await?
-        .settings(Settings {
-            lease,
-            ..Settings::default()
+        .settings(mainstay_journal::Settings {
+            lease: settings.lease,
+            ..Default::default()
         })
         .undo(CREATE, move |step| {
             let partner = undo.clone();
@@ -54,9 +55,14 @@ pub(crate) async fn guard<D: Store>(
             async move { partner.thank(&action).await }
         });
     let guard = Guard::builder()
-        .pages(pages)
-        .deadline(deadline)
+        .pages(&settings.pages)
+        .deadline(settings.partner_timeout + OWN_TIME)
         .shed(AT_ONCE)
+        .raise_open_files()
+        .disk(&settings.data)
+        .restart_after(PANICS)
+        .daemon(settings.report.as_ref())
+        .release(env!("CARGO_PKG_VERSION"))
         .idempotency(KEEP_ANSWERS, visitor)
         .journal(journal);
     Ok(D::in_guard(guard, requests).start().await?)

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::serve::ListenerExt;
 use hyper::Uri;
 use mainstay_web::Guard;
 use sqlx::Pool;
@@ -45,8 +46,8 @@ use crate::store::{Options, Store};
 use crate::uploads::Uploads;
 use crate::web::Shop;
 
-/// How long a request may take, the partner apart.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// How long a connection to the database may take.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
 
 /// How long requests that are under way may take after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
@@ -88,7 +89,7 @@ fn main() -> ExitCode {
     // A thread that is stuck (writing to a full pipe, say) must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(words) => {
             logging::complain(words);
             ExitCode::FAILURE
@@ -117,21 +118,22 @@ fn asked() -> Result<Option<(Settings, Option<String>)>, String> {
     )))
 }
 
-async fn run_shop<D: Store>(settings: Settings, database: Options<D>) -> Result<(), String> {
+/// Runs the shop to its end, and says which code that has.
+async fn run_shop<D: Store>(settings: Settings, database: Options<D>) -> Result<u8, String> {
     let mut end = End::listen()?;
     let faults = Arc::new(Faults::new(settings.faults_by_request));
     if !start_with(&settings.faults, &faults, &mut end).await? {
-        return Ok(());
+        return Ok(0);
     }
-    let data = settings.data;
+    let data = &settings.data;
     let in_data = |error: &dyn Display| {
         format!(
             "cannot use the data directory {}: {error}; SHOP_DATA names another",
             data.display()
         )
     };
-    fs::create_dir_all(&data).map_err(|error| in_data(&error))?;
-    let uploads = Uploads::open(&data).map_err(|error| in_data(&error))?;
+    fs::create_dir_all(data).map_err(|error| in_data(&error))?;
+    let uploads = Uploads::open(data).map_err(|error| in_data(&error))?;
     let in_database = |error| {
         format!("cannot use the database: {error}; SHOP_DATABASE or SHOP_DATA names another")
     };
@@ -141,22 +143,13 @@ async fn run_shop<D: Store>(settings: Settings, database: Options<D>) -> Result<
     // steps of these requests would wait for themselves.
     let of_journal = open::<D>(database, 3).await.map_err(in_database)?;
     let (listener, address) = listen(&settings.listen, "SHOP_LISTEN").await?;
-    let url = match settings.partner {
-        Some(url) => url,
+    let url = match &settings.partner {
+        Some(url) => url.clone(),
         None => own_partner(address)?,
     };
     let partner = Partner::new(&url, settings.partner_timeout);
-    let guard = around::guard::<D>(
-        pool.clone(),
-        of_journal,
-        &partner,
-        &settings.pages,
-        settings.partner_timeout + DEADLINE,
-        settings.lease,
-    );
-    let guard = guard
-        .await
-        .map_err(|error| format!("cannot start the guard around requests: {error}"))?;
+    let guard = around::guard::<D>(pool.clone(), of_journal, &partner, &settings);
+    let guard = guard.await.map_err(|error| no_guard(&*error))?;
     let shop = Shop {
         pool,
         uploads,
@@ -164,33 +157,34 @@ async fn run_shop<D: Store>(settings: Settings, database: Options<D>) -> Result<
         faults: Arc::clone(&faults),
     };
     let pages = web::shop(Arc::new(shop), &guard);
-    serve(listener, pages, Some(guard), end, faults).await
+    serve(listener, pages, guard, end, faults).await
+}
+
+fn no_guard(error: &dyn Display) -> String {
+    format!("cannot start the guard around requests: {error}")
 }
 
 /// A pool of so many connections, of which one is tried at once.
 async fn open<D: Store>(options: Options<D>, connections: u32) -> sqlx::Result<Pool<D>> {
     PoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(DEADLINE)
+        .acquire_timeout(CONNECT_TIME)
         .connect_with(options)
         .await
 }
 
-async fn run_partner(address: &str, settings: &Settings) -> Result<(), String> {
+async fn run_partner(address: &str, settings: &Settings) -> Result<u8, String> {
     let mut end = End::listen()?;
     let faults = Arc::new(Faults::new(settings.faults_by_request));
     if !start_with(&settings.faults, &faults, &mut end).await? {
-        return Ok(());
+        return Ok(0);
     }
     let (listener, _) = listen(address, "--listen").await?;
-    serve(
-        listener,
-        web::partner(Arc::clone(&faults)),
-        None,
-        end,
-        faults,
-    )
-    .await
+    // It is no example of anything: its guard stops the server, and does not answer.
+    let guard = Guard::builder().start().await;
+    let guard = guard.map_err(|error| no_guard(&error))?;
+    let routes = web::partner(Arc::clone(&faults));
+    serve(listener, routes, guard, end, faults).await
 }
 
 /// Does the faults to start with; returns whether to go on.
@@ -248,15 +242,17 @@ fn own_partner(address: SocketAddr) -> Result<Uri, String> {
 async fn serve(
     listener: TcpListener,
     router: Router,
-    guard: Option<Guard>,
+    guard: Guard,
     mut end: End,
     faults: Arc<Faults>,
-) -> Result<(), String> {
+) -> Result<u8, String> {
     if let Ok(address) = listener.local_addr() {
         log::info!("listening on http://{address}");
     }
     let (stop, stopped) = oneshot::channel::<()>();
     let app = router.into_make_service_with_connect_info::<SocketAddr>();
+    // With the address of clients, which a listener that is not tokio's says only when tapped.
+    let listener = guard.listener(listener).tap_io(|_| ());
     let server = axum::serve(listener, app).with_graceful_shutdown(async {
         // An error says that the sender is gone, which too means the end.
         let _ = stopped.await;
@@ -267,25 +263,18 @@ async fn serve(
             return Err(format!("the server ended by itself: {ended:?}"));
         }
         () = end.asked(&faults) => {}
+        () = guard.restart_wanted() => {}
     }
     log::info!("asked to end; finishing what is under way");
     let last = Instant::now() + GRACE;
-    if let Some(guard) = &guard {
-        guard.drain();
-    }
+    guard.drain();
     let _ = stop.send(());
     let in_time = tokio::time::timeout(GRACE, server).await.is_ok();
-    let left = match &guard {
-        // What goes on without its client, and what people are to be told.
-        Some(guard) => {
-            let patience = last.saturating_duration_since(Instant::now());
-            guard.shutdown(patience).await
-        }
-        None => 0,
-    };
-    if in_time && left == 0 {
+    // What goes on without its client, and what people are to be told.
+    let patience = last.saturating_duration_since(Instant::now());
+    if guard.shutdown(patience).await == 0 && in_time {
         log::info!("ended");
-        return Ok(());
+        return Ok(guard.exit_code());
     }
     Err(format!(
         "requests were cut off: not done after {} s",

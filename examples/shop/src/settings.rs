@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper::Uri;
+use mainstay_web::REPORT_VARIABLE;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{MySql, Postgres, Sqlite};
 
@@ -83,6 +84,8 @@ pub(crate) struct Settings {
     pub(crate) pages: PathBuf,
     /// How long the journal's works stay with a process that says nothing any more.
     pub(crate) lease: Duration,
+    /// Where the daemon that the shop runs under is told of faults.
+    pub(crate) report: Option<PathBuf>,
     /// None: the shop's own fake.
     pub(crate) partner: Option<Uri>,
     pub(crate) partner_timeout: Duration,
@@ -130,6 +133,7 @@ impl Settings {
             database,
             pages: raw("SHOP_PAGES").map_or_else(|| PathBuf::from("tmpl"), PathBuf::from),
             lease: milliseconds("SHOP_LEASE_MS", 30_000)?,
+            report: raw(REPORT_VARIABLE).map(PathBuf::from),
             partner,
             partner_timeout: milliseconds("SHOP_PARTNER_TIMEOUT_MS", 3000)?,
             faults_by_request: text("SHOP_FAULTS")?.as_deref() != Some("0"),

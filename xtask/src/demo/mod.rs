@@ -118,7 +118,7 @@ a code, there is no row of it, and the partner has given it back:
   curl -X POST 'http://127.0.0.1:{partner}/admin/fault?do=partner-fail&how=silent'
   curl -d 'rating=5&message=lost' http://127.0.0.1:{port}/feedback
   curl http://127.0.0.1:{partner}/partner/feedback
-  ./mainstay logs shop -n 5                # the same code
+  ./mainstay faults                        # the same code; mainstay faults CODE says all of it
   curl -X POST 'http://127.0.0.1:{partner}/admin/fault?do=partner-fail&how=off'
 
 Lose everything, and get it back:

@@ -8,6 +8,8 @@ use super::scene::{self, Scene};
 
 /// What the tour puts into the shop, takes away and wants back.
 const FEEDBACK: &str = "KnotsThatHold";
+/// What it puts in while the third party refuses.
+const UNKEPT: &str = "LostAtSea";
 const UPLOAD: &str = "bowline.txt";
 const UPLOAD_TEXT: &str = "up through the hole, round the tree, down again";
 
@@ -37,6 +39,7 @@ pub(crate) fn run(binaries: &Path) -> Result<(), String> {
 fn walk(scene: &mut Scene) -> Result<(), String> {
     let port = scene.shops[0].port;
     status_and_feedback(scene, port)?;
+    keeps_nothing_without_its_partner(scene, port)?;
     survives_a_kill(scene, port)?;
     refuses_a_wrong_key(scene)?;
     backup_and_restore(scene, port)?;
@@ -60,6 +63,25 @@ fn status_and_feedback(scene: &Scene, port: u16) -> Result<(), String> {
     post(port, "/uploads", &Body::File(UPLOAD, UPLOAD_TEXT))?;
     holds(port, "/feedback", FEEDBACK, true)?;
     holds(port, "/uploads", UPLOAD, true)
+}
+
+/// When the third party refuses, the visitor has a page with a code, and nothing is kept.
+fn keeps_nothing_without_its_partner(scene: &mut Scene, port: u16) -> Result<(), String> {
+    let partner = scene.partner;
+    scene.wait("the partner to answer", || Ok(scene::answers(partner)))?;
+    let fault = |how: &str| format!("/admin/fault?do=partner-fail&how={how}");
+    post(partner, &fault("refuse"), &Body::Nothing)?;
+    let form = [("rating", "1"), ("message", UNKEPT)];
+    let answer = http::ask(port, "POST", "/feedback", &Body::Form(&form))?;
+    println!("\n$ POST /feedback\n{}\n{}", answer.status, answer.body);
+    if answer.status != 502 {
+        return Err(format!(
+            "feedback that the partner refuses is answered with {}",
+            answer.status
+        ));
+    }
+    holds(port, "/feedback", UNKEPT, false)?;
+    post(partner, &fault("off"), &Body::Nothing)
 }
 
 fn survives_a_kill(scene: &mut Scene, port: u16) -> Result<(), String> {

@@ -208,7 +208,7 @@ fn layer(short: &str) -> Option<u8> {
         .map(|(_, layer)| *layer)
 }
 
-/// The crates that are for apps: an example of an app may use them, nothing else of ours.
+/// The crates that are for apps: an example of an app may use them.
 const FOR_APPS: &[&str] = &["base", "log", "alert", "fault", "journal", "web"];
 
 /// A crate depends on lower layers only; what is beside the crates sees none of them, but for the

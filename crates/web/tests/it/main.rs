@@ -4,6 +4,7 @@
 
 mod client;
 mod clients;
+mod daemon;
 mod database;
 mod disk;
 mod flood;
