@@ -1,5 +1,7 @@
 //! What the config says about repositories and backups: `[repository.x]` and `[backup.x]`.
 
+mod redis;
+
 use std::path::{Component, Path, PathBuf};
 
 use jiff::tz::TimeZone;
@@ -8,6 +10,7 @@ use mainstay_base::{Diagnostic, Schedule, Spanned, Template, nearest};
 
 use crate::glob::Excludes;
 use crate::retention::Keep;
+use crate::source::redis::RedisConfig;
 
 /// Everything the config says about backups.
 #[derive(Debug, Clone)]
@@ -66,21 +69,44 @@ pub enum SourceConfig {
         /// The database file, absolute.
         path: PathBuf,
     },
+    /// A Redis server, or a cluster of them.
+    Redis(Box<RedisConfig>),
 }
 
 impl SourceConfig {
-    /// The path in the file system.
+    /// What its snapshots are of: the path in the file system, or one that stands for a server.
     pub fn path(&self) -> &Path {
         match self {
             Self::Files { path, .. } | Self::Sqlite { path } => path,
+            Self::Redis(redis) => &redis.path,
         }
     }
 
-    /// `files` or `sqlite`.
+    /// Where it is, for people.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Files { path, .. } | Self::Sqlite { path } => path.display().to_string(),
+            Self::Redis(redis) => match &redis.group {
+                Some(group) => format!("{group} of the Sentinel at {}", redis.address),
+                None => redis.address.to_string(),
+            },
+        }
+    }
+
+    /// Where a restore in place goes, if it is known.
+    pub(crate) fn restore_to(&self) -> Option<&Path> {
+        match self {
+            Self::Files { path, .. } | Self::Sqlite { path } => Some(path),
+            Self::Redis(redis) => redis.data.as_deref(),
+        }
+    }
+
+    /// `files`, `sqlite` or `redis`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Files { .. } => "files",
             Self::Sqlite { .. } => "sqlite",
+            Self::Redis(_) => "redis",
         }
     }
 }
@@ -169,19 +195,21 @@ fn read_backup(
     known: &[&str],
     repositories: &[RepositoryConfig],
 ) -> Option<BackupConfig> {
-    section.planned(&["mysql", "redis", "postgres", "drill", "point_in_time"]);
+    section.planned(&["mysql", "postgres", "drill", "point_in_time"]);
     let files = section.section("files").and_then(read_files);
     let sqlite = section.section("sqlite").and_then(|mut sqlite| {
         let path = read_path(&mut sqlite, "path", true);
         sqlite.finish();
         path.map(|path| SourceConfig::Sqlite { path })
     });
-    let both = section.value("files").is_some() && section.value("sqlite").is_some();
-    let none = section.value("files").is_none()
-        && section.value("sqlite").is_none()
-        && !["mysql", "redis", "postgres"]
-            .iter()
-            .any(|key| section.value(key).is_some());
+    let redis = section.section("redis").and_then(redis::read);
+    let mut given = |keys: &[&str]| {
+        keys.iter()
+            .filter(|key| section.value(key).is_some())
+            .count()
+    };
+    let both = given(&["files", "sqlite", "redis"]) > 1;
+    let none = given(&["files", "sqlite", "redis", "mysql", "postgres"]) == 0;
     if both || none {
         let message = if both {
             format!("[{}] has two sources", section.path())
@@ -191,7 +219,7 @@ fn read_backup(
         section.report(
             Diagnostic::error(message)
                 .at(section.place())
-                .help("write one of `files = { path = \"…\" }` and `sqlite = { path = \"…\" }`"),
+                .help("write one of `files = { path = \"…\" }`, `sqlite = { path = \"…\" }` and `redis = { address = \"…\" }`"),
         );
     }
     let at = section
@@ -207,7 +235,11 @@ fn read_backup(
             stop
         })
         .unwrap_or_default();
-    let source = if both { None } else { files.or(sqlite) };
+    let source = if both {
+        None
+    } else {
+        files.or(sqlite).or(redis)
+    };
     if let (Some(SourceConfig::Files { path, exclude }), Some(place)) =
         (&source, section.value("files"))
     {
@@ -490,6 +522,36 @@ to = [\"local\"]
                 vec!["`backup.x.mysql` does not work yet"],
             ),
             (
+                backup("redis = { address = \"db 1\" }\nto = [\"local\"]"),
+                vec!["`db 1` is not an address", "host:port"],
+            ),
+            (
+                backup("redis = { user = \"b\" }\nto = [\"local\"]"),
+                vec!["does not say where the server is", "needs a `password`"],
+            ),
+            (
+                backup("redis = { address = \"a\", password = \"hunter2\" }\nto = [\"local\"]"),
+                vec!["not written into the config"],
+            ),
+            (
+                backup(
+                    "redis = { address = \"a\", socket = \"/b\", replica = true }\nto = [\"local\"]",
+                ),
+                vec!["not both", "`backup.x.redis.replica` needs `group`"],
+            ),
+            (
+                backup("redis = { socket = \"/b\", tls = { key = \"/k\" } }\nto = [\"local\"]"),
+                vec!["they belong together", "TLS is for addresses"],
+            ),
+            (
+                backup("redis = { adress = \"a\" }\nto = [\"local\"]"),
+                vec!["unknown key `adress`", "did you mean `address`?"],
+            ),
+            (
+                backup(&format!("{good}redis = {{ address = \"a\" }}")),
+                vec!["has two sources"],
+            ),
+            (
                 backup(&format!("{good}drill = {{ at = \"x\" }}")),
                 vec!["`backup.x.drill` does not work yet"],
             ),
@@ -524,6 +586,41 @@ to = [\"local\"]
             }
             assert!(!said.contains(": hunter2"), "{said}");
         }
+    }
+
+    #[test]
+    fn a_server_is_read() {
+        let (config, said) = read(&format!(
+            "{REPOSITORY}
+[backup.a]
+redis = {{ address = \"db1\", user = \"b\", password = \"${{secret.redis}}\", tls = true, data = \"/var/lib/redis\" }}
+to = [\"local\"]
+[backup.b]
+redis = {{ address = \"s1:26379\", group = \"shop\", replica = true, tls = {{ ca = \"/ca.pem\", certificate = \"/c.pem\", key = \"/k.pem\", name = \"db\" }} }}
+to = [\"local\"]
+[backup.c]
+redis = {{ socket = \"/run/redis.sock\", tls = false }}
+to = [\"local\"]
+"
+        ));
+        assert_eq!(said, "");
+        let source = |name: &str| &config.backup(name).unwrap().source;
+        assert_eq!(source("a").kind(), "redis");
+        assert_eq!(source("a").path(), Path::new("/redis/db1:6379"));
+        assert_eq!(source("a").restore_to(), Some(Path::new("/var/lib/redis")));
+        assert_eq!(source("b").path(), Path::new("/redis/group/shop"));
+        assert_eq!(source("b").place(), "shop of the Sentinel at s1:26379");
+        assert_eq!(source("b").restore_to(), None);
+        assert_eq!(source("c").place(), "/run/redis.sock");
+        let SourceConfig::Redis(b) = source("b") else {
+            panic!("{:?}", source("b"));
+        };
+        let tls = b.tls.as_ref().unwrap();
+        assert_eq!(tls.identity, Some(("/c.pem".into(), "/k.pem".into())));
+        let SourceConfig::Redis(c) = source("c") else {
+            panic!("{:?}", source("c"));
+        };
+        assert_eq!(c.tls, None);
     }
 
     #[test]

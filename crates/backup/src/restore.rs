@@ -6,6 +6,8 @@
 //! old untouched; one in between puts it back; a crash in between is put right by the next restore of
 //! that backup, from the list of renames in the catalog.
 
+pub(crate) mod redis;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
@@ -24,6 +26,7 @@ use crate::lock;
 use crate::progress::{Progress, Quiet};
 use crate::repository::{ItemKind, OpenRepository, Repository, Snapshot, Visit};
 use crate::run::{Backups, Located, Selector, Staging, backup_lock};
+use crate::source::redis::Layout;
 use crate::source::{Issue, Weight};
 use crate::swap::{self, Found, Move};
 use crate::verify::{fetch_file, prove};
@@ -85,6 +88,8 @@ pub struct RestorePlan {
     pub planned: Timestamp,
     /// Things to consider before saying yes.
     pub warnings: Vec<String>,
+    /// How the files of a Redis server are called there.
+    pub(crate) layout: Option<Layout>,
 }
 
 /// What a restore did.
@@ -194,7 +199,8 @@ impl Backups {
         )?;
         let snapshot = &located.snapshot;
         let database = snapshot.facts.kind == "sqlite";
-        if database && !only.is_empty() {
+        let redis = snapshot.facts.redis.clone();
+        if (database || redis.is_some()) && !only.is_empty() {
             return Err(Error::new(
                 ErrorKind::UnknownSnapshot,
                 attempt,
@@ -231,14 +237,18 @@ impl Backups {
             bytes,
             stop,
             warnings: Vec::new(),
+            layout: None,
         };
+        plan.warnings = self.warnings(&plan, database);
         if in_place {
-            if plan.only.is_empty() {
+            if let Some(facts) = &redis {
+                self.plan_redis(&mut plan, facts, &attempt)?;
+            }
+            if plan.only.is_empty() && redis::parts(&plan).is_none() {
                 refuse_mount_point(&plan.target, &attempt)?;
             }
             plan.set_aside = Self::asides(&plan, database);
         }
-        plan.warnings = self.warnings(&plan, database);
         check_space(&plan, &attempt)?;
         Ok(plan)
     }
@@ -252,7 +262,15 @@ impl Backups {
     ) -> Result<PathBuf, Error> {
         match &request.target {
             Target::InPlace => {
-                let path = self.backup_config(&request.backup)?.source.path();
+                let source = &self.backup_config(&request.backup)?.source;
+                let Some(path) = source.restore_to() else {
+                    return Err(Error::new(
+                        ErrorKind::SourceMissing,
+                        attempt,
+                        "the config does not say where the server keeps its data",
+                    )
+                    .with_help("on the server's host, name its directory (`redis-cli CONFIG GET dir`) as `data` in `redis`; anywhere, restore into a new directory, which a server can be started in"));
+                };
                 // A link stays a link: what it points to is replaced.
                 Ok(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()))
             }
@@ -297,6 +315,9 @@ impl Backups {
             }
             return asides;
         }
+        if redis::parts(plan).is_some() {
+            return redis::asides(plan);
+        }
         let aside = aside_name(&plan.target, now);
         if database {
             for companion in COMPANIONS {
@@ -326,7 +347,8 @@ impl Backups {
                 snapshot.path.display()
             ));
         }
-        if plan.in_place && plan.stop.is_empty() && database {
+        let served = database || snapshot.facts.redis.is_some();
+        if plan.in_place && plan.stop.is_empty() && served {
             warnings.push(
                 "the config names no programs to stop: `restore = { stop = [\"NAME\"] }`"
                     .to_owned(),
@@ -414,7 +436,8 @@ impl Backups {
     ) -> Result<RestoreReport, Error> {
         let snapshot = &plan.from.snapshot;
         // Parts are moved into the directory itself, which may be a file system of its own.
-        let beside = if plan.in_place && !plan.only.is_empty() && plan.target.is_dir() {
+        let in_parts = !plan.only.is_empty() || redis::parts(plan).is_some();
+        let beside = if plan.in_place && in_parts && plan.target.is_dir() {
             &plan.target
         } else {
             parent
@@ -445,20 +468,27 @@ impl Backups {
             let walked = opened.walk(snapshot, &snapshot.path, &mut |visit| writer.visit(visit));
             progress.finish();
             walked?;
-            let written = writer.finish()?;
+            let mut written = writer.finish()?;
+            let checked = if let Some(facts) = &snapshot.facts.redis {
+                redis::make(plan, facts, &new, attempt, &mut written.issues)?
+            } else {
+                format!(
+                    "{} and {}, all of the size they were stored with",
+                    counted(written.files, "file", "files"),
+                    counted(written.directories, "directory", "directories")
+                )
+            };
             if plan.in_place && plan.only.is_empty() {
                 keep_owner(&plan.target, &new);
             }
-            let checked = format!(
-                "{} and {}, all of the size they were stored with",
-                counted(written.files, "file", "files"),
-                counted(written.directories, "directory", "directories")
-            );
             (written.files, written.bytes, checked, written.issues)
         };
         sync_all(staging.path()).map_err(|error| Error::io(attempt, staging.path(), &error))?;
         if plan.in_place && database {
             refuse_if_in_use(&plan.target, attempt)?;
+        }
+        if plan.in_place && snapshot.facts.redis.is_some() {
+            self.refuse_running_redis(plan, attempt)?;
         }
         let set_aside = if plan.in_place {
             Self::asides(plan, database)
@@ -707,6 +737,15 @@ fn staging_name(name: &std::ffi::OsStr) -> std::ffi::OsString {
 
 /// The renames that put the new into place.
 fn into_place(plan: &RestorePlan, new: &Path) -> Vec<Move> {
+    if let Some(parts) = redis::parts(plan) {
+        return parts
+            .into_iter()
+            .map(|part| Move {
+                from: new.join(&part),
+                to: plan.target.join(&part),
+            })
+            .collect();
+    }
     if plan.only.is_empty() {
         return vec![Move {
             from: new.to_owned(),

@@ -21,6 +21,7 @@ use crate::repository::{Draft, Item, OpenRepository, Repository, Snapshot, Store
 use crate::restic::{Keys, Restic};
 use crate::retention::{self, Candidate};
 use crate::source::files::Files;
+use crate::source::redis::Redis;
 use crate::source::sqlite::Sqlite;
 use crate::source::{Context, Issue, Reading, Source, Weight};
 
@@ -173,6 +174,22 @@ impl Backups {
         })
     }
 
+    fn source_of(&self, backup: &BackupConfig) -> Box<dyn Source> {
+        match &backup.source {
+            SourceConfig::Files { path, exclude } => {
+                Box::new(Files::new(path.clone(), exclude.clone()))
+            }
+            SourceConfig::Sqlite { path } => Box::new(Sqlite::new(path.clone())),
+            SourceConfig::Redis(redis) => {
+                Box::new(Redis::new((**redis).clone(), self.resolver.clone()))
+            }
+        }
+    }
+
+    pub(crate) fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
     pub(crate) fn repository(&self, name: &str) -> Result<Restic, Error> {
         let config = self.config.repository(name).ok_or_else(|| {
             unknown(
@@ -269,7 +286,7 @@ impl Backups {
                 staging: staging.path(),
                 progress,
             };
-            let reading = source_of(backup).open(&context)?;
+            let reading = self.source_of(backup).open(&context)?;
             Ok::<_, Error>((staging, reading))
         };
         let mut staged = None;
@@ -767,15 +784,6 @@ pub(crate) fn backup_lock(name: &str) -> String {
 
 pub(crate) fn repository_lock(name: &str) -> String {
     format!("repository-{name}")
-}
-
-pub(crate) fn source_of(backup: &BackupConfig) -> Box<dyn Source> {
-    match &backup.source {
-        SourceConfig::Files { path, exclude } => {
-            Box::new(Files::new(path.clone(), exclude.clone()))
-        }
-        SourceConfig::Sqlite { path } => Box::new(Sqlite::new(path.clone())),
-    }
 }
 
 fn overall(runs: &[RepositoryRun]) -> Outcome {

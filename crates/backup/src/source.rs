@@ -7,6 +7,7 @@
 //! known in advance.
 
 pub mod files;
+pub mod redis;
 mod segments;
 pub mod sqlite;
 
@@ -184,6 +185,9 @@ pub struct Facts {
     /// For a database: what its file is like.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseFacts>,
+    /// For Redis: what the servers and their data are like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redis: Option<redis::RedisFacts>,
 }
 
 /// What is known about the file of a `SQLite` database.

@@ -151,11 +151,7 @@ fn summarise(
             .is_some_and(|late| late < now);
     BackupStatus {
         name: backup.name.clone(),
-        source: format!(
-            "{} {}",
-            backup.source.kind(),
-            backup.source.path().display()
-        ),
+        source: format!("{} {}", backup.source.kind(), backup.source.place()),
         schedule: backup.at.as_ref().map(ToString::to_string),
         running,
         last_good,

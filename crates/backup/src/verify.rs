@@ -15,8 +15,11 @@ use crate::catalog::VerifyRecord;
 use crate::error::{Error, ErrorKind};
 use crate::progress::Progress;
 use crate::repository::{Depth, Finding, ItemKind, OpenRepository, Repository, Snapshot, Visit};
+use crate::restore::redis::damaged;
 use crate::run::{Backups, backup_lock, repository_lock};
+use crate::source::redis::{self, RedisFacts};
 use crate::source::sqlite::inspect;
+use crate::writer::Writer;
 
 /// What a verification found.
 #[derive(Debug, Clone)]
@@ -146,15 +149,20 @@ impl Backups {
                 .iter()
                 .rev()
                 .find(|snapshot| self.is_own(backup, snapshot) && snapshot.complete);
-            let Some(snapshot) = newest.filter(|snapshot| snapshot.facts.database.is_some()) else {
+            let Some(snapshot) = newest.filter(|snapshot| {
+                snapshot.facts.database.is_some() || snapshot.facts.redis.is_some()
+            }) else {
                 continue;
             };
             let _lock = self.lock(&backup_lock(backup), &attempt, progress)?;
             let staging = self.staging(backup)?;
             let copy = staging.path().join("proof");
-            let failure = fetch_file(opened.as_ref(), snapshot, &copy, progress)
-                .and_then(|()| prove(snapshot, &copy))
-                .err();
+            let failure = match &snapshot.facts.redis {
+                Some(facts) => prove_redis(opened.as_ref(), snapshot, facts, &copy, progress).err(),
+                None => fetch_file(opened.as_ref(), snapshot, &copy, progress)
+                    .and_then(|()| prove(snapshot, &copy))
+                    .err(),
+            };
             report.proofs.push(Proof {
                 backup: (*backup).to_owned(),
                 snapshot: snapshot.clone(),
@@ -266,6 +274,29 @@ impl Write for Watched<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Restores all of a snapshot of Redis, and looks whether it is what was pulled.
+fn prove_redis(
+    opened: &dyn OpenRepository,
+    snapshot: &Snapshot,
+    facts: &RedisFacts,
+    to: &Path,
+    progress: &Arc<dyn Progress>,
+) -> Result<(), Error> {
+    let attempt = format!("accept snapshot {} as data of Redis", snapshot.short_id());
+    let mut writer = Writer::new(to, &[], &attempt, progress);
+    progress.begin(
+        &format!("Restoring {}", snapshot.path.display()),
+        Some(snapshot.bytes),
+    );
+    let walked = opened.walk(snapshot, &snapshot.path, &mut |visit| writer.visit(visit));
+    progress.finish();
+    walked?;
+    writer.finish()?;
+    redis::check(to, facts)
+        .map(drop)
+        .map_err(|why| damaged(&attempt, why))
 }
 
 /// Whether a restored database is, byte for byte, what was stored, and sound.

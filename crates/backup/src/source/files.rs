@@ -128,7 +128,7 @@ impl Reading for Tree {
     fn facts(&self) -> Facts {
         Facts {
             kind: "files".to_owned(),
-            database: None,
+            ..Facts::default()
         }
     }
 

@@ -279,6 +279,7 @@ impl Reading for Copy {
         Facts {
             kind: "sqlite".to_owned(),
             database: Some(self.facts.clone()),
+            ..Facts::default()
         }
     }
 
@@ -288,9 +289,10 @@ impl Reading for Copy {
     }
 }
 
-struct Cancellable {
-    file: File,
-    progress: Arc<dyn Progress>,
+/// A staging copy as a stream that ends with an error when the caller wants to stop.
+pub(super) struct Cancellable {
+    pub(super) file: File,
+    pub(super) progress: Arc<dyn Progress>,
 }
 
 impl Read for Cancellable {
@@ -401,11 +403,16 @@ pub(crate) fn digest(path: &Path) -> io::Result<(u64, String)> {
         hasher.update(&buffer[..count]);
         size += count as u64;
     }
-    let mut text = String::with_capacity(64);
-    for byte in hasher.finalize() {
+    Ok((size, hexadecimal(&hasher.finalize())))
+}
+
+/// A digest in hexadecimal digits.
+pub(super) fn hexadecimal(digest: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * digest.len());
+    for byte in digest {
         let _ = write!(text, "{byte:02x}");
     }
-    Ok((size, text))
+    text
 }
 
 /// An error of `SQLite` in the words of this crate.

@@ -62,7 +62,7 @@ impl Reading for Dump {
     fn facts(&self) -> Facts {
         Facts {
             kind: "stream".to_owned(),
-            database: None,
+            ..Facts::default()
         }
     }
     fn unchanged_by_times(&self) -> bool {

@@ -432,6 +432,10 @@ impl Session<'_> {
                 Size(snapshot.bytes).human(),
                 snapshot.path.display()
             ));
+            if let Some(redis) = &snapshot.facts.redis {
+                let servers: Vec<String> = redis.to_string().lines().map(plain).collect();
+                self.output.print(&format!("{}\n\n", servers.join("\n")));
+            }
             let rows: Vec<_> = items
                 .iter()
                 .filter(|item| !item.path.as_os_str().is_empty())

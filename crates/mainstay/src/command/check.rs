@@ -129,7 +129,7 @@ fn text(config: &Config) -> String {
             "  backup  {}: {} {}, {at}, to {}",
             backup.name,
             backup.source.kind(),
-            backup.source.path().display(),
+            backup.source.place(),
             backup.to.join(" ")
         ));
     }

@@ -120,6 +120,7 @@ pub(super) fn located_document(located: &Located) -> Value {
         "complete": snapshot.complete,
         "files": snapshot.files,
         "bytes": snapshot.bytes,
+        "facts": snapshot.facts,
     })
 }
 

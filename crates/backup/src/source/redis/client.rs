@@ -1,0 +1,562 @@
+//! A connection to a server: plain, through a socket in the file system, or by TLS.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mainstay_base::Secret;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use super::resp::{self, Value};
+use crate::error::{Error, ErrorKind, reason_of_io};
+
+/// How long to wait for a connection.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long an answer may take from its first byte to its last.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// Where a server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A name or a number, and a port.
+    Tcp(String, u16),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp(host, port) => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// Who is believed to be the server, and how we prove who we are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tls {
+    /// The authorities, a PEM file; those of the system when absent.
+    pub ca: Option<PathBuf>,
+    /// Our certificate and its key, PEM files, where the server asks for one.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The name in the server's certificate, where it is not that of the address.
+    pub name: Option<String>,
+}
+
+/// How to get to a server and what to say there.
+#[derive(Clone)]
+pub(super) struct Dial {
+    pub(super) user: Option<String>,
+    pub(super) password: Option<Secret>,
+    pub(super) tls: Option<(Arc<ClientConfig>, Option<String>)>,
+}
+
+/// Why a conversation failed.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    Io(io::Error),
+    /// The server said no, in its words.
+    Refused(String),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Trouble {
+    /// Whether nobody is there: the server is down, or the name or the way to it is wrong.
+    pub(super) fn is_absence(&self) -> bool {
+        matches!(self, Self::Io(error) if matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
+        ))
+    }
+
+    /// The error of the crate, with what to do about it.
+    pub(super) fn explain(self, attempt: &str) -> Error {
+        let said = match self {
+            Self::Io(error) => return explain_io(attempt, &error),
+            Self::Refused(said) => said,
+        };
+        let (kind, help) = guidance(&said);
+        // Nothing we sent comes back in an answer but the name of a command.
+        let said: String = said.chars().filter(|c| !c.is_control()).take(300).collect();
+        let error = Error::new(kind, attempt, format!("the server says: {said}"));
+        match help {
+            Some(help) => error.with_help(help),
+            None => error,
+        }
+    }
+}
+
+/// What to do about a refusal, by its code.
+fn guidance(said: &str) -> (ErrorKind, Option<&'static str>) {
+    const RIGHTS: &str = "the user needs: ACL SETUSER NAME on >PASSWORD +ping +info +psync +replconf +client|setname +acl|list +config|get +cluster|slots; nothing was stored";
+    let code = said.split(' ').next().unwrap_or_default();
+    match code {
+        "NOAUTH" => (
+            ErrorKind::Denied,
+            Some(
+                "the server wants a password: add `password = \"${secret.NAME}\"` (and `user`, if it is not the default one) to `redis`",
+            ),
+        ),
+        "WRONGPASS" => (
+            ErrorKind::Denied,
+            Some("check `user` and `password` of `redis`, and that the user is `on` in ACL LIST"),
+        ),
+        "NOPERM" => (ErrorKind::Denied, Some(RIGHTS)),
+        "LOADING" => (
+            ErrorKind::SourceUnreadable,
+            Some(
+                "it is still reading its own data: run the backup again when it is done (`redis-cli INFO persistence` says how far it is)",
+            ),
+        ),
+        "NOMASTERLINK" => (
+            ErrorKind::SourceUnreadable,
+            Some(
+                "this replica is not connected with its master: look at master_link_status in INFO replication, or name the master as `address`",
+            ),
+        ),
+        "MASTERDOWN" => (
+            ErrorKind::SourceUnreadable,
+            Some(
+                "this replica has lost its master and does not serve old data (replica-serve-stale-data no): bring the master back, or name another server as `address`",
+            ),
+        ),
+        "DENIED" => (
+            ErrorKind::Denied,
+            Some(
+                "protected mode answers only to its own machine: set a password there and name it here, or run mainstay on that machine",
+            ),
+        ),
+        _ if said.contains("max number of clients") => (
+            ErrorKind::SourceUnreadable,
+            Some("raise maxclients of the server, or run the backup when fewer are connected"),
+        ),
+        _ if said.contains("unknown command") => (
+            ErrorKind::SourceUnreadable,
+            Some(
+                "the server does not know the command, or it was renamed or switched off there (managed services often do that to PSYNC): pull from a replica of your own",
+            ),
+        ),
+        _ => (ErrorKind::SourceUnreadable, None),
+    }
+}
+
+fn explain_io(attempt: &str, error: &io::Error) -> Error {
+    use io::ErrorKind as Kind;
+    let (kind, help) = match error.kind() {
+        Kind::ConnectionRefused | Kind::NotFound => (
+            ErrorKind::SourceMissing,
+            "start the server, or check the address in `redis`; nothing was stored, and no older snapshot was removed",
+        ),
+        Kind::PermissionDenied => (
+            ErrorKind::Denied,
+            "run mainstay as a user who may connect to the socket (`unixsocketperm` and the group of it), or as root",
+        ),
+        Kind::TimedOut | Kind::WouldBlock => (
+            ErrorKind::SourceMissing,
+            "check that the server is not hung (`redis-cli --latency`) and that no firewall is in between; if the server speaks TLS only, `redis` needs `tls`",
+        ),
+        Kind::UnexpectedEof
+        | Kind::ConnectionReset
+        | Kind::BrokenPipe
+        | Kind::ConnectionAborted => (
+            ErrorKind::SourceUnreadable,
+            "the server closed the connection: its log says why (it was stopped, its child for the dump died for want of memory, `maxclients`, `client-output-buffer-limit replica`, or it speaks TLS only); nothing was stored",
+        ),
+        _ => (
+            ErrorKind::SourceUnreadable,
+            "look at the log of the server; nothing was stored",
+        ),
+    };
+    let why = match error.kind() {
+        Kind::TimedOut | Kind::WouldBlock => "it does not answer".to_owned(),
+        Kind::UnexpectedEof => "the connection was closed in the middle".to_owned(),
+        _ => reason_of_io(error),
+    };
+    Error::new(kind, attempt, why).with_help(help)
+}
+
+enum Wire {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Tls(Box<StreamOwned<ClientConnection, Timed>>),
+}
+
+/// A socket whose reads end at a moment.
+struct Timed {
+    tcp: TcpStream,
+    until: Instant,
+}
+
+fn left(until: Instant) -> io::Result<Option<Duration>> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    Ok(Some(left))
+}
+
+impl Read for Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.tcp.set_read_timeout(left(self.until)?)?;
+        self.tcp.read(buffer)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.tcp.set_write_timeout(left(self.until)?)?;
+        self.tcp.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.tcp.flush()
+    }
+}
+
+/// The wire with the moment at which its reads and writes end.
+struct Deadline {
+    wire: Wire,
+    until: Instant,
+}
+
+impl Deadline {
+    fn extend(&mut self, time: Duration) {
+        self.until = Instant::now() + time;
+        if let Wire::Tls(stream) = &mut self.wire {
+            stream.sock.until = self.until;
+        }
+    }
+}
+
+impl Read for Deadline {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.wire {
+            Wire::Tcp(stream) => {
+                stream.set_read_timeout(left(self.until)?)?;
+                stream.read(buffer)
+            }
+            Wire::Unix(stream) => {
+                stream.set_read_timeout(left(self.until)?)?;
+                stream.read(buffer)
+            }
+            Wire::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Deadline {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.wire {
+            Wire::Tcp(stream) => {
+                stream.set_write_timeout(left(self.until)?)?;
+                stream.write(bytes)
+            }
+            Wire::Unix(stream) => {
+                stream.set_write_timeout(left(self.until)?)?;
+                stream.write(bytes)
+            }
+            Wire::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.wire {
+            Wire::Tls(stream) => stream.flush(),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A connection whose server knows who we are.
+pub(super) struct Client {
+    wire: BufReader<Deadline>,
+    /// Whether there was a password to give and nobody who asked for one.
+    pub(super) needless_password: bool,
+}
+
+impl Client {
+    pub(super) fn connect(address: &Address, dial: &Dial) -> Result<Self, Trouble> {
+        let until = Instant::now() + ANSWER;
+        let wire = match address {
+            Address::Unix(path) => Wire::Unix(UnixStream::connect(path)?),
+            Address::Tcp(host, port) => {
+                let tcp = reach(host, *port)?;
+                tcp.set_nodelay(true)?;
+                match &dial.tls {
+                    None => Wire::Tcp(tcp),
+                    Some((config, name)) => {
+                        let name = ServerName::try_from(name.clone().unwrap_or(host.clone()))
+                            .map_err(|_| {
+                                io::Error::other("its name is none that a certificate has")
+                            })?;
+                        let connection = ClientConnection::new(Arc::clone(config), name)
+                            .map_err(io::Error::other)?;
+                        let mut stream = StreamOwned::new(connection, Timed { tcp, until });
+                        while stream.conn.is_handshaking() {
+                            stream.conn.complete_io(&mut stream.sock)?;
+                        }
+                        Wire::Tls(Box::new(stream))
+                    }
+                }
+            }
+        };
+        let mut client = Self {
+            wire: BufReader::with_capacity(256 << 10, Deadline { wire, until }),
+            needless_password: false,
+        };
+        if let Some(password) = &dial.password {
+            let mut parts: Vec<&[u8]> = vec![b"AUTH"];
+            parts.extend(dial.user.as_ref().map(String::as_bytes));
+            parts.push(password.expose().as_bytes());
+            match client.ask_raw(&parts)? {
+                Value::Error(said) if said.contains("without any password configured") => {
+                    client.needless_password = true;
+                }
+                Value::Error(said) => return Err(Trouble::Refused(said)),
+                _ => {}
+            }
+        }
+        Ok(client)
+    }
+
+    /// Sends a command and gives the answer; a refusal is an error.
+    pub(super) fn ask(&mut self, parts: &[&str]) -> Result<Value, Trouble> {
+        let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+        match self.ask_raw(&parts)? {
+            Value::Error(said) => Err(Trouble::Refused(said)),
+            value => Ok(value),
+        }
+    }
+
+    fn ask_raw(&mut self, parts: &[&[u8]]) -> Result<Value, Trouble> {
+        self.allow(ANSWER);
+        let command = resp::command(parts);
+        self.wire.get_mut().write_all(&command)?;
+        self.wire.get_mut().flush()?;
+        Ok(resp::read(&mut self.wire)?)
+    }
+
+    /// Sends a command whose answer comes later, or never.
+    pub(super) fn say(&mut self, parts: &[&str]) -> io::Result<()> {
+        let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+        self.wire.get_mut().write_all(&resp::command(&parts))?;
+        self.wire.get_mut().flush()
+    }
+
+    /// From now on the server may be silent for so long.
+    pub(super) fn allow(&mut self, time: Duration) {
+        self.wire.get_mut().extend(time);
+    }
+
+    /// What has come, waiting for it; nothing if the server closed. It may be silent for so long;
+    /// `stop` is asked about every second, and ends the wait.
+    pub(super) fn wait(&mut self, silence: Duration, stop: &dyn Fn() -> bool) -> io::Result<&[u8]> {
+        let until = Instant::now() + silence;
+        loop {
+            if stop() {
+                return Err(io::Error::other("cancelled"));
+            }
+            self.allow(Duration::from_secs(1));
+            match self.wire.fill_buf() {
+                Ok(_) => return Ok(self.wire.buffer()),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                        if Instant::now() < until => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
+
+    /// Takes that many bytes of what [`Client::wait`] gave.
+    pub(super) fn consume(&mut self, count: usize) {
+        self.wire.consume(count);
+    }
+
+    /// The next line that is not empty: a server sends empty ones so that we know that it lives.
+    pub(super) fn line(
+        &mut self,
+        silence: Duration,
+        stop: &dyn Fn() -> bool,
+    ) -> io::Result<String> {
+        loop {
+            match self.wait(silence, stop)?.first() {
+                None => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Some(b'\n') => self.consume(1),
+                Some(_) => {
+                    self.allow(ANSWER);
+                    let line = resp::read_line(&mut self.wire)?;
+                    return Ok(String::from_utf8_lossy(&line).into_owned());
+                }
+            }
+        }
+    }
+
+    /// Leaves. A server takes a replica off its list when its connection is closed; there is no word
+    /// for it.
+    pub(super) fn leave(mut self) {
+        let deadline = self.wire.get_mut();
+        deadline.extend(Duration::from_secs(1));
+        match &mut deadline.wire {
+            Wire::Tcp(stream) => drop(stream.shutdown(std::net::Shutdown::Both)),
+            Wire::Unix(stream) => drop(stream.shutdown(std::net::Shutdown::Both)),
+            Wire::Tls(stream) => {
+                stream.conn.send_close_notify();
+                let _ = stream.flush();
+                let _ = stream.sock.tcp.shutdown(std::net::Shutdown::Both);
+            }
+        }
+    }
+}
+
+fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let addresses = (host, port)
+        .to_socket_addrs()
+        .map_err(|error| io::Error::new(io::ErrorKind::NotFound, reason_of_io(&error)))?;
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, CONNECT) {
+            Ok(tcp) => return Ok(tcp),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// TLS as the config has it.
+pub(super) fn prepare(tls: &Tls) -> Result<Arc<ClientConfig>, String> {
+    let mut roots = RootCertStore::empty();
+    match &tls.ca {
+        None => {
+            // Systems have some that cannot be read; they believe nobody.
+            for certificate in rustls_native_certs::load_native_certs().certs {
+                let _ = roots.add(certificate);
+            }
+        }
+        Some(file) => {
+            for certificate in certificates(file)? {
+                roots
+                    .add(certificate)
+                    .map_err(|error| format!("{}: {error}", file.display()))?;
+            }
+        }
+    }
+    let builder =
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots);
+    let config = match &tls.identity {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = certificates(certificate)?;
+            let key_read = PrivateKeyDer::from_pem_file(key)
+                .map_err(|error| format!("{}: {error}", key.display()))?;
+            builder
+                .with_client_auth_cert(chain, key_read)
+                .map_err(|error| format!("{}: {error}", certificate.display()))?
+        }
+    };
+    Ok(Arc::new(config))
+}
+
+fn certificates(file: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let shown = file.display();
+    let found: Vec<_> = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect)
+        .map_err(|error| format!("{shown}: {error}"))?;
+    if found.is_empty() {
+        return Err(format!("{shown}: there is no certificate in it"));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        for (said, kind, help) in [
+            (
+                "NOAUTH Authentication required.",
+                ErrorKind::Denied,
+                "add `password",
+            ),
+            (
+                "WRONGPASS invalid username-password pair",
+                ErrorKind::Denied,
+                "check `user`",
+            ),
+            (
+                "NOPERM this user has no permissions to run the 'psync' command",
+                ErrorKind::Denied,
+                "+psync",
+            ),
+            (
+                "LOADING Redis is loading the dataset in memory",
+                ErrorKind::SourceUnreadable,
+                "again",
+            ),
+            (
+                "NOMASTERLINK Can't SYNC while not connected with my master",
+                ErrorKind::SourceUnreadable,
+                "master_link_status",
+            ),
+            (
+                "MASTERDOWN Link with MASTER is down",
+                ErrorKind::SourceUnreadable,
+                "bring the master back",
+            ),
+            (
+                "DENIED Redis is running in protected mode",
+                ErrorKind::Denied,
+                "protected mode",
+            ),
+            (
+                "ERR max number of clients reached",
+                ErrorKind::SourceUnreadable,
+                "maxclients",
+            ),
+            (
+                "ERR unknown command 'PSYNC'",
+                ErrorKind::SourceUnreadable,
+                "managed services",
+            ),
+        ] {
+            let error = Trouble::Refused(said.to_owned()).explain("pull");
+            assert_eq!(error.kind(), kind, "{said}");
+            assert!(error.help().unwrap().contains(help), "{error:?}");
+            assert!(error.to_string().contains(said));
+        }
+    }
+
+    #[test]
+    fn broken_connections_say_what_to_do() {
+        for (kind, expected) in [
+            (io::ErrorKind::ConnectionRefused, ErrorKind::SourceMissing),
+            (io::ErrorKind::TimedOut, ErrorKind::SourceMissing),
+            (io::ErrorKind::UnexpectedEof, ErrorKind::SourceUnreadable),
+            (io::ErrorKind::InvalidData, ErrorKind::SourceUnreadable),
+            (io::ErrorKind::PermissionDenied, ErrorKind::Denied),
+        ] {
+            let error = Trouble::Io(kind.into()).explain("pull");
+            assert_eq!(error.kind(), expected, "{kind}");
+            assert!(error.help().is_some());
+        }
+    }
+}
