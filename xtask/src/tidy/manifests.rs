@@ -17,6 +17,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("alert", 1),
     ("fault", 1),
     ("journal", 1),
+    ("mysql", 1),
     ("rsync", 1),
     ("control", 1),
     ("supervise", 2),

@@ -65,9 +65,11 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// A command that runs as nobody where this is root.
-fn humble(program: &Path) -> Command {
+/// A command that runs as nobody where this is root, with temporary files of its own: a server that
+/// starts removes what others left in the directory for them, and takes a running one's for left.
+fn humble(program: &Path, directory: &TempDir) -> Command {
     let mut command = Command::new(program);
+    command.env("TMPDIR", directory.path());
     if is_root() {
         command.uid(NOBODY).gid(NOBODY);
     }
@@ -113,14 +115,16 @@ pub(crate) fn mariadb() -> Option<Server> {
     let directory = directory();
     let data = directory.path().join("data");
     let data = format!("--datadir={}", data.display());
-    run(humble(&install).args(["--no-defaults", &data]).args([
-        "--auth-root-authentication-method=normal",
-        "--skip-test-db",
-        "--skip-name-resolve",
-    ]));
+    run(humble(&install, &directory)
+        .args(["--no-defaults", &data])
+        .args([
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+            "--skip-name-resolve",
+        ]));
     let socket = directory.path().join("s");
     let child = place(
-        humble(&server)
+        humble(&server, &directory)
             .args([
                 "--no-defaults",
                 &data,
@@ -152,14 +156,14 @@ pub(crate) fn postgres() -> Option<Server> {
     };
     let directory = directory();
     let data = directory.path().join("data");
-    run(humble(&install)
+    run(humble(&install, &directory)
         .arg("--pgdata")
         .arg(&data)
         .args(["--username=postgres", "--auth=trust", "--no-sync"])
         .args(["--encoding=UTF8", "--locale=C"])
         .current_dir(directory.path()));
     let child = place(
-        humble(&server)
+        humble(&server, &directory)
             .arg("-D")
             .arg(&data)
             .arg("-k")
