@@ -1,5 +1,6 @@
 //! What the config says about repositories and backups: `[repository.x]` and `[backup.x]`.
 
+mod mysql;
 mod redis;
 
 use std::path::{Component, Path, PathBuf};
@@ -11,6 +12,8 @@ use mainstay_base::{Diagnostic, Schedule, Spanned, Template, nearest};
 use crate::glob::Excludes;
 use crate::retention::Keep;
 use crate::source::redis::RedisConfig;
+
+pub use mysql::MysqlConfig;
 
 /// Everything the config says about backups.
 #[derive(Debug, Clone)]
@@ -69,6 +72,8 @@ pub enum SourceConfig {
         /// The database file, absolute.
         path: PathBuf,
     },
+    /// A server of `MySQL` or `MariaDB`.
+    Mysql(Box<MysqlConfig>),
     /// A Redis server, or a cluster of them.
     Redis(Box<RedisConfig>),
 }
@@ -78,6 +83,7 @@ impl SourceConfig {
     pub fn path(&self) -> &Path {
         match self {
             Self::Files { path, .. } | Self::Sqlite { path } => path,
+            Self::Mysql(server) => &server.path,
             Self::Redis(redis) => &redis.path,
         }
     }
@@ -86,6 +92,7 @@ impl SourceConfig {
     pub fn place(&self) -> String {
         match self {
             Self::Files { path, .. } | Self::Sqlite { path } => path.display().to_string(),
+            Self::Mysql(server) => server.endpoint.to_string(),
             Self::Redis(redis) => match &redis.group {
                 Some(group) => format!("{group} of the Sentinel at {}", redis.address),
                 None => redis.address.to_string(),
@@ -97,15 +104,17 @@ impl SourceConfig {
     pub(crate) fn restore_to(&self) -> Option<&Path> {
         match self {
             Self::Files { path, .. } | Self::Sqlite { path } => Some(path),
+            Self::Mysql(_) => None,
             Self::Redis(redis) => redis.data.as_deref(),
         }
     }
 
-    /// `files`, `sqlite` or `redis`.
+    /// `files`, `sqlite`, `mysql` or `redis`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Files { .. } => "files",
             Self::Sqlite { .. } => "sqlite",
+            Self::Mysql(_) => "mysql",
             Self::Redis(_) => "redis",
         }
     }
@@ -195,32 +204,28 @@ fn read_backup(
     known: &[&str],
     repositories: &[RepositoryConfig],
 ) -> Option<BackupConfig> {
-    section.planned(&["mysql", "postgres", "drill", "point_in_time"]);
+    section.planned(&["postgres", "drill", "point_in_time"]);
     let files = section.section("files").and_then(read_files);
     let sqlite = section.section("sqlite").and_then(|mut sqlite| {
         let path = read_path(&mut sqlite, "path", true);
         sqlite.finish();
         path.map(|path| SourceConfig::Sqlite { path })
     });
+    let mysql = section.section("mysql").and_then(mysql::read);
     let redis = section.section("redis").and_then(redis::read);
-    let mut given = |keys: &[&str]| {
-        keys.iter()
-            .filter(|key| section.value(key).is_some())
-            .count()
-    };
-    let both = given(&["files", "sqlite", "redis"]) > 1;
-    let none = given(&["files", "sqlite", "redis", "mysql", "postgres"]) == 0;
-    if both || none {
-        let message = if both {
-            format!("[{}] has two sources", section.path())
+    let named = ["files", "sqlite", "mysql", "redis", "postgres"]
+        .iter()
+        .filter(|key| section.value(key).is_some())
+        .count();
+    if named != 1 {
+        let message = if named > 1 {
+            format!("[{}] has more than one source", section.path())
         } else {
             format!("[{}] does not say what to back up", section.path())
         };
-        section.report(
-            Diagnostic::error(message)
-                .at(section.place())
-                .help("write one of `files = { path = \"…\" }`, `sqlite = { path = \"…\" }` and `redis = { address = \"…\" }`"),
-        );
+        section.report(Diagnostic::error(message).at(section.place()).help(
+            "write one of `files = { path = \"…\" }`,  and `mysql = { socket = \"…\", user = \"…\" }`",
+        ));
     }
     let at = section
         .get::<Schedule>("at")
@@ -235,10 +240,10 @@ fn read_backup(
             stop
         })
         .unwrap_or_default();
-    let source = if both {
-        None
+    let source = if named == 1 {
+        files.or(sqlite).or(mysql).or(redis)
     } else {
-        files.or(sqlite).or(redis)
+        None
     };
     if let (Some(SourceConfig::Files { path, exclude }), Some(place)) =
         (&source, section.value("files"))
@@ -493,7 +498,7 @@ to = [\"local\"]
             ),
             (
                 backup("files = { path = \"/a\" }\nsqlite = { path = \"/b\" }\nto = [\"local\"]"),
-                vec!["has two sources"],
+                vec!["has more than one source"],
             ),
             (
                 backup("files = { path = \"/srv\" }"),
@@ -518,8 +523,37 @@ to = [\"local\"]
                 vec!["lies inside the directory"],
             ),
             (
-                backup(&format!("{good}mysql = {{ dsn = \"x\" }}")),
-                vec!["`backup.x.mysql` does not work yet"],
+                backup(&format!("{good}postgres = {{ dsn = \"x\" }}")),
+                vec!["`backup.x.postgres` does not work yet"],
+            ),
+            (
+                backup("mysql = { user = \"u\" }\nto = [\"local\"]"),
+                vec!["does not say where the server is", "mysqld.sock"],
+            ),
+            (
+                backup("mysql = { host = \"h\", socket = \"/s\", user = \"u\" }\nto = [\"local\"]"),
+                vec!["has both `socket` and `host`"],
+            ),
+            (
+                backup("mysql = { socket = \"/s\", port = 1, user = \"u\" }\nto = [\"local\"]"),
+                vec!["a socket has no port"],
+            ),
+            (
+                backup(
+                    "mysql = { host = \"h\", password = \"hunter2\", tls = { any_name = true, key = \"/k\" } }\nto = [\"local\"]",
+                ),
+                vec![
+                    "`backup.x.mysql.user` is missing",
+                    "not written into the config",
+                    "any name is taken only from",
+                    "`certificate` and `key` go together",
+                ],
+            ),
+            (
+                backup(
+                    "mysql = { host = \"h\", user = \"u\", database = [\"shop\"], connections = 0 }\nto = [\"local\"]",
+                ),
+                vec!["unknown key `database`", "from 1 to 64"],
             ),
             (
                 backup("redis = { address = \"db 1\" }\nto = [\"local\"]"),
@@ -549,7 +583,7 @@ to = [\"local\"]
             ),
             (
                 backup(&format!("{good}redis = {{ address = \"a\" }}")),
-                vec!["has two sources"],
+                vec!["has more than one source"],
             ),
             (
                 backup(&format!("{good}drill = {{ at = \"x\" }}")),
@@ -621,6 +655,37 @@ to = [\"local\"]
             panic!("{:?}", source("c"));
         };
         assert_eq!(c.tls, None);
+    }
+
+    #[test]
+    fn a_database_server_is_read() {
+        let (config, said) = read(&format!(
+            "{REPOSITORY}
+[backup.server]
+mysql = {{ host = \"db.example\", user = \"backup\", password = \"${{secret.m}}\", databases = [\"shop\", \"wp_*\"], exclude = [\"wp_test\"], tls = {{ ca = \"/ca.pem\" }} }}
+to = [\"local\"]
+[backup.local]
+mysql = {{ socket = \"/run/mysqld/mysqld.sock\", user = \"root\", users = false, connections = 4 }}
+to = [\"local\"]
+"
+        ));
+        assert_eq!(said, "");
+        let SourceConfig::Mysql(server) = &config.backup("server").unwrap().source else {
+            panic!("it is a server")
+        };
+        assert_eq!(server.endpoint.to_string(), "db.example:3306");
+        assert_eq!(server.path, Path::new("/mysql/db.example:3306"));
+        assert_eq!(server.selection.databases.len(), 2);
+        assert_eq!(
+            server.tls.as_ref().unwrap().ca.as_deref(),
+            Some(Path::new("/ca.pem"))
+        );
+        assert!(server.users && server.connections == 2);
+        let SourceConfig::Mysql(local) = &config.backup("local").unwrap().source else {
+            panic!("it is a server")
+        };
+        assert_eq!(local.path, Path::new("/mysql/run/mysqld/mysqld.sock"));
+        assert!(!local.users && local.connections == 4 && local.password.is_none());
     }
 
     #[test]

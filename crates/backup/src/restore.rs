@@ -209,6 +209,14 @@ impl Backups {
             .with_help("restore it into another directory, and take from there what you need"));
         }
         let in_place = request.target == Target::InPlace;
+        if in_place && snapshot.facts.kind == "mysql" {
+            return Err(Error::new(
+                ErrorKind::UnknownSnapshot,
+                attempt,
+                "a server cannot be restored in place yet",
+            )
+            .with_help("restore it into a directory with `--to DIR`: `manifest.json` there says how everything is made, and the .tsv files are loaded by LOAD DATA"));
+        }
         let target = self.target(request, snapshot, database, &attempt)?;
         let (files, bytes) = if only.is_empty() {
             (snapshot.files, snapshot.bytes)

@@ -21,6 +21,7 @@ use crate::repository::{Draft, Item, OpenRepository, Repository, Snapshot, Store
 use crate::restic::{Keys, Restic};
 use crate::retention::{self, Candidate};
 use crate::source::files::Files;
+use crate::source::mysql::Mysql;
 use crate::source::redis::Redis;
 use crate::source::sqlite::Sqlite;
 use crate::source::{Context, Issue, Reading, Source, Weight};
@@ -174,16 +175,17 @@ impl Backups {
         })
     }
 
-    fn source_of(&self, backup: &BackupConfig) -> Box<dyn Source> {
-        match &backup.source {
+    fn source_of(&self, backup: &BackupConfig) -> Result<Box<dyn Source>, Error> {
+        Ok(match &backup.source {
             SourceConfig::Files { path, exclude } => {
                 Box::new(Files::new(path.clone(), exclude.clone()))
             }
             SourceConfig::Sqlite { path } => Box::new(Sqlite::new(path.clone())),
+            SourceConfig::Mysql(server) => Box::new(Mysql::new(server, &self.resolver)?),
             SourceConfig::Redis(redis) => {
                 Box::new(Redis::new((**redis).clone(), self.resolver.clone()))
             }
-        }
+        })
     }
 
     pub(crate) fn resolver(&self) -> &Resolver {
@@ -286,7 +288,7 @@ impl Backups {
                 staging: staging.path(),
                 progress,
             };
-            let reading = self.source_of(backup).open(&context)?;
+            let reading = self.source_of(backup)?.open(&context)?;
             Ok::<_, Error>((staging, reading))
         };
         let mut staged = None;

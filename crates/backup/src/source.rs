@@ -7,6 +7,7 @@
 //! known in advance.
 
 pub mod files;
+pub mod mysql;
 pub mod redis;
 mod segments;
 pub mod sqlite;
@@ -188,6 +189,24 @@ pub struct Facts {
     /// For Redis: what the servers and their data are like.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redis: Option<redis::RedisFacts>,
+    /// For a database server: which, and at what moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerFacts>,
+}
+
+/// What is known about a server of `MySQL` or `MariaDB` without its manifest.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ServerFacts {
+    /// Its version in its own words.
+    pub version: String,
+    /// The moment that all data is of, RFC 3339.
+    pub taken: String,
+    /// How many databases.
+    pub databases: u64,
+    /// How many tables.
+    pub tables: u64,
+    /// Where its binary log was, if it has one.
+    pub position: Option<mysql::Position>,
 }
 
 /// What is known about the file of a `SQLite` database.

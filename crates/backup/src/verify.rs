@@ -3,7 +3,8 @@
 //! The structure check finds a missing or shortened pack and a broken directory; it reads no data.
 //! Reading the data finds a flipped bit. A database is proved on top of that whatever the depth: its
 //! newest snapshot is restored into a private place, its digest compared with that of the copy it was
-//! made from, and `SQLite` asked to check it. Nothing of that needs the source or the catalog.
+//! made from, and `SQLite` asked to check it; of a server of `MySQL` the rows are counted anew. Nothing
+//! of that needs the source or the catalog.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -17,6 +18,7 @@ use crate::progress::Progress;
 use crate::repository::{Depth, Finding, ItemKind, OpenRepository, Repository, Snapshot, Visit};
 use crate::restore::redis::damaged;
 use crate::run::{Backups, backup_lock, repository_lock};
+use crate::source::mysql::Recount;
 use crate::source::redis::{self, RedisFacts};
 use crate::source::sqlite::inspect;
 use crate::writer::Writer;
@@ -150,7 +152,8 @@ impl Backups {
                 .rev()
                 .find(|snapshot| self.is_own(backup, snapshot) && snapshot.complete);
             let Some(snapshot) = newest.filter(|snapshot| {
-                snapshot.facts.database.is_some() || snapshot.facts.redis.is_some()
+                let facts = &snapshot.facts;
+                facts.database.is_some() || facts.redis.is_some() || facts.server.is_some()
             }) else {
                 continue;
             };
@@ -159,6 +162,9 @@ impl Backups {
             let copy = staging.path().join("proof");
             let failure = match &snapshot.facts.redis {
                 Some(facts) => prove_redis(opened.as_ref(), snapshot, facts, &copy, progress).err(),
+                None if snapshot.facts.server.is_some() => {
+                    prove_server(opened.as_ref(), snapshot, progress).err()
+                }
                 None => fetch_file(opened.as_ref(), snapshot, &copy, progress)
                     .and_then(|()| prove(snapshot, &copy))
                     .err(),
@@ -171,6 +177,44 @@ impl Backups {
         }
         Ok(())
     }
+}
+
+/// Whether the rows of a server of `MySQL` or `MariaDB` are those that its manifest tells of.
+fn prove_server(
+    opened: &dyn OpenRepository,
+    snapshot: &Snapshot,
+    progress: &Arc<dyn Progress>,
+) -> Result<(), Error> {
+    let attempt = format!("accept snapshot {} as a server", snapshot.short_id());
+    progress.begin(
+        &format!("Counting the rows of {}", snapshot.path.display()),
+        Some(snapshot.bytes),
+    );
+    let mut recount = Recount::default();
+    let walked = opened.walk(snapshot, &snapshot.path, &mut |visit| {
+        if progress.cancelled() {
+            return Err(Error::new(
+                ErrorKind::Cancelled,
+                &attempt,
+                "the caller asked to stop",
+            ));
+        }
+        let Visit::Item(item, content) = visit else {
+            return Ok(());
+        };
+        if item.kind != ItemKind::File {
+            return Ok(());
+        }
+        progress.advance(item.meta.size);
+        recount.file(&item.path, |target| content.write_to(target))
+    });
+    progress.finish();
+    walked?;
+    recount.compare().map_err(|why| {
+        Error::new(ErrorKind::Damaged, &attempt, why).with_help(
+            "restore an older snapshot (`mainstay backup list`), and check the disk of the repository with `mainstay backup verify --read-data`",
+        )
+    })
 }
 
 /// Restores the one file of a snapshot to a new file, 0600.

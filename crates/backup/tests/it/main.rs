@@ -1,16 +1,25 @@
 //! Backups from the outside: what goes in must come out, whatever happens in between.
 #![allow(clippy::unwrap_used)]
-#![allow(clippy::print_stderr, reason = "what is skipped is said")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what is skipped is said, and what was measured"
+)]
 
 mod bench;
 mod damage;
 mod databases;
 mod engine;
 mod faults;
+mod mysql;
 mod redis;
 mod redis_groups;
 mod redis_server;
 mod restores;
+// The servers that the client is tested with.
+#[allow(dead_code, reason = "not all that its own tests need")]
+#[path = "../../../mysql/tests/it/servers.rs"]
+mod servers;
 mod shared;
 mod stock;
 mod streams;

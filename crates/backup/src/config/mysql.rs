@@ -1,0 +1,155 @@
+//! `mysql = { … }` of a backup.
+
+use std::path::{Path, PathBuf};
+
+use mainstay_base::config::Section;
+use mainstay_base::{Credential, Diagnostic, Pattern};
+use mainstay_mysql::{Endpoint, Identity, ServerKey, Tls};
+
+use super::{SourceConfig, read_path};
+use crate::source::mysql::Selection;
+
+/// `mysql` of a `[backup.x]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MysqlConfig {
+    /// The path that its snapshots are of: there is none in the file system.
+    pub path: PathBuf,
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// The user.
+    pub user: String,
+    /// Where the user's password comes from; there is none if it is absent.
+    pub password: Option<Credential>,
+    /// TLS.
+    pub tls: Option<Tls>,
+    /// Where the key comes from that a password is encrypted with where there is no TLS.
+    pub server_key: ServerKey,
+    /// Which databases are read.
+    pub selection: Selection,
+    /// Whether users and grants are read.
+    pub users: bool,
+    /// How many connections read at once.
+    pub connections: usize,
+}
+
+/// Reads the section.
+pub(super) fn read(mut server: Section<'_>) -> Option<SourceConfig> {
+    let socket = read_path(&mut server, "socket", false);
+    let host = server.get::<String>("host");
+    let port = server.get_spanned::<u16>("port");
+    let endpoint = match (socket, host) {
+        (Some(socket), None) => {
+            if let Some(port) = port {
+                server.report(Diagnostic::error("a socket has no port").at(&port.place));
+            }
+            Some(Endpoint::Unix(socket))
+        }
+        (None, Some(host)) => Some(Endpoint::Tcp {
+            host,
+            port: port.map_or(3306, |port| port.value),
+        }),
+        (Some(_), Some(_)) => {
+            server.report(
+                Diagnostic::error(format!("[{}] has both `socket` and `host`", server.path()))
+                    .at(server.place()),
+            );
+            None
+        }
+        (None, None) => {
+            server.report(
+                Diagnostic::error(format!(
+                    "[{}] does not say where the server is",
+                    server.path()
+                ))
+                .at(server.place())
+                .help("write `socket = \"/run/mysqld/mysqld.sock\"`, or `host = \"…\"`"),
+            );
+            None
+        }
+    };
+    let user = server.required::<String>("user");
+    let password = server.get_spanned::<Credential>("password");
+    if let Some(password) = &password
+        && !password.value.refers()
+    {
+        server.report(
+            Diagnostic::error("a password is not written into the config")
+                .at(&password.place)
+                .help(
+                    "write `password = \"${secret.NAME}\"` and say in [secret] where NAME is kept",
+                ),
+        );
+    }
+    let patterns = |names: Option<Vec<String>>| -> Vec<Pattern> {
+        names
+            .unwrap_or_default()
+            .into_iter()
+            .map(Pattern::new)
+            .collect()
+    };
+    let selection = Selection {
+        databases: patterns(server.get("databases")),
+        exclude: patterns(server.get("exclude")),
+    };
+    let users = server.get::<bool>("users").unwrap_or(true);
+    let connections = server.get_spanned::<u8>("connections");
+    if let Some(connections) = &connections
+        && !(1..=64).contains(&connections.value)
+    {
+        server.report(
+            Diagnostic::error("`connections` is a number from 1 to 64").at(&connections.place),
+        );
+    }
+    let server_key = match read_path(&mut server, "server_key", false) {
+        Some(path) => ServerKey::File(path),
+        None => ServerKey::AskOnThisMachine,
+    };
+    let tls = server.section("tls").map(read_tls);
+    server.finish();
+    let (endpoint, user) = (endpoint?, user?);
+    let place = match &endpoint {
+        Endpoint::Tcp { host, port } => format!("{}:{port}", host.replace('/', "_")),
+        Endpoint::Unix(path) => path.to_string_lossy().trim_start_matches('/').to_owned(),
+    };
+    Some(SourceConfig::Mysql(Box::new(MysqlConfig {
+        path: Path::new("/mysql").join(place),
+        endpoint,
+        user,
+        password: password.map(|password| password.value),
+        tls,
+        server_key,
+        selection,
+        users,
+        connections: connections.map_or(2, |connections| connections.value.into()),
+    })))
+}
+
+fn read_tls(mut section: Section<'_>) -> Tls {
+    let any_name = section.get_spanned::<bool>("any_name");
+    let mut tls = Tls {
+        ca: read_path(&mut section, "ca", false),
+        server_name: section.get("server_name"),
+        any_name: any_name.as_ref().is_some_and(|any_name| any_name.value),
+        identity: None,
+    };
+    if let Some(any_name) = any_name
+        && any_name.value
+        && tls.ca.is_none()
+    {
+        section.report(
+            Diagnostic::error("any name is taken only from an authority of one's own")
+                .at(&any_name.place)
+                .help("name the file with the server's own authority in `ca`"),
+        );
+    }
+    let certificates = read_path(&mut section, "certificate", false);
+    let key = read_path(&mut section, "key", false);
+    match (certificates, key) {
+        (Some(certificates), Some(key)) => tls.identity = Some(Identity { certificates, key }),
+        (None, None) => {}
+        _ => section
+            .report(Diagnostic::error("`certificate` and `key` go together").at(section.place())),
+    }
+    section.finish();
+    tls
+}
