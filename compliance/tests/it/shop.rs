@@ -212,6 +212,8 @@ fn a_form_that_fails_is_one_fault_and_one_mail_with_the_visitors_code() {
     assert_eq!(occurrence["work"]["steps"][0]["state"], "undone");
     assert_eq!(fault["fault"]["class"], "upstream.timeout", "{fault}");
     assert_eq!(fault["fault"]["app"], "shop");
+    let records = occurrence["records"].to_string();
+    assert!(records.contains(&code), "what it printed then: {fault}");
     assert_eq!(world.taken(), "[]", "the partner has given it back");
     wait_for("the mail", || (world.mails_with(&code) > 0).then_some(()));
     let log = world.sandbox.done(&["logs", "shop"]).out;

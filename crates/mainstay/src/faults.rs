@@ -4,6 +4,7 @@
 //! that thread what is to be noted or asked, in a queue with a bound, and nobody waits for it but those
 //! who asked. Another thread reads what programs print ([`reader`]).
 
+mod around;
 mod convert;
 mod finder;
 mod reader;
@@ -23,13 +24,13 @@ use mainstay_control::wire::{
 };
 use mainstay_control::{Actor, Error, Kind};
 use mainstay_fault::ledger::{
-    Kind as FaultKind, Ledger, LedgerError, Noted, Order, OrderState, Query,
+    Kind as FaultKind, Ledger, LedgerError, Noted, Occurrence, Order, OrderState, Query,
 };
 use mainstay_fault::{Notify, Severity};
 use mainstay_supervise::{Event, ProgramSpec, Status};
 use tokio::sync::{oneshot, watch};
 
-use reader::{Catch, Reader};
+use reader::{Catch, Reader, Source};
 use roster::Roster;
 
 pub(crate) use convert::{Incoming, code, document, severity, status};
@@ -72,6 +73,8 @@ enum Job {
 struct Clerk {
     ledger: Ledger,
     ear: Box<dyn Ear>,
+    /// The files that programs' output goes to.
+    sources: Arc<Mutex<Vec<Source>>>,
     /// Whether it was said that the disk does not take it.
     troubled: bool,
 }
@@ -81,6 +84,7 @@ pub(crate) struct Faults {
     jobs: SyncSender<Job>,
     ledger: Mutex<Option<std::thread::JoinHandle<()>>>,
     reader: Mutex<Option<Reader>>,
+    sources: Arc<Mutex<Vec<Source>>>,
     roster: Roster,
     /// Counts orders: who waits for one is woken by it.
     ordered: watch::Sender<u64>,
@@ -108,6 +112,8 @@ impl Faults {
     /// The system's, if there can be no thread.
     pub(crate) fn start(path: PathBuf, ear: Box<dyn Ear>) -> std::io::Result<Self> {
         let (jobs, work) = sync_channel(QUEUE);
+        let sources: Arc<Mutex<Vec<Source>>> = Arc::default();
+        let seen = Arc::clone(&sources);
         let thread = std::thread::Builder::new()
             .name("mainstay-ledger".to_owned())
             .spawn(move || {
@@ -115,6 +121,7 @@ impl Faults {
                 let clerk = Clerk {
                     ledger,
                     ear,
+                    sources: seen,
                     troubled: false,
                 };
                 clerk.run(&work);
@@ -123,6 +130,7 @@ impl Faults {
             jobs,
             ledger: Mutex::new(Some(thread)),
             reader: Mutex::new(None),
+            sources,
             roster: Roster::default(),
             ordered: watch::Sender::new(0),
         })
@@ -133,6 +141,10 @@ impl Faults {
         let own = mainstay_sys::users::effective_uid();
         self.roster.read(programs, own);
         let sources = reader::sources(programs);
+        self.sources
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone_from(&sources);
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(reader) = &*reader {
             reader.read(sources);
@@ -498,7 +510,7 @@ impl Clerk {
         }
         let (occurrences, tell): (Vec<_>, Vec<_>) = incoming
             .into_iter()
-            .map(|one| (one.occurrence, (one.notify, one.alerted)))
+            .map(|one| (self.with_records(one.occurrence), (one.notify, one.alerted)))
             .unzip();
         let result = self.ledger.note(occurrences, &marks);
         let stored = match &result {
@@ -517,6 +529,18 @@ impl Clerk {
             let _ = reply.send(stored.clone());
         }
         next
+    }
+
+    /// What an app reports without the records around it gets what it printed, the first time.
+    fn with_records(&self, mut occurrence: Occurrence) -> Occurrence {
+        if occurrence.detail.records.is_empty()
+            && matches!(self.ledger.find(occurrence.code), Ok(None))
+        {
+            let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+            let code = occurrence.code.to_string();
+            occurrence.detail.records = around::around(&sources, &occurrence.app, &code);
+        }
+        occurrence
     }
 
     /// Says what a person should know about the ledger, once.
