@@ -723,6 +723,8 @@ fn is_damage(error: &rusqlite::Error) -> bool {
             rusqlite::ErrorCode::NotADatabase
                 | rusqlite::ErrorCode::DatabaseCorrupt
                 | rusqlite::ErrorCode::Unknown
+                // A damaged length reads as one that is larger than any.
+                | rusqlite::ErrorCode::TooBig
         ),
         _ => true,
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -13,6 +14,8 @@ use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, header};
 use hyper_util::rt::TokioIo;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::PidfdFlags;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
@@ -235,11 +238,18 @@ impl Client {
         self.post("/v1/upgrade", &(), false).await
     }
 
-    /// Waits until nobody listens on the socket any more.
+    /// The daemon's process, to be waited for; `None` where the kernel does not tell.
+    pub async fn process(&self) -> Option<OwnedFd> {
+        let stream = UnixStream::connect(&self.path).await.ok()?;
+        let pid = rustix::process::Pid::from_raw(stream.peer_cred().ok()?.pid()?)?;
+        rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()
+    }
+
+    /// Waits until nobody listens on the socket any more, and that process has ended.
     ///
     /// # Errors
-    /// [`Kind::TryLater`] if somebody still does after `within`.
-    pub async fn gone(&self, within: Duration) -> Result<(), Error> {
+    /// [`Kind::TryLater`] if that is not so after `within`.
+    pub async fn gone(&self, process: Option<OwnedFd>, within: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + within;
         loop {
             match UnixStream::connect(&self.path).await {
@@ -247,7 +257,7 @@ impl Client {
                     if matches!(
                         why.kind(),
                         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-                    ) =>
+                    ) && process.as_ref().is_none_or(has_ended) =>
                 {
                     return Ok(());
                 }
@@ -589,6 +599,12 @@ fn percent(name: &str) -> String {
         }
     }
     encoded
+}
+
+/// Whether the process has ended (`pidfd_open(2)`: its descriptor can be read then).
+fn has_ended(process: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(process, PollFlags::IN)];
+    poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 #[cfg(test)]

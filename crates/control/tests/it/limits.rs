@@ -168,7 +168,7 @@ async fn the_end_ends_followers_in_good_order() {
     drop(idle);
     let error = client.ping().await.unwrap_err();
     assert_eq!((error.kind, error.exit_code()), (Kind::NotReachable, 7));
-    client.gone(DEADLINE).await.unwrap();
+    client.gone(None, DEADLINE).await.unwrap();
 }
 
 #[tokio::test]

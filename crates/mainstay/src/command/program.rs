@@ -70,8 +70,9 @@ const SHUTDOWN: Duration = Duration::from_mins(10);
 pub(crate) fn shutdown(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
     let client = command::client(cli)?;
     command::ask(async {
+        let process = client.process().await;
         client.shutdown().await?;
-        Ok(client.gone(SHUTDOWN).await?)
+        Ok(client.gone(process, SHUTDOWN).await?)
     })?;
     // A daemon that ends in order takes its socket with it.
     if client.path().exists() {
