@@ -32,7 +32,7 @@ fn a_wrong_config_is_told_with_place_and_suggestion_and_exit_2() {
             "does not work yet",
         ),
         (
-            &format!("{web}[backup.db]\nmysql = {{ dsn = \"x\" }}\nto = []\n"),
+            &format!("{web}[backup.db]\npostgres = {{ dsn = \"x\" }}\nto = []\n"),
             "",
             "does not work yet",
         ),

@@ -212,8 +212,11 @@ fn a_form_that_fails_is_one_fault_and_one_mail_with_the_visitors_code() {
     assert_eq!(occurrence["work"]["steps"][0]["state"], "undone");
     assert_eq!(fault["fault"]["class"], "upstream.timeout", "{fault}");
     assert_eq!(fault["fault"]["app"], "shop");
-    let records = occurrence["records"].to_string();
-    assert!(records.contains(&code), "what it printed then: {fault}");
+    wait_for("what it printed then", || {
+        let fault = world.sandbox.json(&["faults", &code]);
+        let records = fault["occurrence"]["records"].to_string();
+        records.contains(&code).then_some(())
+    });
     assert_eq!(world.taken(), "[]", "the partner has given it back");
     wait_for("the mail", || (world.mails_with(&code) > 0).then_some(()));
     let log = world.sandbox.done(&["logs", "shop"]).out;

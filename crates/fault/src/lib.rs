@@ -69,4 +69,5 @@ pub use id::{Id, UnknownId};
 pub use page_set::{PageSet, Trouble};
 pub use pages::Pages;
 pub use recognise::{Language, Raised, Recogniser, Traceback};
+pub use redact::redact;
 pub use verdict::{Classify, Verdict};

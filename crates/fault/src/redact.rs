@@ -10,7 +10,7 @@ const STRUCK: &str = "***";
 
 /// The text with what looks like a secret struck out: values of names like `password`, what follows
 /// `Bearer`, the password and the query of URLs. Time is linear in the text.
-pub(crate) fn redact(text: &str) -> String {
+pub fn redact(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {

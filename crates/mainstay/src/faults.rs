@@ -334,7 +334,12 @@ impl Faults {
     /// One fault.
     pub(crate) async fn find(&self, text: &str) -> Result<FaultDocument, Error> {
         let code = code(text)?;
-        self.ask(move |clerk| found(&clerk.ledger, code)).await
+        self.ask(move |clerk| {
+            let mut document = found(&clerk.ledger, code)?;
+            clerk.add_records(&mut document);
+            Ok(document)
+        })
+        .await
     }
 
     /// How many kinds are new, by program.
@@ -538,9 +543,25 @@ impl Clerk {
         {
             let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
             let code = occurrence.code.to_string();
-            occurrence.detail.records = around::around(&sources, &occurrence.app, &code);
+            occurrence.detail.records =
+                around::around(&sources, &occurrence.app, &code, around::AT_ONCE);
         }
         occurrence
+    }
+
+    /// The line with the code may have been written after the report.
+    fn add_records(&self, document: &mut FaultDocument) {
+        if let Some(occurrence) = &mut document.occurrence
+            && occurrence.records.is_empty()
+        {
+            let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+            occurrence.records = around::around(
+                &sources,
+                &document.fault.app,
+                &occurrence.code,
+                around::LATER,
+            );
+        }
     }
 
     /// Says what a person should know about the ledger, once.
