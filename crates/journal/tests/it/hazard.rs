@@ -56,18 +56,24 @@ async fn answers(pool: &MySqlPool) -> bool {
 
 /// The hazard itself. If this fails, the driver is mended: then what docs/journal.md says about it
 /// has to be looked at again.
+///
+/// It depends on how much of the answer is there when the statement is left, which a busy machine
+/// decides: so it is tried some times.
 pub(crate) async fn a_dropped_transaction_spoils_its_connection(directory: &Path) {
-    let pool = pool(directory).await;
-    assert!(answers(&pool).await);
-    let transaction = cut(&pool, "dropped").await;
-    drop(transaction);
-    let healthy = answers(&pool).await;
-    let closes = tokio::time::timeout(PATIENCE, pool.close()).await.is_ok();
-    println!("after a drop: the pool answers: {healthy}, closes: {closes}");
-    assert!(
-        !healthy || !closes,
-        "the driver does not have the fault any more"
-    );
+    const TRIES: usize = 50;
+    for number in 0..TRIES {
+        let pool = pool(directory).await;
+        assert!(answers(&pool).await);
+        let transaction = cut(&pool, &format!("dropped {number}")).await;
+        drop(transaction);
+        let healthy = answers(&pool).await;
+        let closes = tokio::time::timeout(PATIENCE, pool.close()).await.is_ok();
+        println!("after a drop: the pool answers: {healthy}, closes: {closes}");
+        if !healthy || !closes {
+            return;
+        }
+    }
+    panic!("the driver does not have the fault any more");
 }
 
 /// What there is to do instead: the connection leaves the pool and is closed; the server rolls back.
