@@ -19,7 +19,7 @@ pub(crate) struct Lane {
     pub(crate) work: Condvar,
     /// There is room, or something was settled.
     pub(crate) room: Condvar,
-    /// What the worker does, for those who add records without the lock.
+    /// What the worker does, also for those who add records without the lock. It falls asleep under it.
     worker: AtomicU8,
     /// [`QueueConfig::batch`].
     batch: usize,
@@ -110,10 +110,6 @@ impl Drop for Inside<'_> {
 /// What the lock of a lane guards. Records mostly get into the queue without it: see [`Inside`].
 pub(crate) struct Waiting {
     pub(crate) queue: Queue,
-    /// The worker sleeps until it is woken.
-    pub(crate) parked: bool,
-    /// The worker sleeps until enough waits, or some time has passed.
-    pub(crate) lingers: bool,
     /// Write now, however little it is.
     pub(crate) urgent: bool,
     /// So many threads wait for `room`.
@@ -130,8 +126,6 @@ impl Lane {
         let lane = Self {
             waiting: Mutex::new(Waiting {
                 queue: Queue::new(config, Store::new(first)),
-                parked: false,
-                lingers: false,
                 urgent: false,
                 waiters: 0,
                 closing: None,
@@ -173,23 +167,32 @@ impl Lane {
         }
     }
 
-    /// The worker is about to be woken, or so it should look.
-    pub(crate) fn set_awake(&self, waiting: &mut Waiting) {
-        waiting.parked = false;
-        waiting.lingers = false;
-        self.worker.store(AWAKE, Ordering::SeqCst);
-    }
-
-    /// Wakes the worker where it sleeps without end.
+    /// Wakes the worker where it sleeps without end. The lock is for one that is about to sleep.
     pub(crate) fn wake_if_parked(&self) {
-        if lock(&self.waiting).parked {
+        let _waiting = lock(&self.waiting);
+        if self.worker.load(Ordering::SeqCst) == PARKED {
             self.work.notify_one();
         }
     }
 
+    /// Says that the worker is to be woken: for records of which one does not linger if it is `urgent`,
+    /// or now makes a `batch`. Whoever is told so wakes it, with or without the lock.
+    pub(crate) fn claim_wake(&self, urgent: bool, batch: bool) -> bool {
+        let wake = match self.worker.load(Ordering::SeqCst) {
+            PARKED => true,
+            LINGERS => urgent || batch,
+            _ => false,
+        };
+        if wake {
+            // One call is enough, whoever comes before the worker has woken.
+            self.worker.store(AWAKE, Ordering::SeqCst);
+        }
+        wake
+    }
+
     pub(crate) fn hurry(&self, waiting: &mut Waiting) {
         waiting.urgent = true;
-        if waiting.parked || waiting.lingers {
+        if self.worker.load(Ordering::SeqCst) != AWAKE {
             self.work.notify_one();
         }
     }
@@ -217,16 +220,11 @@ impl Lane {
     }
 
     /// Has the worker sleep until it is woken, or for this time.
-    fn sleep<'a>(&self, mut waiting: Inside<'a>, how: u8, at_most: Option<Duration>) -> Inside<'a> {
-        let set = |waiting: &mut Waiting, how| {
-            waiting.parked = how == PARKED;
-            waiting.lingers = how == LINGERS;
-            // Before the queue is open: whoever adds the next record knows that the worker sleeps.
-            self.worker.store(how, Ordering::SeqCst);
-        };
-        set(&mut waiting, how);
-        let mut waiting = waiting.wait(&self.work, at_most);
-        set(&mut waiting, AWAKE);
+    fn sleep<'a>(&self, waiting: Inside<'a>, how: u8, at_most: Option<Duration>) -> Inside<'a> {
+        // Before the queue is open: whoever adds the next record knows that the worker sleeps.
+        self.worker.store(how, Ordering::SeqCst);
+        let waiting = waiting.wait(&self.work, at_most);
+        self.worker.store(AWAKE, Ordering::SeqCst);
         waiting
     }
 

@@ -465,12 +465,7 @@ impl Shared {
         if level >= Level::Error {
             waiting.urgent = true;
         }
-        let wake = waiting.parked
-            || waiting.lingers && (waiting.urgent || !was_batch && waiting.queue.is_batch());
-        if wake {
-            // One call is enough, whoever comes before the worker has woken.
-            lane.set_awake(&mut waiting);
-        }
+        let wake = lane.claim_wake(waiting.urgent, !was_batch && waiting.queue.is_batch());
         if level == Level::Critical && may_wait && self.config.kind.is_local() {
             if wake {
                 lane.work.notify_one();
