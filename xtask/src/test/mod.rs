@@ -194,7 +194,15 @@ fn whole(report: &mut Report, binaries: &std::path::Path) {
         }
     }
     report.stage("documents", |_| {
-        let mut command = run::cargo(&["doc", "--quiet", "--workspace", "--no-deps"]);
+        // With all features: what only one of them has is documented too, and links to it hold.
+        let all = [
+            "doc",
+            "--quiet",
+            "--workspace",
+            "--no-deps",
+            "--all-features",
+        ];
+        let mut command = run::cargo(&all);
         run::run(command.env("RUSTDOCFLAGS", "-D warnings"))
     });
     report.stage("licences", |_| licences::main(&[]).map(drop));
