@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::Response;
@@ -12,6 +12,7 @@ use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 use tokio::task::futures::TaskLocalFuture;
 use tokio::time::{Sleep, sleep};
+use tower_service::Service;
 
 use crate::body::ResponseBody;
 use crate::panics::{Seen, attempt, catch};
@@ -30,15 +31,15 @@ pin_project! {
     /// dropped at once, whatever its destructors do.
     ///
     /// When this is dropped before, what the scope holds is given up.
-    pub(crate) struct Guarded<'s, F> {
+    pub(crate) struct Guarded<F> {
         #[pin]
         future: Option<TaskLocalFuture<Arc<Scope>, F>>,
         sleep: Option<Pin<Box<Sleep>>>,
         deadline: Option<Duration>,
-        scope: &'s Arc<Scope>,
+        scope: Arc<Scope>,
     }
 
-    impl<F> PinnedDrop for Guarded<'_, F> {
+    impl<F> PinnedDrop for Guarded<F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             if this.future.is_some() {
@@ -50,18 +51,18 @@ pin_project! {
     }
 }
 
-impl<'s, F: Future> Guarded<'s, F> {
-    pub(crate) fn new(scope: &'s Arc<Scope>, deadline: Option<Duration>, future: F) -> Self {
+impl<F: Future> Guarded<F> {
+    pub(crate) fn new(scope: &Arc<Scope>, deadline: Option<Duration>, future: F) -> Self {
         Self {
             future: Some(scope.around(future)),
             sleep: None,
             deadline,
-            scope,
+            scope: Arc::clone(scope),
         }
     }
 }
 
-impl<F: Future> Future for Guarded<'_, F> {
+impl<F: Future> Future for Guarded<F> {
     type Output = End<F::Output>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -88,6 +89,50 @@ impl<F: Future> Future for Guarded<'_, F> {
         // It is dropped in its scope, as it ran.
         attempt(|| this.future.set(None));
         Poll::Ready(end)
+    }
+}
+
+pin_project! {
+    /// A call of a service, once it is ready.
+    ///
+    /// By hand: a request is some hundred bytes, and an async function would have it twice.
+    #[project = OneshotProjection]
+    pub(crate) enum Oneshot<S, Q>
+    where
+        S: Service<Q>,
+    {
+        Before { service: S, request: Option<Q> },
+        During { #[pin] answer: S::Future },
+    }
+}
+
+impl<S: Service<Q>, Q> Oneshot<S, Q> {
+    pub(crate) const fn new(service: S, request: Q) -> Self {
+        Self::Before {
+            service,
+            request: Some(request),
+        }
+    }
+}
+
+impl<S: Service<Q>, Q> Future for Oneshot<S, Q> {
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let answer = match self.as_mut().project() {
+                OneshotProjection::During { answer } => return answer.poll(context),
+                OneshotProjection::Before { service, request } => {
+                    ready!(service.poll_ready(context))?;
+                    let Some(request) = request.take() else {
+                        // The call panicked, and whoever caught that polls again.
+                        return Poll::Pending;
+                    };
+                    service.call(request)
+                }
+            };
+            self.set(Self::During { answer });
+        }
     }
 }
 

@@ -50,9 +50,10 @@ pub(crate) enum Sort {
 }
 
 impl Sort {
-    /// Of an answer whose body has at most so many bytes, if that is known.
-    pub(crate) fn of(parts: &Parts, length: Option<u64>) -> Self {
-        if let Some(code) = grpc_error(&parts.headers) {
+    /// Of an answer whose body has at most so many bytes, if that is known. Only who asked by gRPC is
+    /// answered by it.
+    pub(crate) fn of(parts: &Parts, length: Option<u64>, is_grpc: bool) -> Self {
+        if is_grpc && let Some(code) = grpc_error(&parts.headers) {
             return Self::Grpc(code);
         }
         let status = parts.status;
@@ -226,14 +227,16 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                Sort::of(&parts(status, kind, grpc), length),
+                Sort::of(&parts(status, kind, grpc), length, grpc.is_some()),
                 expected,
                 "{name}"
             );
         }
+        let other = parts(200, None, Some("5"));
+        assert_eq!(Sort::of(&other, Some(0), false), Sort::Good);
         let mut meant = parts(400, text, None);
         meant.extensions.insert(Deliberate);
-        assert_eq!(Sort::of(&meant, Some(5)), Sort::Designed);
+        assert_eq!(Sort::of(&meant, Some(5), false), Sort::Designed);
     }
 
     #[test]
@@ -250,7 +253,7 @@ mod tests {
             if let Some(said) = said {
                 parts.extensions.insert(said);
             }
-            let sort = Sort::of(&parts, Some(0));
+            let sort = Sort::of(&parts, Some(0), false);
             assert_eq!(outcome(sort, &parts), expected, "{status} {said:?}");
         }
     }

@@ -16,7 +16,9 @@ use crate::error::BoxError;
 use crate::future::ResponseFuture;
 use crate::guard::Shared;
 use crate::scope::Scope;
-use crate::serve::{serve, within};
+#[cfg(feature = "journal")]
+use crate::serve::serve_once;
+use crate::serve::{Call, serve, within};
 
 /// Whether a request goes on when its client has left.
 ///
@@ -120,6 +122,12 @@ where
             Detach::Always => true,
             Detach::Never => false,
         };
-        ResponseFuture::new(serve(Arc::clone(&self.set), service, request), detach)
+        let call = Call::of(&self.set, &request);
+        #[cfg(feature = "journal")]
+        if self.set.shared.policy.is_some() {
+            return ResponseFuture::new(serve_once(call, service, request), detach);
+        }
+        let handler = call.handler(service, request.map(RequestBody::stream));
+        ResponseFuture::new(serve(call, handler), detach)
     }
 }

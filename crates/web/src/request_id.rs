@@ -1,6 +1,7 @@
 //! The id of a request: taken from who sent it if it looks like one, else made.
 
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderName, HeaderValue};
@@ -96,14 +97,19 @@ fn trace_id(parent: &[u8]) -> Option<&[u8]> {
     good.then_some(id)
 }
 
-/// 128 bits of a keyed hash of a number that is never used twice, as 32 hexadecimal digits.
+/// 128 bits as 32 hexadecimal digits: a number that is random for each process, and one that is never
+/// twice in it. Nobody who sees some of them may rely on not guessing the next; they only differ.
 fn made() -> RequestId {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    static SERIAL: AtomicU64 = AtomicU64::new(1);
+    static SERIAL: AtomicU64 = AtomicU64::new(0);
+    static PROCESS: LazyLock<[u64; 2]> = LazyLock::new(|| {
+        let random = RandomState::new();
+        [random.hash_one(1_u8), random.hash_one(2_u8)]
+    });
+    let [process, start] = *PROCESS;
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-    let state = std::hash::RandomState::new();
+    let halves = [process, mixed(serial.wrapping_add(start))];
     let mut text = [0; MADE];
-    let halves = [state.hash_one(serial), state.hash_one((serial, 1_u8))];
     for (half, digits) in halves.into_iter().zip(text.chunks_exact_mut(16)) {
         for (byte, pair) in half
             .to_be_bytes()
@@ -115,6 +121,14 @@ fn made() -> RequestId {
         }
     }
     RequestId::Made(text)
+}
+
+/// Another number for each number, which looks like chance (the end of `SplitMix64`: Steele, Lea and
+/// Flood, Fast Splittable Pseudorandom Number Generators, 2014).
+const fn mixed(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
 }
 
 #[cfg(test)]

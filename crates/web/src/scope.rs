@@ -64,6 +64,13 @@ impl Facts {
         Asked::of(&self.method, &headers)
     }
 
+    /// Whether it is a call of gRPC, as `application/grpc`, `+proto`, or `-web`.
+    pub(crate) fn is_grpc(&self) -> bool {
+        self.telling.iter().any(|(name, value)| {
+            *name == CONTENT_TYPE && value.as_bytes().starts_with(b"application/grpc")
+        })
+    }
+
     /// Method and path, as people call the request.
     pub(crate) fn name(&self) -> String {
         format!("{} {}", self.method, self.uri.path())
@@ -198,6 +205,19 @@ impl Scope {
     pub(crate) fn abandon(&self) {
         #[cfg(feature = "journal")]
         crate::settle::abandon(self);
+    }
+
+    /// Ends it, if it holds nothing that would have to be committed or undone. Most do not.
+    #[cfg_attr(not(feature = "journal"), expect(clippy::unused_self))]
+    pub(crate) fn ends_with_nothing(&self) -> bool {
+        #[cfg(feature = "journal")]
+        {
+            self.stake.ends_with_nothing()
+        }
+        #[cfg(not(feature = "journal"))]
+        {
+            true
+        }
     }
 
     /// Makes everything that it holds so, or says why nothing of it is.

@@ -1,6 +1,6 @@
 //! What is done with a request, from its first byte to the head of its answer.
 
-use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::error::BoxError;
-use crate::future::{End, Guarded};
+use crate::future::{End, Guarded, Oneshot};
 use crate::gate::Entered;
 use crate::guard::Shared;
 use crate::judge::{Outcome, Sort, TEXT_BYTES, grpc_fault, outcome};
@@ -29,9 +29,73 @@ use crate::scope::{Facts, Scope};
 /// How long the text of an answer may take to be read; it is in memory already.
 const TEXT_TIME: Duration = Duration::from_secs(1);
 
+/// A request whose head was seen, and whose handler may begin.
+pub(crate) struct Call {
+    pub(crate) set: Arc<Set>,
+    pub(crate) scope: Arc<Scope>,
+    has_connections: bool,
+}
+
+impl Call {
+    pub(crate) fn of<B>(set: &Arc<Set>, request: &Request<B>) -> Self {
+        Self {
+            set: Arc::clone(set),
+            scope: Scope::of_request(&set.shared, request),
+            has_connections: request.version() <= Version::HTTP_11,
+        }
+    }
+
+    /// Its handler, not begun yet. In a box: it would be copied with every future that it is put into.
+    pub(crate) fn handler<S, Q>(&self, service: S, request: Q) -> Handler<S, Q>
+    where
+        S: Service<Q>,
+    {
+        let call = Oneshot::new(service, request);
+        Box::pin(Guarded::new(&self.scope, self.set.deadline, call))
+    }
+
+    /// What is answered, with what each answer has.
+    fn answer<R>(
+        &self,
+        made: Result<Response<ResponseBody<R>>, Box<Seen>>,
+    ) -> Response<ResponseBody<R>> {
+        let mut response = match made {
+            Ok(response) => response,
+            Err(seen) => page(&self.scope, *seen, None),
+        };
+        let headers = response.headers_mut();
+        if let Some(facts) = &self.scope.facts {
+            headers.insert(REQUEST_ID, facts.id.to_value());
+        }
+        if self.has_connections && self.set.shared.gate.is_draining() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// The handler of a request, while it runs.
+pub(crate) type Handler<S, Q> = Pin<Box<Guarded<Oneshot<S, Q>>>>;
+
 /// Serves a request. There is always an answer.
-pub(crate) async fn serve<S, B, R>(
-    set: Arc<Set>,
+pub(crate) async fn serve<S, Q, R>(call: Call, handler: Handler<S, Q>) -> Response<ResponseBody<R>>
+where
+    S: Service<Q, Response = Response<R>>,
+    S::Error: Into<BoxError>,
+    R: Body<Data = Bytes>,
+    R::Error: Into<BoxError>,
+{
+    let made = match enter(&call.set.shared, &call.scope).await {
+        Ok(_entered) => ended(&call, handler.await).await,
+        Err(seen) => Err(seen),
+    };
+    call.answer(made)
+}
+
+/// Serves a request that may have an idempotency key.
+#[cfg(feature = "journal")]
+pub(crate) async fn serve_once<S, B, R>(
+    call: Call,
     service: S,
     request: Request<B>,
 ) -> Response<ResponseBody<R>>
@@ -43,20 +107,42 @@ where
     R: Body<Data = Bytes>,
     R::Error: Into<BoxError>,
 {
-    let has_connections = request.version() <= Version::HTTP_11;
-    let scope = Scope::of_request(&set.shared, &request);
-    let mut response = match answer(&set, service, request, &scope).await {
-        Ok(response) => response,
-        Err(seen) => page(&scope, *seen, None),
+    let made = once(&call, service, request).await;
+    call.answer(made)
+}
+
+#[cfg(feature = "journal")]
+async fn once<S, B, R>(
+    call: &Call,
+    service: S,
+    request: Request<B>,
+) -> Result<Response<ResponseBody<R>>, Box<Seen>>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+    S::Error: Into<BoxError>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+    R: Body<Data = Bytes>,
+    R::Error: Into<BoxError>,
+{
+    use crate::replay::{Begun, begin};
+    let Call { set, scope, .. } = call;
+    let shared = &*set.shared;
+    let _entered = enter(shared, scope).await?;
+    let request = match (&shared.policy, &shared.journal) {
+        (Some(policy), Some(journal)) => {
+            match begin(scope, policy, journal, request, set.deadline).await {
+                Ok(Begun::Do(request)) => request,
+                Ok(Begun::Done(response)) => {
+                    return Ok(response.map(|body| ResponseBody::page(body, Arc::clone(scope))));
+                }
+                Err(fault) => return Err(unplaced(fault)),
+            }
+        }
+        _ => request.map(RequestBody::stream),
     };
-    let headers = response.headers_mut();
-    if let Some(facts) = &scope.facts {
-        headers.insert(REQUEST_ID, facts.id.to_value());
-    }
-    if has_connections && set.shared.gate.is_draining() {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
+    let end = call.handler(service, request).await;
+    ended(call, end).await
 }
 
 /// Serves a request that a guard around this one has in its hands already: that one does it all.
@@ -76,7 +162,7 @@ where
             "a request came through two guards: the outer one counts, with its deadline; put each route into one"
         );
     });
-    match oneshot(service, request.map(RequestBody::stream)).await {
+    match Oneshot::new(service, request.map(RequestBody::stream)).await {
         Ok(response) => response.map(|body| ResponseBody::app(body, scope)),
         Err(error) => {
             let error: BoxError = error.into();
@@ -85,65 +171,56 @@ where
     }
 }
 
-async fn answer<S, B, R>(
-    set: &Set,
-    service: S,
-    request: Request<B>,
-    scope: &Arc<Scope>,
+/// What comes of a handler that has ended.
+async fn ended<R, E>(
+    call: &Call,
+    end: End<Result<Response<R>, E>>,
 ) -> Result<Response<ResponseBody<R>>, Box<Seen>>
 where
-    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
-    S::Error: Into<BoxError>,
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
+    E: Into<BoxError>,
     R: Body<Data = Bytes>,
     R::Error: Into<BoxError>,
 {
-    let shared = &*set.shared;
-    let _entered = enter(shared, scope).await?;
-    #[cfg(feature = "journal")]
-    let request = match (&shared.policy, &shared.journal) {
-        (Some(policy), Some(journal)) => {
-            use crate::replay::{Begun, begin};
-            // What seldom is, is not to make the future of every request larger.
-            let begun = Box::pin(begin(scope, policy, journal, request, set.deadline));
-            match begun.await {
-                Ok(Begun::Do(request)) => request,
-                Ok(Begun::Done(response)) => {
-                    return Ok(response.map(|body| ResponseBody::page(body, Arc::clone(scope))));
-                }
-                Err(fault) => return Err(unplaced(fault)),
-            }
-        }
-        _ => request.map(RequestBody::stream),
-    };
-    #[cfg(not(feature = "journal"))]
-    let request = request.map(RequestBody::stream);
-
-    let handler = oneshot(service, request);
-    let end = Guarded::new(scope, set.deadline, handler).await;
+    let scope = &call.scope;
     told_of(scope, "somebody caught it and went on");
-    let response = match end {
-        End::Done(Ok(response)) => response,
+    let seen = match end {
+        End::Done(Ok(response)) if is_plainly_good(scope, &response) => {
+            return Ok(response.map(|body| ResponseBody::app(body, Arc::clone(scope))));
+        }
+        // What seldom is, is not to make the future of every request larger.
+        End::Done(Ok(response)) => return Box::pin(judged(scope, response)).await,
         End::Done(Err(error)) => {
-            scope.rollback("its handler failed").await;
+            Box::pin(scope.rollback("its handler failed")).await;
             let error: BoxError = error.into();
             return Err(unplaced(Fault::from_error(&*error)));
         }
         End::Panicked(seen) => {
-            scope.rollback("its handler panicked").await;
-            return Err(seen);
+            Box::pin(scope.rollback("its handler panicked")).await;
+            seen
         }
         End::Late => {
-            scope.rollback("it took longer than it may").await;
+            Box::pin(scope.rollback("it took longer than it may")).await;
             let text = format!(
                 "the handler took longer than {:?}",
-                set.deadline.unwrap_or_default()
+                call.set.deadline.unwrap_or_default()
             );
-            return Err(unplaced(Fault::told(Class::Timeout, &text)));
+            unplaced(Fault::told(Class::Timeout, &text))
         }
     };
-    judged(scope, response).await
+    Err(seen)
+}
+
+/// Whether an answer is no error, says nothing of what it is, and leaves nothing to be committed: as
+/// most are.
+fn is_plainly_good<R>(scope: &Scope, response: &Response<R>) -> bool {
+    let status = response.status();
+    let extensions = response.extensions();
+    !status.is_client_error()
+        && !status.is_server_error()
+        && (extensions.is_empty()
+            || extensions.get::<Fault>().is_none() && extensions.get::<Outcome>().is_none())
+        && !scope.facts.as_ref().is_some_and(Facts::is_grpc)
+        && scope.ends_with_nothing()
 }
 
 /// A panic that somebody caught who says nothing of it.
@@ -159,7 +236,7 @@ fn told_of(scope: &Scope, circumstance: &str) {
 async fn enter(shared: &Shared, scope: &Scope) -> Result<Entered, Box<Seen>> {
     let entered = match shared.gate.try_enter() {
         Some(entered) => entered,
-        None => shared.gate.enter().await.ok_or_else(|| {
+        None => Box::pin(shared.gate.enter()).await.ok_or_else(|| {
             let verdict = Verdict::unavailable(shared.come_back);
             unplaced(Fault::told(verdict, "more requests at once than may run"))
         })?,
@@ -178,15 +255,6 @@ async fn enter(shared: &Shared, scope: &Scope) -> Result<Entered, Box<Seen>> {
         )));
     }
     Ok(entered)
-}
-
-/// Calls a service once it is ready.
-async fn oneshot<S, Q>(mut service: S, request: Q) -> Result<S::Response, S::Error>
-where
-    S: Service<Q>,
-{
-    poll_fn(|context| service.poll_ready(context)).await?;
-    service.call(request).await
 }
 
 /// Ends the request's work as its answer says, and sees that the answer is one that can be read.
@@ -209,7 +277,8 @@ where
         return Ok(page(scope, Seen::of(fault), Some(parts.headers)));
     }
     let length = attempt(|| body.size_hint().upper()).flatten();
-    let sort = Sort::of(&parts, length);
+    let is_grpc = scope.facts.as_ref().is_some_and(Facts::is_grpc);
+    let sort = Sort::of(&parts, length, is_grpc);
     let body = match outcome(sort, &parts) {
         Outcome::Commit => committed(scope, &parts, body).await?,
         Outcome::Rollback => {

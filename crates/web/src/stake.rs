@@ -47,6 +47,11 @@ impl<T> Place<T> {
         }
     }
 
+    /// Whether there never was one.
+    const fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
     /// Takes it for good; `Err` if somebody still has it.
     fn take(&mut self) -> Result<Option<T>, Lent> {
         match std::mem::replace(self, Self::Over) {
@@ -116,6 +121,24 @@ impl Stake {
         }
     }
 
+    /// Ends it, if there is nothing to commit or undo; else leaves it as it is.
+    pub(crate) fn ends_with_nothing(&self) -> bool {
+        let mut things = self.things();
+        #[cfg(feature = "database")]
+        if !things.transaction.is_none() {
+            return false;
+        }
+        if !things.unit.is_none() || things.key.is_some() {
+            return false;
+        }
+        #[cfg(feature = "database")]
+        {
+            things.transaction = Place::Over;
+        }
+        things.unit = Place::Over;
+        true
+    }
+
     /// From now on, what is given back is in an unknown state.
     pub(crate) fn cut(&self) {
         self.things().cut = true;
@@ -132,7 +155,7 @@ impl Stake {
     /// Whether the transaction has begun.
     #[cfg(feature = "database")]
     pub(crate) fn has_transaction(&self) -> bool {
-        !matches!(self.things().transaction, Place::None)
+        !self.things().transaction.is_none()
     }
 
     /// Lends the transaction; `None` if it has to begin first.
