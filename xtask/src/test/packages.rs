@@ -22,6 +22,8 @@ const NEEDED: &[Needed] = &[
     ("mariadbd", "mariadb-server"),
     // initdb is not in PATH on Debian; this comes with it.
     ("pg_ctlcluster", "postgresql"),
+    // Looks at the error pages.
+    ("chromium", "chromium"),
 ];
 
 /// What to do about the packages that are missing.
@@ -174,7 +176,7 @@ mod tests {
         assert!(!script.contains('\''), "{script}");
         assert!(!script.contains('\n'), "{script}");
         assert!(script.ends_with(
-            " restic redis-server nginx curl gunicorn supervisor rsync rsyslog strace sqlite3 mariadb-server postgresql"
+            " restic redis-server nginx curl gunicorn supervisor rsync rsyslog strace sqlite3 mariadb-server postgresql chromium"
         ));
     }
 }
