@@ -100,6 +100,10 @@ pub struct Spawn {
     /// Whether set-user-id programs lose their effect for it and all it starts
     /// (`PR_SET_NO_NEW_PRIVS`).
     pub no_new_privs: bool,
+    /// Whether the kernel kills it when the thread that starts it ends (`PR_SET_PDEATHSIG`), and so
+    /// also when this process is killed. What it starts itself is not meant, and a program with a
+    /// set-user-id bit loses it.
+    pub dies_with_us: bool,
 }
 
 /// Ways around the usual path, so that tests can walk the fallbacks on a new kernel.
@@ -131,6 +135,7 @@ impl Spawn {
             fds: Vec::new(),
             session: false,
             no_new_privs: false,
+            dies_with_us: false,
         }
     }
 
@@ -221,6 +226,7 @@ impl Spawn {
             gaps: &gaps,
             session: self.session,
             no_new_privs: self.no_new_privs,
+            parent: (self.dies_with_us).then(|| rustix::process::getpid().as_raw_nonzero().get()),
             list_descriptors: detour.list_descriptors,
             unshare_from: None,
             report: None,

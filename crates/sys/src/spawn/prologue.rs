@@ -29,6 +29,8 @@ pub(super) struct Plan<'a> {
     pub(super) gaps: &'a Gaps,
     pub(super) session: bool,
     pub(super) no_new_privs: bool,
+    /// The process to die with: the one that starts it.
+    pub(super) parent: Option<c_int>,
     pub(super) list_descriptors: bool,
     /// The descriptors are still those of the parent; from this number on the child needs none of
     /// them.
@@ -192,6 +194,14 @@ fn carry_out(plan: &Plan<'_>, report: Option<c_int>) -> Result<raw::Never, Failu
     }
     if let Some(cwd) = plan.cwd {
         raw::change_directory(cwd).map_err(at(Stage::Chdir, NO_DETAIL))?;
+    }
+    // After the user, whose change takes it off again.
+    if let Some(parent) = plan.parent {
+        raw::die_with_parent();
+        if raw::parent() != parent {
+            // It was killed before that, and nobody is left to be told.
+            raw::exit(127);
+        }
     }
     set_raw_mask(&0, None);
     Err((

@@ -234,6 +234,23 @@ pub(super) fn give_up_new_privileges() -> Result<()> {
     unsafe { call(libc::SYS_prctl, [word(libc::PR_SET_NO_NEW_PRIVS), 1]) }.map(drop)
 }
 
+/// Cannot fail with a signal that exists.
+pub(super) fn die_with_parent() {
+    let signal = word(libc::SIGKILL);
+    // SAFETY: no pointers.
+    let _ = unsafe { call(libc::SYS_prctl, [word(libc::PR_SET_PDEATHSIG), signal]) };
+}
+
+/// Cannot fail.
+pub(super) fn parent() -> c_int {
+    // SAFETY: no pointers.
+    let found = unsafe { call(libc::SYS_getppid, []) };
+    found
+        .ok()
+        .and_then(|pid| c_int::try_from(pid).ok())
+        .unwrap_or(-1)
+}
+
 /// Cannot fail.
 pub(super) fn set_umask(mask: u32) {
     // SAFETY: no pointers.

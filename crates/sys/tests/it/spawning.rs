@@ -1,8 +1,10 @@
 //! What a program finds when it starts, and what is said when it cannot.
 
 use std::fs;
+use std::io::Read as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Instant;
 
 use mainstay_sys::limits::{self, Resource, UNLIMITED};
 use mainstay_sys::spawn::{Detour, Identity};
@@ -506,6 +508,28 @@ fn many_threads_start_programs_at_once() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         assert!(results.iter().all(Result::is_ok));
     });
+}
+
+#[test]
+fn a_program_dies_with_who_started_it_if_asked() {
+    for detour in DETOURS {
+        let (mut reader, writer) = pipe();
+        let started = in_child(move || {
+            let mut spawn = shell("echo up; exec sleep 100");
+            spawn.fds.push((writer, 1));
+            spawn.dies_with_us = true;
+            let Ok(_child) = spawn.spawn_by(detour) else {
+                return 1;
+            };
+            0
+        });
+        assert_eq!(started, ExitStatus::Code(0), "{detour:?}");
+        // The end of the pipe is that of the last process that has it open.
+        let begun = Instant::now();
+        let mut said = String::new();
+        reader.read_to_string(&mut said).unwrap();
+        assert!(begun.elapsed() < crate::DEADLINE, "{detour:?}: it lived on");
+    }
 }
 
 #[test]
