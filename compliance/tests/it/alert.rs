@@ -17,7 +17,7 @@ fn alert(port: u16) -> String {
 }
 
 /// Subjects and texts of the mails that came.
-fn read(server: &MailServer) -> Vec<(String, String)> {
+pub(crate) fn read(server: &MailServer) -> Vec<(String, String)> {
     let mails = server.taken();
     mails
         .iter()

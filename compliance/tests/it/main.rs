@@ -8,6 +8,7 @@ mod backup;
 mod command_line;
 mod daemon;
 mod documents;
+mod drills;
 mod faults;
 mod foreign;
 mod http;

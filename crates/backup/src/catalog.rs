@@ -4,6 +4,8 @@
 //! needed to restore: the repository is the truth, and a catalog that was deleted is filled again from
 //! there. Times are milliseconds since the Unix epoch.
 
+mod drills;
+
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -17,8 +19,11 @@ use crate::error::{Error, ErrorKind, reason_of_io};
 use crate::repository::Snapshot;
 use crate::swap::Move;
 
+pub use drills::DrillRecord;
+
 /// Each entry brings the schema from the version of its index to the next.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE runs (
         id INTEGER PRIMARY KEY,
         backup TEXT NOT NULL,
@@ -61,7 +66,27 @@ const MIGRATIONS: &[&str] = &["
         pruned INTEGER,
         pending INTEGER NOT NULL DEFAULT 0
     ) STRICT;
-"];
+",
+    "
+    ALTER TABLE runs ADD COLUMN rows INTEGER;
+    CREATE TABLE drills (
+        id INTEGER PRIMARY KEY,
+        backup TEXT NOT NULL,
+        repository TEXT,
+        snapshot TEXT,
+        taken INTEGER,
+        started INTEGER NOT NULL,
+        finished INTEGER NOT NULL,
+        verdict TEXT NOT NULL CHECK (verdict IN ('proven', 'failed', 'impossible')),
+        error TEXT,
+        help TEXT,
+        restore_ms INTEGER NOT NULL,
+        bytes INTEGER,
+        report TEXT
+    ) STRICT;
+    CREATE INDEX drills_of ON drills (backup, started);
+",
+];
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -121,6 +146,8 @@ pub struct RunRecord {
     pub bytes: Option<u64>,
     /// Bytes the repository grew by.
     pub added: Option<u64>,
+    /// Rows, or keys, in a database; absent for files.
+    pub rows: Option<u64>,
 }
 
 /// One verification, as remembered.
@@ -147,6 +174,7 @@ pub(crate) struct Ending<'a> {
     pub(crate) warnings: usize,
     pub(crate) snapshot: Option<&'a Snapshot>,
     pub(crate) added: u64,
+    pub(crate) rows: Option<u64>,
 }
 
 /// A restore that was begun and not ended.
@@ -265,7 +293,7 @@ impl Catalog {
         self.with("write to", |connection| {
             connection.execute(
                 "UPDATE runs SET finished = ?2, outcome = ?3, error = ?4, help = ?5, warnings = ?6,
-                    snapshot = ?7, files = ?8, bytes = ?9, added = ?10 WHERE id = ?1",
+                    snapshot = ?7, files = ?8, bytes = ?9, added = ?10, rows = ?11 WHERE id = ?1",
                 params![
                     run,
                     ending.at.as_millisecond(),
@@ -277,6 +305,7 @@ impl Catalog {
                     snapshot.map(|s| signed(s.files)),
                     snapshot.map(|s| signed(s.bytes)),
                     signed(ending.added),
+                    ending.rows.map(signed),
                 ],
             )
         })?;
@@ -342,21 +371,21 @@ impl Catalog {
         })
     }
 
-    /// The last good run.
-    pub(crate) fn last_good(
+    /// The last good runs, newest first.
+    pub(crate) fn good_runs(
         &self,
         backup: &str,
         repository: &str,
-    ) -> Result<Option<RunRecord>, Error> {
+        most: u32,
+    ) -> Result<Vec<RunRecord>, Error> {
         self.with("read", |connection| {
             connection
-                .query_row(
+                .prepare(
                     "SELECT * FROM runs WHERE backup = ?1 AND repository = ?2 AND outcome = 'ok'
-                     ORDER BY started DESC, id DESC LIMIT 1",
-                    params![backup, repository],
-                    run_record,
-                )
-                .optional()
+                     ORDER BY started DESC, id DESC LIMIT ?3",
+                )?
+                .query_map(params![backup, repository, most], run_record)?
+                .collect()
         })
     }
 
@@ -601,6 +630,7 @@ fn run_record(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         files: row.get::<_, Option<i64>>("files")?.map(unsigned),
         bytes: row.get::<_, Option<i64>>("bytes")?.map(unsigned),
         added: row.get::<_, Option<i64>>("added")?.map(unsigned),
+        rows: row.get::<_, Option<i64>>("rows")?.map(unsigned),
     })
 }
 
@@ -631,6 +661,7 @@ mod tests {
             warnings: 0,
             snapshot: None,
             added: 0,
+            rows: None,
         };
         catalog.end(run, &ending).unwrap();
     }
@@ -652,7 +683,7 @@ mod tests {
         assert_eq!(runs.len(), 4);
         assert_eq!(runs[0].outcome, Some(Outcome::Failed));
         assert_eq!(
-            catalog.last_good("db", "local").unwrap().unwrap().started,
+            catalog.good_runs("db", "local", 1).unwrap()[0].started,
             at(20)
         );
         assert_eq!(catalog.failing_since("db", "local").unwrap(), Some(at(30)));

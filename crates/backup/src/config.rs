@@ -1,5 +1,6 @@
 //! What the config says about repositories and backups: `[repository.x]` and `[backup.x]`.
 
+mod drill;
 mod mysql;
 mod redis;
 
@@ -13,6 +14,7 @@ use crate::glob::Excludes;
 use crate::retention::Keep;
 use crate::source::redis::RedisConfig;
 
+pub use drill::{Assertion, DrillConfig};
 pub use mysql::MysqlConfig;
 
 /// Everything the config says about backups.
@@ -55,7 +57,15 @@ pub struct BackupConfig {
     /// The programs that must not run while it is restored in place, with their places in the config
     /// so that whoever knows the programs can point at a wrong name.
     pub restore_stop: Vec<Spanned<String>>,
+    /// How its restore is tried; it is not, when absent.
+    pub drill: Option<DrillConfig>,
+    /// A backup with less than this share, in percent, of what the last ones had is told: in bytes, or
+    /// in rows or keys. Nothing is told of it with 0.
+    pub shrunken_percent: u64,
 }
+
+/// Half of what there was is gone.
+pub const SHRUNKEN_PERCENT: u64 = 50;
 
 /// What a backup backs up.
 #[derive(Debug, Clone)]
@@ -204,7 +214,7 @@ fn read_backup(
     known: &[&str],
     repositories: &[RepositoryConfig],
 ) -> Option<BackupConfig> {
-    section.planned(&["postgres", "drill", "point_in_time"]);
+    section.planned(&["postgres", "point_in_time"]);
     let files = section.section("files").and_then(read_files);
     let sqlite = section.section("sqlite").and_then(|mut sqlite| {
         let path = read_path(&mut sqlite, "path", true);
@@ -245,6 +255,19 @@ fn read_backup(
     } else {
         None
     };
+    let drill = section
+        .section("drill")
+        .map(|drill| drill::read(drill, source.as_ref(), zone));
+    let shrunken_percent = section.get::<u64>("shrunken_percent");
+    if shrunken_percent.is_some_and(|percent| percent > 100)
+        && let Some(value) = section.value("shrunken_percent")
+    {
+        section.report(
+            value
+                .error("more than all is no share")
+                .help("write 0 to 100"),
+        );
+    }
     if let (Some(SourceConfig::Files { path, exclude }), Some(place)) =
         (&source, section.value("files"))
     {
@@ -273,6 +296,8 @@ fn read_backup(
         keep,
         to: to?,
         restore_stop,
+        drill,
+        shrunken_percent: shrunken_percent.unwrap_or(SHRUNKEN_PERCENT),
     })
 }
 
@@ -587,7 +612,11 @@ to = [\"local\"]
             ),
             (
                 backup(&format!("{good}drill = {{ at = \"x\" }}")),
-                vec!["`backup.x.drill` does not work yet"],
+                vec!["`backup.x.drill.at`", "not a schedule"],
+            ),
+            (
+                backup(&format!("{good}shrunken_percent = 101")),
+                vec!["more than all is no share"],
             ),
             (
                 backup(&format!("{good}keep = {{ dayly = 3 }}")),

@@ -40,6 +40,8 @@ pub enum ErrorKind {
     TargetNotEmpty,
     /// A process still has the target of a restore open.
     InUse,
+    /// The program of a server that a drill needs is not there, or is none that can be used.
+    NoServer,
     /// The caller asked to stop.
     Cancelled,
     /// The catalog in the state directory cannot be used.

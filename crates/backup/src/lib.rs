@@ -79,6 +79,7 @@
 
 mod catalog;
 pub mod config;
+pub mod drill;
 mod error;
 mod glob;
 mod lock;
@@ -94,7 +95,7 @@ mod swap;
 mod verify;
 mod writer;
 
-pub use catalog::{Outcome, RunRecord, VerifyRecord};
+pub use catalog::{DrillRecord, Outcome, RunRecord, VerifyRecord};
 pub use config::Config;
 pub use error::{Error, ErrorKind};
 pub use glob::Excludes;
@@ -103,6 +104,6 @@ pub use repository::{Depth, Finding, Item, ItemKind, Snapshot};
 pub use restore::{RestorePlan, RestoreReport, RestoreRequest, Target};
 pub use run::{Backups, Listing, Located, RepositoryRun, RunReport, Selector};
 pub use source::{Issue, Weight};
-pub use status::{BackupStatus, RepositoryStatus};
+pub use status::{BackupStatus, RepositoryStatus, Shrunken};
 pub use swap::Move;
 pub use verify::{Proof, RepositoryVerify, VerifyReport};

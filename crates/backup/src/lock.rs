@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,7 +19,14 @@ const GLANCE: Duration = Duration::from_millis(300);
 /// A lock that is held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Held {
-    _file: File,
+    file: File,
+}
+
+impl Held {
+    /// The lock for another process to hold as well: it is free when the last of them has ended.
+    pub(crate) fn share(&self) -> std::io::Result<OwnedFd> {
+        self.file.try_clone().map(OwnedFd::from)
+    }
 }
 
 fn open(directory: &Path, name: &str) -> std::io::Result<File> {
@@ -84,7 +92,7 @@ pub(crate) fn acquire(
     let _ = file.set_len(0);
     let _ = file.seek(SeekFrom::Start(0));
     let _ = write!(file, "process {} ({attempt})", std::process::id());
-    Ok(Held { _file: file })
+    Ok(Held { file })
 }
 
 /// Whether a process holds the lock now.

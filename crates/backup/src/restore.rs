@@ -559,11 +559,12 @@ impl Backups {
     }
 
     /// Puts right what crashes in the middle of restores left behind, for all backups; returns the
-    /// backups that were put right.
+    /// backups that were put right. What drills that were killed left is removed.
     ///
     /// A daemon calls this before it starts programs: one that finds its data missing may begin anew.
     /// A restore that is under way elsewhere is left alone.
     pub fn recover(&self) -> Result<Vec<String>, Error> {
+        self.sweep_drills(None);
         let mut recovered = Vec::new();
         let quiet: Arc<dyn Progress> = Arc::new(Quiet);
         for backup in &self.config.backups {

@@ -328,6 +328,10 @@ impl Backups {
                     warnings: done.issues.len(),
                     snapshot: done.snapshot.as_ref(),
                     added: done.added,
+                    rows: match &staged {
+                        Some(Ok((_, reading))) if done.snapshot.is_some() => reading.rows(),
+                        _ => None,
+                    },
                 };
                 if let Err(error) = self.catalog.end(run, &ending) {
                     catalog_trouble = Some(error);

@@ -63,6 +63,11 @@ pub trait Reading: Send + Sync {
     /// verification needs neither the source nor the catalog.
     fn facts(&self) -> Facts;
 
+    /// How many rows, or keys, were read, for a database; asked when everything has been read.
+    fn rows(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether a file whose type, size, mtime and ctime are those of the last snapshot may be taken
     /// from there without being read.
     fn unchanged_by_times(&self) -> bool;

@@ -300,6 +300,46 @@ pub static FAMILIES: &[Family] = &[
         |status, out| out.backups(status, |backup| backup.next_due.map(seconds)),
     ),
     gauge(
+        "mainstay_backup_usual_bytes",
+        BACKUP,
+        "Bytes that the good runs before the last one usually had; missing without any",
+        |status, out| out.backups(status, |backup| backup.usual_bytes.map(number)),
+    ),
+    gauge(
+        "mainstay_backup_shrunken",
+        BACKUP,
+        "1 if the last good run has far less than those before it, else 0",
+        |status, out| out.backups(status, |backup| Some(flag(backup.shrunken.is_some()))),
+    ),
+    gauge(
+        "mainstay_backup_proven_timestamp_seconds",
+        BACKUP,
+        "When a drill last proved a restore, in seconds since 1970; missing if never",
+        |status, out| out.backups(status, |backup| Some(seconds(backup.proven.as_ref()?.at))),
+    ),
+    gauge(
+        "mainstay_backup_proven_restore_seconds",
+        BACKUP,
+        "How long that restore took, without its checks; missing if never",
+        |status, out| {
+            out.backups(status, |backup| {
+                Some(number(backup.proven.as_ref()?.milliseconds) / 1000.0)
+            });
+        },
+    ),
+    gauge(
+        "mainstay_backup_unproven",
+        BACKUP,
+        "1 if a restore should have been proven since, else 0",
+        |status, out| out.backups(status, |backup| Some(flag(backup.unproven))),
+    ),
+    gauge(
+        "mainstay_backup_drill_failed",
+        BACKUP,
+        "1 if the last drill proved nothing, else 0",
+        |status, out| out.backups(status, |backup| Some(flag(backup.drill_error.is_some()))),
+    ),
+    gauge(
         "mainstay_disk_size_bytes",
         &["path"],
         "Size of the file system that holds this path",

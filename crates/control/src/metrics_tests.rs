@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::wire::{AlertCounts, DaemonStatus, DiskStatus};
+use crate::wire::{AlertCounts, DaemonStatus, DiskStatus, ProvenRestore};
 
 fn empty() -> StatusDocument {
     StatusDocument {
@@ -51,15 +51,8 @@ fn full() -> StatusDocument {
         name: name.into(),
         source: "files".into(),
         repositories: vec!["local".into()],
-        last_good: None,
-        last_good_bytes: None,
-        last_outcome: None,
-        last_error: None,
-        failing_since: None,
-        next_due: None,
         overdue: true,
-        running: false,
-        snapshots: None,
+        ..BackupStatus::default()
     };
     StatusDocument {
         programs: vec![running, stopped],
@@ -71,6 +64,16 @@ fn full() -> StatusDocument {
                 next_due: Some("2026-11-23T05:00:00Z".parse().unwrap()),
                 overdue: false,
                 running: true,
+                usual_bytes: Some(200),
+                shrunken: Some("77 B, and usually 200 B".into()),
+                proven: Some(ProvenRestore {
+                    at: "2026-11-21T05:00:00Z".parse().unwrap(),
+                    milliseconds: 1500,
+                    snapshot: None,
+                    taken: None,
+                }),
+                unproven: true,
+                drill_error: Some("a pack is damaged".into()),
                 ..backup("db")
             },
             backup("never"),
@@ -167,6 +170,14 @@ fn what_a_status_comes_to() {
         r#"mainstay_backup_overdue{backup="never"} 1"#.to_owned(),
         r#"mainstay_backup_running{backup="db"} 1"#.to_owned(),
         r#"mainstay_backup_next_due_timestamp_seconds{backup="db"} 1795410000"#.to_owned(),
+        r#"mainstay_backup_usual_bytes{backup="db"} 200"#.to_owned(),
+        r#"mainstay_backup_shrunken{backup="db"} 1"#.to_owned(),
+        r#"mainstay_backup_shrunken{backup="never"} 0"#.to_owned(),
+        r#"mainstay_backup_proven_timestamp_seconds{backup="db"} 1795237200"#.to_owned(),
+        r#"mainstay_backup_proven_restore_seconds{backup="db"} 1.5"#.to_owned(),
+        r#"mainstay_backup_unproven{backup="db"} 1"#.to_owned(),
+        r#"mainstay_backup_unproven{backup="never"} 0"#.to_owned(),
+        r#"mainstay_backup_drill_failed{backup="db"} 1"#.to_owned(),
         r#"mainstay_disk_size_bytes{path="/srv"} 100"#.to_owned(),
         r#"mainstay_disk_free_bytes{path="/srv"} 40"#.to_owned(),
     ];

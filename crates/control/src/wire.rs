@@ -283,7 +283,7 @@ pub struct LogPaths {
 }
 
 /// One backup.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupStatus {
     /// Its name in the configuration.
     pub name: String,
@@ -313,6 +313,43 @@ pub struct BackupStatus {
     pub running: bool,
     /// Number of snapshots the catalog knows.
     pub snapshots: Option<u64>,
+    /// Bytes that the good runs before the last one usually had: their median.
+    #[serde(default)]
+    pub usual_bytes: Option<u64>,
+    /// Bytes of the last good runs, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sizes: Vec<u64>,
+    /// That the last good run has far less than those before it, in words.
+    #[serde(default)]
+    pub shrunken: Option<String>,
+    /// The last restore that a drill proved.
+    #[serde(default)]
+    pub proven: Option<ProvenRestore>,
+    /// Whether a restore should have been proven since.
+    #[serde(default)]
+    pub unproven: bool,
+    /// That the last drill proved nothing, and why.
+    #[serde(default)]
+    pub drill_error: Option<String>,
+    /// When it is drilled next.
+    #[serde(default)]
+    pub next_drill: Option<Timestamp>,
+    /// Whether it is drilled right now.
+    #[serde(default)]
+    pub drilling: bool,
+}
+
+/// A restore that a drill proved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProvenRestore {
+    /// When the drill ended.
+    pub at: Timestamp,
+    /// How long the restore took, without the checks.
+    pub milliseconds: u64,
+    /// The snapshot.
+    pub snapshot: Option<String>,
+    /// When that was taken.
+    pub taken: Option<Timestamp>,
 }
 
 /// How a backup run ended.

@@ -37,8 +37,13 @@ const DOWN: &str = "program-down";
 const OUTPUT: &str = "program-output";
 const FAILED: &str = "backup-failed";
 const OVERDUE: &str = "backup-overdue";
+const SHRUNKEN: &str = "backup-shrunken";
+const UNPROVEN: &str = "backup-unproven";
+const DRILL: &str = "drill-failed";
 const JOURNAL: &str = "journal";
-const OURS: [&str; 5] = [DOWN, OUTPUT, FAILED, OVERDUE, JOURNAL];
+const OURS: [&str; 8] = [
+    DOWN, OUTPUT, FAILED, OVERDUE, SHRUNKEN, UNPROVEN, DRILL, JOURNAL,
+];
 
 /// The app of alerts about the daemon itself.
 pub(crate) const OWN: &str = "mainstay";
@@ -246,8 +251,66 @@ impl Watch {
             } else if !backup.overdue {
                 acts.extend(self.ends(backup_key(&backup.name, OVERDUE)));
             }
+            acts.extend(self.on_shrunken(backup, now));
+            acts.extend(self.on_drills(backup, now));
         }
         acts
+    }
+
+    /// Far less than usual is in the last good backup.
+    fn on_shrunken(&mut self, backup: &BackupStatus, now: Timestamp) -> Option<Act> {
+        let name = &backup.name;
+        let Some(how) = &backup.shrunken else {
+            return self.ends(backup_key(name, SHRUNKEN));
+        };
+        let title = format!("the backup {name} has shrunken");
+        let alert = Alert::new(backup_app(name), Severity::Error, title)
+            .fingerprint(SHRUNKEN)
+            .body(format!("The last good one has {how}. If that is not meant, an older snapshot has what is missing."))
+            .command(format!("mainstay backup list {name}"));
+        let begun = self.begins(alert, now)?;
+        Some(Act::Raise(Box::new(begun)))
+    }
+
+    /// Whether a restore is proven as it should be.
+    fn on_drills(&mut self, backup: &BackupStatus, now: Timestamp) -> Vec<Act> {
+        let mut acts = Vec::new();
+        let name = &backup.name;
+        let proven = backup.proven.as_ref().map(|proven| proven.at);
+        if let Some(why) = &backup.drill_error {
+            acts.extend(self.on_failed_drill(name, why, now));
+        } else if let Some((_, since)) = self.lasting.get(&backup_key(name, DRILL))
+            && proven.is_some_and(|proven| proven >= *since)
+        {
+            acts.extend(self.ends(backup_key(name, DRILL)));
+        }
+        if !backup.unproven {
+            acts.extend(self.ends(backup_key(name, UNPROVEN)));
+        } else if !backup.drilling {
+            let last = match proven {
+                Some(proven) => format!("The last proof is of {proven}."),
+                None => "There is no proof yet.".to_owned(),
+            };
+            let title = format!("no restore of {name} was proven for long");
+            let alert = Alert::new(backup_app(name), Severity::Warning, title)
+                .fingerprint(UNPROVEN)
+                .body(last)
+                .command(format!("mainstay backup drill {name}"));
+            let begun = self.begins(alert, now);
+            acts.extend(begun.map(|alert| Act::Raise(Box::new(alert))));
+        }
+        acts
+    }
+
+    /// A drill proved nothing.
+    pub(crate) fn on_failed_drill(&mut self, name: &str, why: &str, now: Timestamp) -> Option<Act> {
+        let title = format!("the drill of {name} failed");
+        let alert = Alert::new(backup_app(name), Severity::Error, title)
+            .fingerprint(DRILL)
+            .body(why)
+            .command(format!("mainstay backup drill --show {name}"));
+        let begun = self.begins(alert, now)?;
+        Some(Act::Raise(Box::new(begun)))
     }
 
     fn backup_failed(

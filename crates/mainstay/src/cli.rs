@@ -595,6 +595,30 @@ pub(crate) enum Backup {
         #[arg(long)]
         read_data: bool,
     },
+
+    /// Try a restore in a scratch place, check it, and sign a report
+    #[command(
+        after_help = "Example:\n  mainstay backup drill db\n  mainstay backup drill db --snapshot 1a2b3c\n  mainstay backup drill --show db"
+    )]
+    Drill {
+        /// Backups of the config; without one, all
+        names: Vec<String>,
+        /// `latest` or the beginning of a snapshot's id
+        #[arg(long, value_name = "ID", default_value = "latest", value_parser = NonEmptyStringValueParser::new())]
+        snapshot: String,
+        /// The repository to read [default: the backup's first]
+        #[arg(long, value_name = "NAME")]
+        repository: Option<String>,
+        /// Wait so long for another drill of the backup to end
+        #[arg(long, value_name = "DURATION", value_parser = mainstay_base::parse_duration)]
+        wait: Option<std::time::Duration>,
+        /// Show the last report, after its signature was verified, and drill nothing
+        #[arg(long, conflicts_with_all = ["snapshot", "repository", "wait"])]
+        show: bool,
+        /// Print the key that reports of this host are signed with, as PEM
+        #[arg(long, conflicts_with_all = ["names", "snapshot", "repository", "wait", "show"])]
+        public_key: bool,
+    },
 }
 
 /// The whole command line as clap sees it.

@@ -29,6 +29,7 @@ use crate::command::logs::OWN;
 use crate::config::Config;
 use crate::daemon::End;
 use crate::faults::Faults;
+use crate::jobs::Job;
 use crate::records;
 use crate::render;
 use crate::upgrade::{Invocation, Successor};
@@ -66,7 +67,7 @@ struct Told {
     /// What was wrong from the start.
     standing: Vec<String>,
     /// Backups that run in this moment, and their processes.
-    backups: Vec<(String, Option<u32>)>,
+    jobs: Vec<(Job, Option<u32>)>,
     /// How many new binaries are being asked whether they can take over: processes of ours, too.
     asking: usize,
 }
@@ -172,39 +173,35 @@ impl Facade {
         self.told().standing.push(text);
     }
 
-    /// Says that a scheduled backup begins.
-    pub(crate) fn backup_begins(&self, name: &str) {
-        self.told().backups.push((name.to_owned(), None));
+    /// Says that something scheduled begins.
+    pub(crate) fn job_begins(&self, job: &Job) {
+        self.told().jobs.push((job.clone(), None));
     }
 
-    /// Says which process a scheduled backup is.
-    pub(crate) fn backup_is(&self, name: &str, pid: Option<u32>) {
-        for running in self
-            .told()
-            .backups
-            .iter_mut()
-            .filter(|(other, _)| other == name)
-        {
+    /// Says which process it is.
+    pub(crate) fn job_is(&self, job: &Job, pid: Option<u32>) {
+        let mut told = self.told();
+        for running in told.jobs.iter_mut().filter(|(other, _)| other == job) {
             running.1 = pid;
         }
     }
 
-    /// Says that a scheduled backup has ended.
-    pub(crate) fn backup_ends(&self, name: &str) {
-        self.told().backups.retain(|(other, _)| other != name);
+    /// Says that it has ended.
+    pub(crate) fn job_ends(&self, job: &Job) {
+        self.told().jobs.retain(|(other, _)| other != job);
     }
 
-    /// Whether a scheduled run of this backup is under way.
-    pub(crate) fn backup_runs(&self, name: &str) -> bool {
-        self.told().backups.iter().any(|(other, _)| other == name)
+    /// Whether it is under way.
+    pub(crate) fn runs(&self, job: &Job) -> bool {
+        self.told().jobs.iter().any(|(other, _)| other == job)
     }
 
     /// Whether this is a process that somebody here waits for.
     pub(crate) fn knows(&self, pid: i32) -> bool {
         let pid = u32::try_from(pid).ok();
         let told = self.told();
-        let mut backups = told.backups.iter();
-        told.asking > 0 || backups.any(|(_, backup)| backup.is_none() || *backup == pid)
+        let mut jobs = told.jobs.iter();
+        told.asking > 0 || jobs.any(|(_, job)| job.is_none() || *job == pid)
     }
 
     /// Looks whether the binary on disk can take over, and lets it.
@@ -212,9 +209,9 @@ impl Facade {
     /// # Errors
     /// Why it cannot; everything goes on as before.
     pub(crate) async fn begin_upgrade(&self) -> Result<(), String> {
-        if let Some((name, _)) = self.told().backups.first() {
+        if let Some((job, _)) = self.told().jobs.first() {
             return Err(format!(
-                "the backup {name} runs; upgrade when it has ended (mainstay status)"
+                "{job} runs; upgrade when it has ended (mainstay status)"
             ));
         }
         self.told().asking += 1;
@@ -341,7 +338,8 @@ impl Facade {
             BTreeMap::new()
         });
         for backup in &mut backups {
-            backup.running |= told.backups.iter().any(|(name, _)| *name == backup.name);
+            let job = Job::Backup(backup.name.clone());
+            backup.running |= told.jobs.iter().any(|(other, _)| *other == job);
         }
         for disk in &disks {
             if disk.free < disk.total / 100 * TIGHT {

@@ -1,5 +1,7 @@
-//! Scheduled backups: each run is a process of its own, `mainstay backup run NAME`.
+//! Scheduled backups and drills: each is a process of its own, `mainstay backup run NAME` or
+//! `mainstay backup drill NAME`.
 
+use std::fmt;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::config::Config;
 use crate::daemon::End;
-use crate::exit::Exit;
+use crate::exit::{Exit, Failure};
 use crate::facade::Facade;
 use crate::timetable::Timetable;
 
@@ -40,6 +42,44 @@ pub(crate) fn statuses(config: &Config) -> Result<Vec<BackupStatus>, String> {
         .map_err(|error| format!("the state of the backups is not known: {}", error.message))
 }
 
+/// Something with a schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// A run of this backup.
+    Backup(String),
+    /// A drill of this backup.
+    Drill(String),
+}
+
+impl Job {
+    /// The backup.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Backup(name) | Self::Drill(name) => name,
+        }
+    }
+}
+
+/// `the backup db`
+impl fmt::Display for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Backup(name) => write!(f, "the backup {name}"),
+            Self::Drill(name) => write!(f, "the drill of {name}"),
+        }
+    }
+}
+
+/// When each job was last begun, for those that ever were.
+fn last_begun(config: &Config) -> Result<Vec<(Job, Timestamp)>, Failure> {
+    let backups = crate::command::backup::last_begun(config)?.into_iter();
+    let drills = crate::command::backup::last_drilled(config)?.into_iter();
+    Ok(backups
+        .map(|(name, at)| (Job::Backup(name), at))
+        .chain(drills.map(|(name, at)| (Job::Drill(name), at)))
+        .collect())
+}
+
 /// What happens next in the timetable.
 enum Turn {
     /// The daemon ends.
@@ -48,8 +88,8 @@ enum Turn {
     Due,
     /// It is time to look how backups and disks are.
     Look,
-    /// The run of this backup has ended; why it failed, if it did.
-    Ended(String, Option<String>),
+    /// This job has ended; why it failed, if it did.
+    Ended(Job, Option<String>),
 }
 
 /// Runs what is due until told to stop; then what still runs is asked to stop, and waited for.
@@ -57,9 +97,7 @@ pub(crate) async fn keep(config: Arc<Config>, facade: Arc<Facade>, mut stop: wat
     let mut timetable = Timetable::default();
     let now = Timestamp::now();
     let known = Arc::clone(&config);
-    let last = match tokio::task::spawn_blocking(move || crate::command::backup::last_begun(&known))
-        .await
-    {
+    let last = match tokio::task::spawn_blocking(move || last_begun(&known)).await {
         Ok(Ok(last)) => last,
         Ok(Err(failure)) => {
             log::error!(target: TARGET, "when backups ran last is not known: {}", failure.message);
@@ -68,27 +106,30 @@ pub(crate) async fn keep(config: Arc<Config>, facade: Arc<Facade>, mut stop: wat
         Err(_) => Vec::new(),
     };
     for backup in &config.backup.backups {
-        if let Some(at) = &backup.at {
-            let last = last
-                .iter()
-                .find(|(name, _)| *name == backup.name)
-                .map(|(_, at)| *at);
-            timetable.add(&backup.name, at.clone(), last, now);
+        let drill_at = backup.drill.as_ref().and_then(|drill| drill.at.as_ref());
+        for (job, at) in [
+            (Job::Backup(backup.name.clone()), backup.at.as_ref()),
+            (Job::Drill(backup.name.clone()), drill_at),
+        ] {
+            if let Some(at) = at {
+                let last = last.iter().find(|(other, _)| *other == job);
+                timetable.add(job, at.clone(), last.map(|(_, at)| *at), now);
+            }
         }
     }
-    let (ended, mut endings) = mpsc::unbounded_channel::<(String, Option<String>)>();
+    let (ended, mut endings) = mpsc::unbounded_channel::<(Job, Option<String>)>();
     let mut runs = tokio::task::JoinSet::new();
     let mut rounds = tokio::time::interval(ROUND);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let now = Timestamp::now();
-        for name in timetable.due(now) {
-            facade.backup_begins(&name);
+        for job in timetable.due(now) {
+            facade.job_begins(&job);
             let (config, stop, ended) = (Arc::clone(&config), stop.clone(), ended.clone());
             let facade = Arc::clone(&facade);
             runs.spawn(async move {
-                let why = run(&config, &facade, &name, stop).await.err();
-                let _ = ended.send((name, why));
+                let why = run(&config, &facade, &job, stop).await.err();
+                let _ = ended.send((job, why));
             });
         }
         let wait = timetable.next().map(|next| {
@@ -97,7 +138,7 @@ pub(crate) async fn keep(config: Arc<Config>, facade: Arc<Facade>, mut stop: wat
         });
         let turn = tokio::select! {
             _ = stop.wait_for(|end| *end != End::No) => Turn::Stop,
-            Some((name, why)) = endings.recv() => Turn::Ended(name, why),
+            Some((job, why)) = endings.recv() => Turn::Ended(job, why),
             _ = rounds.tick() => Turn::Look,
             () = sleep(wait) => Turn::Due,
         };
@@ -105,12 +146,15 @@ pub(crate) async fn keep(config: Arc<Config>, facade: Arc<Facade>, mut stop: wat
             Turn::Stop => break,
             Turn::Due => {}
             Turn::Look => look(&config, &facade).await,
-            Turn::Ended(name, why) => {
-                facade.backup_ends(&name);
-                timetable.ended(&name);
+            Turn::Ended(job, why) => {
+                facade.job_ends(&job);
+                timetable.ended(&job);
                 look(&config, &facade).await;
                 if let (Some(why), Some(desk)) = (why, facade.desk()) {
-                    desk.on_failed_run(&name, &why);
+                    match &job {
+                        Job::Backup(name) => desk.on_failed_run(name, &why),
+                        Job::Drill(name) => desk.on_failed_drill(name, &why),
+                    }
                 }
             }
         }
@@ -138,7 +182,7 @@ async fn look(config: &Arc<Config>, facade: &Facade) {
     });
     if let Ok((mut backups, disks)) = seen.await {
         for backup in &mut backups {
-            backup.running |= facade.backup_runs(&backup.name);
+            backup.running |= facade.runs(&Job::Backup(backup.name.clone()));
         }
         desk.look(&backups, &disks);
     }
@@ -156,15 +200,19 @@ async fn sleep(wait: Option<Duration>) {
 async fn run(
     config: &Config,
     facade: &Facade,
-    name: &str,
+    job: &Job,
     mut stop: watch::Receiver<End>,
 ) -> Result<(), String> {
+    let (verb, name) = match job {
+        Job::Backup(name) => ("run", name.clone()),
+        Job::Drill(name) => ("drill", format!("drill of {name}")),
+    };
     log::info!(target: TARGET, "{name}: begins");
     let spawned = std::env::current_exe().and_then(|binary| {
         Command::new(binary)
             .arg("--config")
             .arg(&config.path)
-            .args(["--quiet", "backup", "run", "--wait", PATIENCE, name])
+            .args(["--quiet", "backup", verb, "--wait", PATIENCE, job.name()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -179,7 +227,7 @@ async fn run(
             return Err(why);
         }
     };
-    facade.backup_is(name, child.id());
+    facade.job_is(job, child.id());
     let mut words = Vec::new();
     let stderr = child.stderr.take();
     let listen = async {

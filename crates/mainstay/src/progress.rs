@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mainstay_backup::Progress;
 
+use crate::render::ago;
+
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
@@ -48,6 +50,7 @@ pub(crate) struct Shown {
 struct Step {
     what: String,
     total: Option<u64>,
+    began: Instant,
     spoke: Instant,
 }
 
@@ -58,6 +61,7 @@ impl Shown {
         let step = Step {
             what: String::new(),
             total: None,
+            began: Instant::now(),
             spoke: Instant::now(),
         };
         Self {
@@ -77,19 +81,39 @@ impl Shown {
 
     fn say(&self, event: &str, step: &Step, text: Option<&str>) {
         let done = self.done.load(Ordering::Relaxed);
+        let left = match event {
+            "advance" => left(step.began.elapsed(), done, step.total),
+            _ => None,
+        };
         let line = match self.style {
             Style::Json => serde_json::json!({
-                "schema": 1, "event": event, "step": step.what, "bytes": done, "total": step.total, "text": text,
+                "schema": 1, "event": event, "step": step.what, "bytes": done, "total": step.total,
+                "seconds_left": left, "text": text,
             })
             .to_string(),
-            _ => line(event, &step.what, done, step.total, text),
+            _ => line(event, &step.what, done, step.total, left, text),
         };
         // A closed standard error must not end a backup.
         let _ = writeln!(std::io::stderr().lock(), "{line}");
     }
 }
 
-fn line(event: &str, what: &str, done: u64, total: Option<u64>, text: Option<&str>) -> String {
+/// How many seconds are left, if it goes on as so far.
+fn left(elapsed: Duration, done: u64, total: Option<u64>) -> Option<u64> {
+    let rest = total?.checked_sub(done)?;
+    let milliseconds = elapsed.as_millis().checked_mul(u128::from(rest))?;
+    let seconds = milliseconds.checked_div(u128::from(done))?.div_ceil(1000);
+    u64::try_from(seconds).ok()
+}
+
+fn line(
+    event: &str,
+    what: &str,
+    done: u64,
+    total: Option<u64>,
+    left: Option<u64>,
+    text: Option<&str>,
+) -> String {
     let human = |bytes| mainstay_base::Size(bytes).human();
     match (event, text, total) {
         ("message", Some(text), _) => text.to_owned(),
@@ -97,10 +121,11 @@ fn line(event: &str, what: &str, done: u64, total: Option<u64>, text: Option<&st
         ("begin", ..) => format!("{what} …"),
         ("advance", _, Some(total)) if total > 0 => {
             format!(
-                "{what}: {} of {} ({} %)",
+                "{what}: {} of {} ({} %){}",
                 human(done),
                 human(total),
-                done.min(total) * 100 / total
+                done.min(total) * 100 / total,
+                left.map_or_else(String::new, |left| format!(", {} left", ago(left)))
             )
         }
         ("finish", ..) if done == 0 => format!("{what}: done"),
@@ -115,6 +140,7 @@ impl Progress for Shown {
         *step = Step {
             what: what.to_owned(),
             total,
+            began: Instant::now(),
             spoke: Instant::now(),
         };
         self.done.store(0, Ordering::Relaxed);
@@ -212,7 +238,33 @@ mod tests {
             ("finish", 0, None, None, "uploads: done"),
             ("message", 0, None, Some("a word"), "a word"),
         ] {
-            assert_eq!(line(event, "uploads", done, total, text), expected);
+            assert_eq!(line(event, "uploads", done, total, None, text), expected);
+        }
+        assert_eq!(
+            line(
+                "advance",
+                "uploads",
+                1_000_000,
+                Some(4_000_000),
+                Some(90),
+                None
+            ),
+            "uploads: 1.0 MB of 4.0 MB (25 %), 1m left"
+        );
+    }
+
+    #[test]
+    fn what_is_left_follows_from_what_was() {
+        let ten = Duration::from_secs(10);
+        for (done, total, expected) in [
+            (25, Some(100), Some(30)),
+            (100, Some(100), Some(0)),
+            (0, Some(100), None),
+            (120, Some(100), None),
+            (50, None, None),
+        ] {
+            let found = left(ten, done, total);
+            assert_eq!(found, expected, "{done} of {total:?}");
         }
     }
 }

@@ -168,13 +168,61 @@ fn process_row(process: &ProcessStatus, now: Timestamp) -> Vec<(String, Option<T
     ]
 }
 
-/// Whether this backup needs a person: the last run was not good, or none came when it was due.
+/// Whether this backup needs a person: the last run was not good or has far less than usual, none came
+/// when it was due, or a restore is not proven as it should be.
 pub(crate) fn needs_attention(backup: &BackupStatus) -> bool {
     backup.overdue
+        || backup.unproven
+        || backup.shrunken.is_some()
+        || backup.drill_error.is_some()
         || matches!(
             backup.last_outcome,
             Some(BackupOutcome::Failed | BackupOutcome::Partly)
         )
+}
+
+/// The size of the last good run, and how far it is from what is usual.
+fn size(backup: &BackupStatus) -> String {
+    let Some(bytes) = backup.last_good_bytes else {
+        return "-".to_owned();
+    };
+    let human = Size(bytes).human();
+    match backup.usual_bytes.filter(|usual| *usual > 0) {
+        None => human,
+        Some(usual) => {
+            let (now, usual) = (i128::from(bytes), i128::from(usual));
+            let percent = (now - usual) * 100 / usual;
+            format!("{human} ({percent:+} %)")
+        }
+    }
+}
+
+/// How long something took, in short.
+pub(crate) fn took(milliseconds: u64) -> String {
+    match milliseconds / 1000 {
+        0 => format!("{milliseconds}ms"),
+        seconds @ 60..3600 if seconds % 60 > 0 => format!("{}m {}s", seconds / 60, seconds % 60),
+        seconds => ago(seconds),
+    }
+}
+
+/// The backups, a line for each.
+pub(crate) fn backups(backups: &[BackupStatus], now: Timestamp, paint: &Paint) -> String {
+    let mut rows = vec![header(&[
+        "",
+        "BACKUP",
+        "OF",
+        "LAST GOOD",
+        "LOST NOW",
+        "SIZE",
+        "PROVEN",
+        "IN",
+        "NEXT",
+        "TO",
+        "",
+    ])];
+    rows.extend(backups.iter().map(|backup| backup_row(backup, now, paint)));
+    table(&rows, paint)
 }
 
 fn backup_row(backup: &BackupStatus, now: Timestamp, paint: &Paint) -> Vec<(String, Option<Tone>)> {
@@ -182,20 +230,18 @@ fn backup_row(backup: &BackupStatus, now: Timestamp, paint: &Paint) -> Vec<(Stri
         _ if backup.running => ("…", Tone::Busy),
         Some(BackupOutcome::Failed) => ("✖", Tone::Bad),
         Some(BackupOutcome::Partly) => ("▲", Tone::Bad),
-        _ if backup.overdue => ("▲", Tone::Bad),
+        _ if needs_attention(backup) => ("▲", Tone::Bad),
         Some(BackupOutcome::Good) => ("✔", Tone::Good),
         None => ("○", Tone::Busy),
     };
-    let last = backup.last_good.map_or_else(
-        || "never".to_owned(),
-        |at| {
-            format!(
-                "{} ({} ago)",
-                paint.moment(at),
-                ago(seconds_between(at, now))
-            )
-        },
-    );
+    let last = (backup.last_good).map_or_else(|| "never".to_owned(), |at| paint.moment(at));
+    // What was written since is not in it.
+    let lost =
+        (backup.last_good).map_or_else(|| "all".to_owned(), |at| ago(seconds_between(at, now)));
+    let (proven, restore) = match &backup.proven {
+        Some(proven) => (paint.moment(proven.at), took(proven.milliseconds)),
+        None => ("never".to_owned(), "-".to_owned()),
+    };
     let mut remarks = Vec::new();
     if backup.running {
         remarks.push("running".to_owned());
@@ -223,6 +269,18 @@ fn backup_row(backup: &BackupStatus, now: Timestamp, paint: &Paint) -> Vec<(Stri
     if backup.overdue {
         remarks.push("OVERDUE".to_owned());
     }
+    if let Some(shrunken) = &backup.shrunken {
+        remarks.push(format!("SHRUNKEN: {}", plain(shrunken)));
+    }
+    if let Some(why) = &backup.drill_error {
+        remarks.push(format!("DRILL FAILED: {}", plain(why)));
+    }
+    if backup.unproven {
+        remarks.push(format!("UNPROVEN: mainstay backup drill {}", backup.name));
+    }
+    if backup.drilling {
+        remarks.push("a drill is under way".to_owned());
+    }
     if backup.last_outcome.is_none() && !backup.running {
         remarks.push(format!("never ran: mainstay backup run {}", backup.name));
     }
@@ -231,6 +289,20 @@ fn backup_row(backup: &BackupStatus, now: Timestamp, paint: &Paint) -> Vec<(Stri
         (backup.name.clone(), Some(Tone::Strong)),
         (backup.source.clone(), None),
         (last, (backup.last_good.is_none()).then_some(tone)),
+        (lost, (backup.last_good.is_none()).then_some(tone)),
+        (
+            size(backup),
+            (backup.shrunken.is_some()).then_some(Tone::Bad),
+        ),
+        (
+            proven,
+            match (&backup.proven, backup.unproven) {
+                (_, true) => Some(Tone::Bad),
+                (None, false) => Some(Tone::Busy),
+                (Some(_), false) => None,
+            },
+        ),
+        (restore, None),
         (
             backup
                 .next_due
@@ -326,14 +398,7 @@ pub(crate) fn status(document: &StatusDocument, now: Timestamp, paint: &Paint) -
         let _ = write!(text, "\n{}", table(&rows, paint));
     }
     if !document.backups.is_empty() {
-        let mut rows = vec![header(&["", "BACKUP", "OF", "LAST GOOD", "NEXT", "TO", ""])];
-        rows.extend(
-            document
-                .backups
-                .iter()
-                .map(|backup| backup_row(backup, now, paint)),
-        );
-        let _ = write!(text, "\n{}", table(&rows, paint));
+        let _ = write!(text, "\n{}", backups(&document.backups, now, paint));
     }
     if let Some(alerts) = &document.alerts {
         let _ = writeln!(text, "\n{}", alerts_line(alerts, paint));
@@ -364,7 +429,7 @@ pub(crate) fn status(document: &StatusDocument, now: Timestamp, paint: &Paint) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mainstay_control::wire::{DaemonStatus, Desired, DiskStatus};
+    use mainstay_control::wire::{DaemonStatus, Desired, DiskStatus, ProvenRestore};
 
     #[test]
     fn the_line_of_alerts() {
@@ -441,14 +506,36 @@ mod tests {
             source: "sqlite".to_owned(),
             repositories: vec!["local".to_owned()],
             last_good: good.map(|t| t.parse().unwrap()),
-            last_good_bytes: None,
+            last_good_bytes: good.map(|_| 34_500_000),
             last_outcome: outcome,
             last_error: error.map(str::to_owned),
             failing_since: error.map(|_| "2026-11-22T00:00:00Z".parse().unwrap()),
             next_due: Some("2026-11-23T00:00:00Z".parse().unwrap()),
-            overdue: false,
-            running: false,
             snapshots: Some(3),
+            ..BackupStatus::default()
+        };
+        let mut proven = backup(
+            "db",
+            Some(BackupOutcome::Good),
+            Some("2026-11-22T00:00:00Z"),
+            None,
+        );
+        proven.usual_bytes = Some(33_000_000);
+        proven.proven = Some(ProvenRestore {
+            at: "2026-11-21T05:00:00Z".parse().unwrap(),
+            milliseconds: 75_300,
+            snapshot: None,
+            taken: None,
+        });
+        let loud = BackupStatus {
+            name: "server".to_owned(),
+            source: "mysql".to_owned(),
+            last_good_bytes: Some(1_000),
+            usual_bytes: Some(40_000),
+            shrunken: Some("1.0 kB, and usually 40 kB".to_owned()),
+            unproven: true,
+            drill_error: Some("rows of `orders`: expected 7, found 0".to_owned()),
+            ..proven.clone()
         };
         StatusDocument {
             schema: 1,
@@ -461,12 +548,8 @@ mod tests {
             },
             programs: vec![web, worker],
             backups: vec![
-                backup(
-                    "db",
-                    Some(BackupOutcome::Good),
-                    Some("2026-11-22T00:00:00Z"),
-                    None,
-                ),
+                proven,
+                loud,
                 backup(
                     "uploads",
                     Some(BackupOutcome::Failed),
@@ -537,6 +620,15 @@ mod tests {
             (86_400, "1d"),
         ] {
             assert_eq!(ago(seconds), text);
+        }
+        for (milliseconds, text) in [
+            (999, "999ms"),
+            (1_000, "1s"),
+            (60_000, "1m"),
+            (75_300, "1m 15s"),
+            (3_661_000, "1h 1m"),
+        ] {
+            assert_eq!(took(milliseconds), text);
         }
     }
 }

@@ -4,27 +4,33 @@ use jiff::Timestamp;
 use mainstay_base::Schedule;
 
 /// The jobs that have a schedule, and when each is due next.
-#[derive(Debug, Default)]
-pub(crate) struct Timetable {
-    jobs: Vec<Job>,
+#[derive(Debug)]
+pub(crate) struct Timetable<K> {
+    jobs: Vec<Job<K>>,
 }
 
 #[derive(Debug)]
-struct Job {
-    name: String,
+struct Job<K> {
+    name: K,
     schedule: Schedule,
     next: Option<Timestamp>,
     running: bool,
 }
 
-impl Timetable {
+impl<K> Default for Timetable<K> {
+    fn default() -> Self {
+        Self { jobs: Vec::new() }
+    }
+}
+
+impl<K: Clone + PartialEq> Timetable<K> {
     /// Adds a job that last began at `last`.
     ///
     /// A time that passed while nobody watched is made up for at once, one time only. A job that
     /// never ran waits for its first time: a new config must not set off everything at once.
     pub(crate) fn add(
         &mut self,
-        name: &str,
+        name: K,
         schedule: Schedule,
         last: Option<Timestamp>,
         now: Timestamp,
@@ -34,7 +40,7 @@ impl Timetable {
             _ => schedule.next_after(now),
         };
         self.jobs.push(Job {
-            name: name.to_owned(),
+            name,
             schedule,
             next,
             running: false,
@@ -43,7 +49,7 @@ impl Timetable {
 
     /// The names that are due now. Each is running until [`Timetable::ended`]; a time that comes
     /// while it still runs is passed over.
-    pub(crate) fn due(&mut self, now: Timestamp) -> Vec<String> {
+    pub(crate) fn due(&mut self, now: Timestamp) -> Vec<K> {
         let mut names = Vec::new();
         for job in &mut self.jobs {
             if job.next.is_some_and(|next| next <= now) {
@@ -58,8 +64,8 @@ impl Timetable {
     }
 
     /// Says that a job is over.
-    pub(crate) fn ended(&mut self, name: &str) {
-        for job in self.jobs.iter_mut().filter(|job| job.name == name) {
+    pub(crate) fn ended(&mut self, name: &K) {
+        for job in self.jobs.iter_mut().filter(|job| job.name == *name) {
             job.running = false;
         }
     }
@@ -78,7 +84,7 @@ mod tests {
         format!("2026-11-22T{text}Z").parse().unwrap()
     }
 
-    fn table(schedule: &str, last: Option<&str>, now: &str) -> Timetable {
+    fn table(schedule: &str, last: Option<&str>, now: &str) -> Timetable<&'static str> {
         let mut table = Timetable::default();
         table.add("db", schedule.parse().unwrap(), last.map(at), at(now));
         table
@@ -97,7 +103,7 @@ mod tests {
     fn a_missed_time_is_made_up_for_once() {
         let mut table = table("0 * * * *", Some("07:00:00"), "10:30:00");
         assert_eq!(table.due(at("10:30:00")), ["db"]);
-        table.ended("db");
+        table.ended(&"db");
         assert!(table.due(at("10:30:01")).is_empty());
         assert_eq!(table.next(), Some(at("11:00:00")));
     }
@@ -115,12 +121,12 @@ mod tests {
         let mut table = table("every 1m", None, "10:00:30");
         assert_eq!(table.due(at("10:01:00")), ["db"]);
         assert!(table.due(at("10:02:00")).is_empty(), "the first still runs");
-        table.ended("db");
+        table.ended(&"db");
         assert_eq!(table.due(at("10:03:00")), ["db"]);
     }
 
     #[test]
     fn without_jobs_nothing_is_due() {
-        assert_eq!(Timetable::default().next(), None);
+        assert_eq!(Timetable::<&str>::default().next(), None);
     }
 }

@@ -16,7 +16,7 @@ use std::fmt;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use jiff::Timestamp;
@@ -229,6 +229,7 @@ impl Mysql {
             _holder: moment.holder.map(Mutex::new),
             issues,
             progress: Arc::clone(progress),
+            rows: Arc::default(),
         })
     }
 }
@@ -257,6 +258,8 @@ struct Server {
     _holder: Option<Mutex<Connection>>,
     issues: Issues,
     progress: Arc<dyn Progress>,
+    /// Of the last repository that read all of it.
+    rows: Arc<Mutex<Option<u64>>>,
 }
 
 impl Reading for Server {
@@ -293,7 +296,12 @@ impl Reading for Server {
             table: None,
             number: 0,
             issues: self.issues.clone(),
+            rows: Arc::clone(&self.rows),
         })
+    }
+
+    fn rows(&self) -> Option<u64> {
+        *self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take_issues(&self) -> Vec<super::Issue> {
@@ -337,6 +345,7 @@ struct Entries {
     table: Option<usize>,
     number: u32,
     issues: Issues,
+    rows: Arc<Mutex<Option<u64>>>,
 }
 
 impl Entries {
@@ -397,6 +406,8 @@ impl Entries {
             table.bytes = tally.bytes;
             table.digest = tally.digest();
         }
+        let rows = self.tallies.iter().map(|tally| tally.rows).sum();
+        *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = Some(rows);
         let path = self.root.join(MANIFEST);
         match serde_json::to_vec_pretty(&manifest) {
             Ok(bytes) => Some(self.file(path, bytes)),

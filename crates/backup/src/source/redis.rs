@@ -14,6 +14,7 @@ mod pull;
 pub mod rdb;
 pub mod resp;
 mod topology;
+pub(crate) mod trial;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -36,7 +37,7 @@ use crate::error::{Error, ErrorKind, reason_of_io};
 use crate::progress::Progress;
 
 pub use self::client::{Address, Tls};
-pub(crate) use self::data::{ACL, CONFIG, arrange, check, displaced, loaded};
+pub(crate) use self::data::{ACL, CONFIG, arrange, check, displaced, inside, loaded};
 pub(crate) use self::facts::in_words;
 pub use self::facts::{Layout, RedisFacts, RedisShard};
 
@@ -683,6 +684,11 @@ impl Reading for Copy {
             }),
             ..Facts::default()
         }
+    }
+
+    fn rows(&self) -> Option<u64> {
+        let counted = self.parts.iter().all(|part| part.facts.counted);
+        counted.then(|| self.parts.iter().map(|part| part.facts.keys()).sum())
     }
 
     fn unchanged_by_times(&self) -> bool {

@@ -283,6 +283,10 @@ impl Reading for Copy {
         }
     }
 
+    fn rows(&self) -> Option<u64> {
+        Some(self.facts.tables.values().sum())
+    }
+
     /// The pages of a database change without its times telling anything.
     fn unchanged_by_times(&self) -> bool {
         false

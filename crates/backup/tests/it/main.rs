@@ -9,6 +9,7 @@
 mod bench;
 mod damage;
 mod databases;
+mod drills;
 mod engine;
 mod faults;
 mod mysql;

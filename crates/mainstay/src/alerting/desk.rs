@@ -88,6 +88,12 @@ impl Desk {
         self.send(watch.on_failed_run(name, why, Timestamp::now()));
     }
 
+    /// A drill proved nothing, or did not come to an end.
+    pub(crate) fn on_failed_drill(&self, name: &str, why: &str) {
+        let mut watch = self.watch();
+        self.send(watch.on_failed_drill(name, why, Timestamp::now()));
+    }
+
     /// A fault was noted. What is told of it waits for nothing: it is told from here.
     pub(crate) fn on_fault(&self, noted: &Noted, notify: Notify, alerted: bool) {
         let mut watch = self.watch();

@@ -1,3 +1,4 @@
+use mainstay_control::wire::ProvenRestore;
 use mainstay_supervise::Exit;
 
 use super::*;
@@ -179,16 +180,75 @@ fn backup(
     BackupStatus {
         name: "db".to_owned(),
         source: "sqlite".to_owned(),
-        repositories: Vec::new(),
         last_good,
-        last_good_bytes: None,
         last_outcome: outcome,
-        last_error: None,
-        failing_since: None,
-        next_due: None,
         overdue,
-        running: false,
-        snapshots: None,
+        ..BackupStatus::default()
+    }
+}
+
+#[test]
+fn what_shrinks_or_is_not_proven_is_told_as_a_table_says() {
+    const SHRUNKEN: &str = "error backup:db: the backup db has shrunken, lasting";
+    const DRILL: &str = "error backup:db: the drill of db failed, lasting";
+    const UNPROVEN: &str = "warning backup:db: no restore of db was proven for long, lasting";
+    let good = |change: &dyn Fn(&mut BackupStatus)| {
+        let mut status = backup(Some(BackupOutcome::Good), Some(at(1)), false);
+        change(&mut status);
+        status
+    };
+    let proven = |minute| {
+        Some(ProvenRestore {
+            at: at(minute),
+            milliseconds: 1,
+            snapshot: None,
+            taken: None,
+        })
+    };
+    let mut watch = Watch::default();
+    for (minute, status, expected) in [
+        (1, good(&|_| {}), vec![]),
+        (
+            2,
+            good(&|s| s.shrunken = Some("1 B, and usually 9 B".to_owned())),
+            vec![SHRUNKEN],
+        ),
+        (3, good(&|_| {}), vec!["over: backup:db/backup-shrunken"]),
+        (4, good(&|s| s.unproven = true), vec![UNPROVEN]),
+        (5, good(&|s| s.unproven = true), vec![]),
+        (
+            6,
+            good(&|s| {
+                s.unproven = true;
+                s.drill_error = Some("a pack is damaged".to_owned());
+            }),
+            vec![DRILL],
+        ),
+        // What was proven before it failed ends nothing.
+        (
+            7,
+            good(&|s| s.proven = proven(5)),
+            vec!["over: backup:db/backup-unproven"],
+        ),
+        (
+            8,
+            good(&|s| s.proven = proven(8)),
+            vec!["over: backup:db/drill-failed"],
+        ),
+        (9, good(&|s| s.proven = proven(8)), vec![]),
+        // It is being drilled: the word is spoken afterwards.
+        (
+            10,
+            good(&|s| {
+                s.unproven = true;
+                s.drilling = true;
+            }),
+            vec![],
+        ),
+    ] {
+        let acts = watch.on_backups(&[status], at(minute));
+        let acts: Vec<String> = acts.iter().map(|act| shown(Some(act))).collect();
+        assert_eq!(acts, expected, "minute {minute}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! `mainstay backup …`: works without the daemon, because the hour of a restore is the hour in which
 //! nothing runs.
 
+mod drill;
 mod report;
 mod restore;
 
@@ -10,7 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use mainstay_backup::{Backups, Depth, Error, ErrorKind, Outcome, Progress, RunReport, Selector};
+use mainstay_backup::{
+    Backups, Depth, Error, ErrorKind, Outcome, Progress, RunReport, Selector, Shrunken,
+};
 use mainstay_base::{Size, SystemClock};
 use mainstay_control::wire;
 use serde_json::json;
@@ -71,41 +74,96 @@ pub(crate) fn statuses(config: &Config) -> Result<Vec<wire::BackupStatus>, Failu
     Ok(open(config)?
         .status()?
         .into_iter()
-        .map(|status| wire::BackupStatus {
-            source: kinds(&status.name).to_owned(),
-            last_good_bytes: status
-                .repositories
-                .iter()
-                .filter_map(|repository| repository.last_good.as_ref())
-                .find(|run| Some(run.started) == status.last_good)
-                .and_then(|run| run.bytes),
-            repositories: status
-                .repositories
-                .into_iter()
-                .map(|r| r.repository)
-                .collect(),
-            last_good: status.last_good,
-            last_outcome: status.last_outcome.map(|outcome| match outcome {
-                Outcome::Ok => wire::BackupOutcome::Good,
-                Outcome::Partial => wire::BackupOutcome::Partly,
-                Outcome::Failed => wire::BackupOutcome::Failed,
-            }),
-            last_error: status.last_error,
-            failing_since: status.failing_since,
-            next_due: config.backup.backup(&status.name).and_then(|backup| {
-                let at = backup.at.as_ref()?;
-                // While it runs, the time it was due has come.
-                if status.running {
-                    at.next_after(Timestamp::now())
-                } else {
-                    status.next_due
-                }
-            }),
-            overdue: status.overdue,
-            running: status.running,
-            snapshots: None,
-            name: status.name,
+        .map(|status| {
+            let (usual_bytes, drill_error) = (status.usual_bytes(), drill_error(&status));
+            wire::BackupStatus {
+                source: kinds(&status.name).to_owned(),
+                last_good_bytes: status
+                    .repositories
+                    .iter()
+                    .filter_map(|repository| repository.last_good.as_ref())
+                    .find(|run| Some(run.started) == status.last_good)
+                    .and_then(|run| run.bytes),
+                repositories: status
+                    .repositories
+                    .into_iter()
+                    .map(|r| r.repository)
+                    .collect(),
+                last_good: status.last_good,
+                last_outcome: status.last_outcome.map(|outcome| match outcome {
+                    Outcome::Ok => wire::BackupOutcome::Good,
+                    Outcome::Partial => wire::BackupOutcome::Partly,
+                    Outcome::Failed => wire::BackupOutcome::Failed,
+                }),
+                last_error: status.last_error,
+                failing_since: status.failing_since,
+                next_due: config.backup.backup(&status.name).and_then(|backup| {
+                    let at = backup.at.as_ref()?;
+                    // While it runs, the time it was due has come.
+                    if status.running {
+                        at.next_after(Timestamp::now())
+                    } else {
+                        status.next_due
+                    }
+                }),
+                overdue: status.overdue,
+                running: status.running,
+                snapshots: None,
+                usual_bytes,
+                shrunken: status.shrunken.map(shrunken),
+                unproven: status.unproven,
+                drill_error,
+                proven: status.proven.map(|drill| wire::ProvenRestore {
+                    at: drill.finished,
+                    milliseconds: u64::try_from(drill.restore.as_millis()).unwrap_or(u64::MAX),
+                    snapshot: drill.snapshot,
+                    taken: drill.taken,
+                }),
+                next_drill: status.next_drill,
+                drilling: status.drilling,
+                sizes: status.sizes,
+                name: status.name,
+            }
         })
+        .collect())
+}
+
+/// Why the last drill proved nothing, if it did not.
+fn drill_error(status: &mainstay_backup::BackupStatus) -> Option<String> {
+    let drill = status.last_drill.as_ref()?;
+    (status.drill_failed()).then(|| {
+        drill
+            .error
+            .clone()
+            .unwrap_or_else(|| "no reason is known".to_owned())
+    })
+}
+
+/// How much less there is, in words.
+fn shrunken(shrunken: Shrunken) -> String {
+    let human = |number: u64| {
+        if shrunken.rows {
+            format!("{number} rows")
+        } else {
+            Size(number).human()
+        }
+    };
+    format!(
+        "{}, and usually {}",
+        human(shrunken.now),
+        human(shrunken.usual)
+    )
+}
+
+/// When each backup was last drilled, for those that ever were.
+pub(crate) fn last_drilled(config: &Config) -> Result<Vec<(String, Timestamp)>, Failure> {
+    if config.backup.backups.is_empty() {
+        return Ok(Vec::new());
+    }
+    let statuses = open(config)?.status()?;
+    Ok(statuses
+        .into_iter()
+        .filter_map(|status| Some((status.name, status.last_drill?.started)))
         .collect())
 }
 
@@ -143,6 +201,9 @@ pub(crate) fn run(cli: &Cli, output: &Output, command: &Backup) -> Result<Exit, 
     let config = command::load(cli, output)?;
     let mut backups = open(&config)?;
     if let Backup::Run {
+        wait: Some(wait), ..
+    }
+    | Backup::Drill {
         wait: Some(wait), ..
     } = command
     {
@@ -183,6 +244,18 @@ pub(crate) fn run(cli: &Cli, output: &Output, command: &Backup) -> Result<Exit, 
             yes: *yes,
         }),
         Backup::Verify { names, read_data } => session.verify(names, *read_data),
+        Backup::Drill {
+            names,
+            snapshot,
+            repository,
+            show,
+            public_key,
+            ..
+        } => match (public_key, show) {
+            (true, _) => session.drill_key(),
+            (false, true) => session.drill_show(names),
+            (false, false) => session.drill(names, snapshot, repository.as_deref()),
+        },
     }
 }
 
@@ -336,6 +409,7 @@ impl Session<'_> {
         if self.output.json {
             self.output.document(&json!({
                 "schema": 1,
+                "backups": self.sources(name)?,
                 "snapshots": listing.snapshots.iter().map(located_document).collect::<Vec<_>>(),
                 "errors": listing.failed.iter().map(|(repository, error)| json!({
                     "repository": repository, "message": error.to_string(), "help": error.help(),
@@ -387,6 +461,11 @@ impl Session<'_> {
                 ]);
             }
             self.output.print(&render::table(&rows, &paint));
+            let sources = self.sources(name)?;
+            if !sources.is_empty() {
+                let text = render::backups(&sources, now, &paint);
+                self.output.print(&format!("\n{text}"));
+            }
         }
         for (repository, error) in &listing.failed {
             let message = format!("{repository}: {error}");
@@ -400,6 +479,13 @@ impl Session<'_> {
                 (false, false) => Exit::Partly,
             },
         )
+    }
+
+    /// How the backups of the config are, or this one.
+    fn sources(&self, name: Option<&str>) -> Result<Vec<wire::BackupStatus>, Failure> {
+        let mut statuses = statuses(&self.config)?;
+        statuses.retain(|status| name.is_none_or(|name| status.name == name));
+        Ok(statuses)
     }
 
     fn show(&self, name: &str, snapshot: &str, repository: Option<&str>) -> Result<Exit, Failure> {

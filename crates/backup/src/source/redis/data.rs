@@ -58,7 +58,7 @@ pub(crate) fn check(tree: &Path, facts: &RedisFacts) -> Result<String, String> {
 }
 
 /// A directory of the facts as a part of a path.
-fn inside(directory: &str) -> &str {
+pub(crate) fn inside(directory: &str) -> &str {
     if directory.contains(['/', '\0']) || directory == ".." {
         ""
     } else {
