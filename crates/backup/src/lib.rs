@@ -78,11 +78,13 @@
 //! ```
 
 mod catalog;
+pub mod classic;
 pub mod config;
 pub mod drill;
 mod error;
 mod glob;
 mod lock;
+mod preflight;
 mod progress;
 pub mod repository;
 pub mod restic;
@@ -99,6 +101,7 @@ pub use catalog::{DrillRecord, Outcome, RunRecord, VerifyRecord};
 pub use config::Config;
 pub use error::{Error, ErrorKind};
 pub use glob::Excludes;
+pub use preflight::{Check, Grade, Preflight};
 pub use progress::{Progress, Quiet};
 pub use repository::{Depth, Finding, Item, ItemKind, Snapshot};
 pub use restore::{RestorePlan, RestoreReport, RestoreRequest, Target};

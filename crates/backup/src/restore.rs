@@ -809,7 +809,7 @@ fn keep_owner(old: &Path, new: &Path) {
 }
 
 /// Bytes that this process may still write on the file system of a path that may not exist yet.
-fn free_space(path: &Path) -> io::Result<u64> {
+pub(crate) fn free_space(path: &Path) -> io::Result<u64> {
     let existing = path
         .ancestors()
         .find(|path| path.exists())

@@ -584,6 +584,59 @@ pub(crate) enum Backup {
         yes: bool,
     },
 
+    /// Look whether backups could be made now: servers, logins, rights, settings, repositories
+    #[command(after_help = "Example:\n  mainstay backup check\n  mainstay backup check db --json")]
+    Check {
+        /// Backups of the config; without one, all
+        names: Vec<String>,
+    },
+
+    /// Write a snapshot of a database server as dated files that `zcat FILE | mysql` loads
+    #[command(
+        after_help = "Example:\n  mainstay backup export db --to /srv/dumps\n  mainstay backup export db --format sql.zst --to /srv/dumps --snapshot 1a2b3c --database shop"
+    )]
+    Export {
+        /// A backup of the config, of a database server
+        name: String,
+        /// The directory; the files come into one of the snapshot's day in it
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+        /// How the files are compressed
+        #[arg(long, value_name = "FORMAT", default_value = "sql.gz")]
+        format: DumpFormat,
+        /// `latest` or the beginning of a snapshot's id
+        #[arg(long, value_name = "ID", default_value = "latest", value_parser = NonEmptyStringValueParser::new())]
+        snapshot: String,
+        /// Only this database, and no users; may be given several times
+        #[arg(long = "database", value_name = "NAME")]
+        databases: Vec<String>,
+        /// The repository to read [default: the backup's first]
+        #[arg(long, value_name = "NAME")]
+        repository: Option<String>,
+    },
+
+    /// Give dumps of mysqldump or mariadb-dump to the server of a backup
+    #[command(
+        after_help = "Example:\n  mainstay backup import --into db shop-202611260300.sql.gz\n  mainstay backup import --into db --database shop --over shop old.sql --dry-run"
+    )]
+    Import {
+        /// Dumps, plain or with gzip or zstd, in the order in which they are loaded
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// The backup whose server it is [default: the only one that is of a database server]
+        #[arg(long, value_name = "NAME")]
+        into: Option<String>,
+        /// The database of dumps that name none; made if it is not there
+        #[arg(long, value_name = "NAME")]
+        database: Option<String>,
+        /// Write to this database although it is there; may be given several times
+        #[arg(long, value_name = "NAME")]
+        over: Vec<String>,
+        /// Only look: whether the dumps are whole, and which databases they write to
+        #[arg(long)]
+        dry_run: bool,
+    },
+
     /// Prove that what was backed up can be read back
     #[command(
         after_help = "Example:\n  mainstay backup verify\n  mainstay backup verify db --read-data"
@@ -619,6 +672,17 @@ pub(crate) enum Backup {
         #[arg(long, conflicts_with_all = ["names", "snapshot", "repository", "wait", "show"])]
         public_key: bool,
     },
+}
+
+/// How files of statements are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DumpFormat {
+    #[value(name = "sql")]
+    Sql,
+    #[value(name = "sql.gz")]
+    SqlGz,
+    #[value(name = "sql.zst")]
+    SqlZst,
 }
 
 /// The whole command line as clap sees it.

@@ -179,7 +179,12 @@ impl Connection {
 
     /// Sends a statement. Its rows are text, and are read one at a time.
     pub fn query(&mut self, statement: &str) -> Result<Results<'_>, Error> {
-        self.send(command::QUERY, statement.as_bytes())?;
+        self.query_bytes(statement.as_bytes())
+    }
+
+    /// The same for a statement that has other bytes than text in it, as those of dumps have.
+    pub fn query_bytes(&mut self, statement: &[u8]) -> Result<Results<'_>, Error> {
+        self.send(command::QUERY, statement)?;
         self.results(false, None)
     }
 

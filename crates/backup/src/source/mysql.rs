@@ -10,6 +10,7 @@ mod lines;
 mod manifest;
 mod moment;
 mod objects;
+mod preflight;
 mod recount;
 
 use std::fmt;
@@ -28,10 +29,10 @@ use crate::config::MysqlConfig;
 use crate::error::{Error, ErrorKind};
 use crate::progress::Progress;
 use chunks::{Coming, Piece, Pool};
-use lines::Tally;
 use moment::Moment;
 use objects::{Found, Plan};
 
+pub(crate) use lines::Tally;
 pub use manifest::{Column, Consistency, Database, Load, Manifest, Object, Position, Table, User};
 pub use objects::Selection;
 pub(crate) use recount::Recount;
@@ -94,18 +95,18 @@ impl fmt::Display for Failure {
 const RIGHTS: [u16; 8] = [1044, 1045, 1142, 1143, 1227, 1370, 1410, 1698];
 
 /// An identifier in a statement.
-fn name(text: &str) -> String {
+pub(crate) fn name(text: &str) -> String {
     format!("`{}`", text.replace('`', "``"))
 }
 
 /// A text in a statement, for a session without `NO_BACKSLASH_ESCAPES`.
-fn literal(text: &str) -> String {
+pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 /// The name of a database or table as that of a directory: a slash, a percent sign, control
 /// characters and a dot in front are written as `%2F` and so on.
-fn file_name(text: &str) -> String {
+pub(crate) fn file_name(text: &str) -> String {
     use fmt::Write;
     let mut out = String::new();
     for (at, c) in text.char_indices() {
@@ -150,6 +151,11 @@ impl Mysql {
             users: config.users,
             connections: config.connections,
         })
+    }
+
+    /// How to get to the server.
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
     }
 
     fn error(&self, failure: Failure) -> Error {

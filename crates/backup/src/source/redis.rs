@@ -10,6 +10,7 @@ mod client;
 mod crc64;
 mod data;
 mod facts;
+mod preflight;
 mod pull;
 pub mod rdb;
 pub mod resp;

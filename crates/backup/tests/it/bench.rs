@@ -92,6 +92,11 @@ impl Bench {
         backups
     }
 
+    /// Sets the clock right.
+    pub(crate) fn clock_now(&self) {
+        self.clock.set(jiff::Timestamp::now());
+    }
+
     pub(crate) fn advance(&self, hours: u64) {
         self.clock.advance(Duration::from_secs(hours * 3600));
     }

@@ -7,12 +7,14 @@
 )]
 
 mod bench;
+mod classic;
 mod damage;
 mod databases;
 mod drills;
 mod engine;
 mod faults;
 mod mysql;
+mod preflight;
 mod redis;
 mod redis_groups;
 mod redis_server;

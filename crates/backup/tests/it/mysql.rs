@@ -16,7 +16,7 @@ use mainstay_mysql::{Connection, Options};
 use crate::bench::{Bench, request, restore, run, run_ok};
 use crate::servers::{Server, all, mariadb, mysql};
 
-fn config(options: &Options, more: &str) -> String {
+pub(crate) fn config(options: &Options, more: &str) -> String {
     format!(
         "[backup.server]\nmysql = {{ socket = \"{}\", user = \"{}\"{more} }}\nto = [\"local\"]\n",
         options.endpoint, options.user
@@ -61,7 +61,7 @@ fn name(text: &str) -> String {
     format!("`{}`", text.replace('`', "``"))
 }
 
-fn texts(connection: &mut Connection, statement: &str) -> Vec<Vec<String>> {
+pub(crate) fn texts(connection: &mut Connection, statement: &str) -> Vec<Vec<String>> {
     let rows = match connection.fetch(statement) {
         Ok(rows) => rows,
         Err(error) => panic!("{statement}: {error}"),
@@ -214,7 +214,7 @@ fn load_all(server: &Server, directory: &Path, read: &Manifest) {
 }
 
 /// Everything that two servers must have in common.
-fn facts(server: &Server) -> BTreeMap<String, String> {
+pub(crate) fn facts(server: &Server) -> BTreeMap<String, String> {
     let mut connection = server.root();
     all(
         &mut connection,
@@ -328,7 +328,7 @@ fn facts(server: &Server) -> BTreeMap<String, String> {
     facts
 }
 
-fn same(from: &Server, to: &Server) {
+pub(crate) fn same(from: &Server, to: &Server) {
     let (before, after) = (facts(from), facts(to));
     assert!(before.len() > 30, "{}", before.len());
     for (fact, value) in &before {
@@ -338,7 +338,7 @@ fn same(from: &Server, to: &Server) {
 }
 
 /// What both flavours have.
-const COMMON: &[&str] = &[
+pub(crate) const COMMON: &[&str] = &[
     "SET SESSION sql_mode = '', time_zone = '+00:00'",
     "CREATE DATABASE `od``d \"na'me` CHARACTER SET latin1 COLLATE latin1_german1_ci",
     "CREATE DATABASE `注文` CHARACTER SET utf8mb4",
@@ -387,7 +387,7 @@ const COMMON: &[&str] = &[
     "GRANT ALL ON `od``d \"na'me`.* TO 'odd''user'@localhost WITH GRANT OPTION",
 ];
 
-const OF_MARIADB: &[&str] = &[
+pub(crate) const OF_MARIADB: &[&str] = &[
     "USE `注文`",
     "CREATE SEQUENCE numbers START WITH 100 INCREMENT BY 10",
     "DO NEXTVAL(numbers)",

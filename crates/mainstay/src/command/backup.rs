@@ -1,7 +1,10 @@
 //! `mainstay backup …`: works without the daemon, because the hour of a restore is the hour in which
 //! nothing runs.
 
+mod check;
 mod drill;
+mod export;
+mod import;
 mod report;
 mod restore;
 
@@ -242,6 +245,35 @@ pub(crate) fn run(cli: &Cli, output: &Output, command: &Backup) -> Result<Exit, 
             repository: repository.as_deref(),
             dry_run: *dry_run,
             yes: *yes,
+        }),
+        Backup::Check { names } => session.check(names),
+        Backup::Export {
+            name,
+            to,
+            format,
+            snapshot,
+            databases,
+            repository,
+        } => session.export(&export::Wanted {
+            name,
+            to,
+            format: *format,
+            snapshot,
+            databases,
+            repository: repository.as_deref(),
+        }),
+        Backup::Import {
+            files,
+            into,
+            database,
+            over,
+            dry_run,
+        } => session.import(&import::Wanted {
+            files,
+            into: into.as_deref(),
+            database: database.as_deref(),
+            over,
+            dry_run: *dry_run,
         }),
         Backup::Verify { names, read_data } => session.verify(names, *read_data),
         Backup::Drill {

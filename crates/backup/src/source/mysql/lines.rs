@@ -112,14 +112,14 @@ fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
 /// How many rows there are and what they are, whatever their order and however they are cut: the sum
 /// of the first halves of the SHA-256 of their lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Tally {
-    pub(super) rows: u64,
-    pub(super) bytes: u64,
+pub(crate) struct Tally {
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
     sum: u128,
 }
 
 impl Tally {
-    pub(super) fn add_line(&mut self, line: &[u8]) {
+    pub(crate) fn add_line(&mut self, line: &[u8]) {
         let hash = Sha256::digest(line);
         let mut half = [0; 16];
         half.copy_from_slice(&hash[..16]);
@@ -128,14 +128,14 @@ impl Tally {
         self.sum = self.sum.wrapping_add(u128::from_be_bytes(half));
     }
 
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.rows += other.rows;
         self.bytes += other.bytes;
         self.sum = self.sum.wrapping_add(other.sum);
     }
 
     /// 32 hexadecimal digits.
-    pub(super) fn digest(&self) -> String {
+    pub(crate) fn digest(&self) -> String {
         format!("{:032x}", self.sum)
     }
 }

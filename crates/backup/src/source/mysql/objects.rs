@@ -10,7 +10,7 @@ use super::manifest::{Column, Database, Load, Object, Table, User};
 use super::{Failure, MANIFEST, file_name, literal, name, texts};
 
 /// Databases that every server makes for itself. Users and grants of `mysql` are read as statements.
-const OWN: [&str; 4] = ["information_schema", "performance_schema", "mysql", "sys"];
+pub(super) const OWN: [&str; 4] = ["information_schema", "performance_schema", "mysql", "sys"];
 /// Users that every server makes for itself.
 const OWN_USERS: [&str; 4] = [
     "mysql.sys",
@@ -29,7 +29,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    fn takes(&self, database: &str) -> bool {
+    pub(super) fn takes(&self, database: &str) -> bool {
         let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(database));
         !OWN.contains(&database.to_ascii_lowercase().as_str())
             && (self.databases.is_empty() || any(&self.databases))
