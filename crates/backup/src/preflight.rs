@@ -198,7 +198,9 @@ fn readable(path: &Path, opened: std::io::Result<()>) -> Check {
         Ok(()) => Check::good(format!("{} can be read", path.display())),
         Err(error) => {
             let error = Error::io("read what is backed up", path, &error);
-            let help = error.help().unwrap_or("correct the path in the config, or mount what should be there");
+            let help = error
+                .help()
+                .unwrap_or("correct the path in the config, or mount what should be there");
             Check::failed(error.to_string(), help)
         }
     }

@@ -172,7 +172,12 @@ fn what_a_redis_lacks_is_said_with_what_to_do() {
     let mut cli = server.cli();
     let backups = bench.ready(&source(server.port, ""));
     assert_faults(&faults(&backups, "redis"), &[]);
-    cli.ask(&["CONFIG", "SET", "client-output-buffer-limit", "replica 1048576 0 0"]);
+    cli.ask(&[
+        "CONFIG",
+        "SET",
+        "client-output-buffer-limit",
+        "replica 1048576 0 0",
+    ]);
     assert_faults(
         &faults(&backups, "redis"),
         &[
