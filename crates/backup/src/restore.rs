@@ -6,18 +6,17 @@
 //! old untouched; one in between puts it back; a crash in between is put right by the next restore of
 //! that backup, from the list of renames in the catalog.
 
+mod place;
+mod plan;
 pub(crate) mod redis;
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use mainstay_base::Size;
 
 use crate::catalog::with_suffix;
@@ -25,162 +24,23 @@ use crate::error::{Error, ErrorKind};
 use crate::lock;
 use crate::progress::{Progress, Quiet};
 use crate::repository::{ItemKind, OpenRepository, Repository, Snapshot, Visit};
-use crate::run::{Backups, Located, Selector, Staging, backup_lock};
-use crate::source::redis::Layout;
+use crate::run::{Backups, Staging, backup_lock};
 use crate::source::{Issue, Weight};
 use crate::swap::{self, Found, Move};
 use crate::verify::{fetch_file, prove};
 use crate::writer::Writer;
 
+pub(crate) use place::free_space;
+use place::{
+    aside_name, create_parents, keep_owner, refuse_if_in_use, refuse_mount_point, sync_all,
+    users_of,
+};
+use plan::quoted;
+pub use plan::{RestorePlan, RestoreReport, RestoreRequest, Target};
+
 /// Files that belong to a `SQLite` database beside it (<https://sqlite.org/tempfiles.html>). They go
 /// where it goes: a log of the old one would be replayed into the new one.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
-
-/// What is to be restored, and where to.
-#[derive(Debug, Clone)]
-pub struct RestoreRequest {
-    /// The backup.
-    pub backup: String,
-    /// Which of its snapshots.
-    pub snapshot: Selector,
-    /// From which repository; the first one of the backup that has it, if none is named.
-    pub repository: Option<String>,
-    /// Where to.
-    pub target: Target,
-    /// Only these, relative to the directory that was backed up; everything if there are none.
-    pub only: Vec<PathBuf>,
-}
-
-/// Where to restore to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// To where the config says it is, after what is there now was set aside.
-    InPlace,
-    /// Into this directory, which must be empty or not exist. A directory's content comes directly into
-    /// it, a database under its own name.
-    Into(PathBuf),
-}
-
-/// What a restore will do. Its `Display` form tells it to a person.
-#[derive(Debug, Clone)]
-pub struct RestorePlan {
-    /// The backup.
-    pub backup: String,
-    /// The snapshot and the repository it is in.
-    pub from: Located,
-    /// Whether it goes to where the config says, over what is there.
-    pub in_place: bool,
-    /// What will be there afterwards.
-    pub target: PathBuf,
-    /// Only these parts of it, if not empty.
-    pub only: Vec<PathBuf>,
-    /// Files that will be written.
-    pub files: u64,
-    /// Their size in bytes.
-    pub bytes: u64,
-    /// Bytes free on the file system of the target.
-    pub free: u64,
-    /// What will be set aside.
-    pub set_aside: Vec<Move>,
-    /// The programs that must not run meanwhile; the caller stops and starts them.
-    pub stop: Vec<String>,
-    /// When the plan was made; what is set aside is named by it.
-    pub planned: Timestamp,
-    /// Things to consider before saying yes.
-    pub warnings: Vec<String>,
-    /// How the files of a Redis server are called there.
-    pub(crate) layout: Option<Layout>,
-}
-
-/// What a restore did.
-#[derive(Debug, Clone)]
-pub struct RestoreReport {
-    /// What is there now.
-    pub target: PathBuf,
-    /// Files written.
-    pub files: u64,
-    /// Their size in bytes.
-    pub bytes: u64,
-    /// How the result was checked before it was put into place.
-    pub checked: String,
-    /// What was set aside, and where it is now. Removing it is up to a person.
-    pub set_aside: Vec<Move>,
-    /// What could not be restored as it was: owners without being root, for example.
-    pub issues: Vec<Issue>,
-    /// How long it took.
-    pub took: Duration,
-}
-
-impl RestoreReport {
-    /// The command that removes what was set aside, if anything was.
-    pub fn removal(&self) -> Option<String> {
-        if self.set_aside.is_empty() {
-            return None;
-        }
-        let mut command = String::from("rm -r --");
-        for aside in &self.set_aside {
-            command.push(' ');
-            command.push_str(&quoted(&aside.to));
-        }
-        Some(command)
-    }
-}
-
-/// A path as a shell reads it back.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.:+".contains(c);
-    if text.chars().all(plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
-}
-
-impl fmt::Display for RestorePlan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let snapshot = &self.from.snapshot;
-        writeln!(
-            f,
-            "restore {} from snapshot {} of {} in repository {}",
-            self.backup,
-            snapshot.short_id(),
-            snapshot.time.strftime("%Y-%m-%d %H:%M:%S UTC"),
-            self.from.repository
-        )?;
-        write!(f, "  to      {}", self.target.display())?;
-        if self.in_place && self.set_aside.is_empty() {
-            write!(f, " (nothing is there now)")?;
-        }
-        writeln!(f)?;
-        for only in &self.only {
-            writeln!(f, "  only    {}", only.display())?;
-        }
-        writeln!(
-            f,
-            "  writes  {} file{}, {}; {} free",
-            self.files,
-            if self.files == 1 { "" } else { "s" },
-            Size(self.bytes).human(),
-            Size(self.free).human()
-        )?;
-        for aside in &self.set_aside {
-            writeln!(
-                f,
-                "  keeps   {}\n     as   {}",
-                aside.from.display(),
-                aside.to.display()
-            )?;
-        }
-        if !self.stop.is_empty() {
-            writeln!(f, "  stops   {} meanwhile", self.stop.join(", "))?;
-        }
-        for warning in &self.warnings {
-            writeln!(f, "  note    {warning}")?;
-        }
-        Ok(())
-    }
-}
 
 impl Backups {
     /// Says what a restore would do, without doing anything.
@@ -724,18 +584,6 @@ fn count(
     }
 }
 
-/// `NAME.before-restore-TIME`, or with a number behind it where that exists already.
-fn aside_name(path: &Path, now: Timestamp) -> PathBuf {
-    let stamp = now.strftime("%Y%m%dT%H%M%SZ");
-    let mut aside = with_suffix(path, &format!(".before-restore-{stamp}"));
-    let mut number = 2;
-    while fs::symlink_metadata(&aside).is_ok() {
-        aside = with_suffix(path, &format!(".before-restore-{stamp}-{number}"));
-        number += 1;
-    }
-    aside
-}
-
 fn staging_name(name: &std::ffi::OsStr) -> std::ffi::OsString {
     // Fixed, not random: what a killed restore left is then found and removed by the next one.
     let mut staging = std::ffi::OsString::from(".");
@@ -788,36 +636,6 @@ fn into_place(plan: &RestorePlan, new: &Path) -> Vec<Move> {
         .collect()
 }
 
-/// The directories above the target that do not exist, created, outermost first.
-fn create_parents(parent: &Path) -> io::Result<Vec<PathBuf>> {
-    let missing: Vec<PathBuf> = parent
-        .ancestors()
-        .take_while(|path| fs::symlink_metadata(path).is_err())
-        .map(Path::to_owned)
-        .collect();
-    fs::create_dir_all(parent)?;
-    Ok(missing.into_iter().rev().collect())
-}
-
-/// Gives the new the owner and the mode of the old, where there is an old one.
-fn keep_owner(old: &Path, new: &Path) {
-    if let Ok(metadata) = fs::metadata(old) {
-        let _ = std::os::unix::fs::lchown(new, Some(metadata.uid()), Some(metadata.gid()));
-        let mode = fs::Permissions::from_mode(metadata.mode() & 0o7777);
-        let _ = fs::set_permissions(new, mode);
-    }
-}
-
-/// Bytes that this process may still write on the file system of a path that may not exist yet.
-pub(crate) fn free_space(path: &Path) -> io::Result<u64> {
-    let existing = path
-        .ancestors()
-        .find(|path| path.exists())
-        .unwrap_or(Path::new("/"));
-    let about = rustix::fs::statvfs(existing)?;
-    Ok(about.f_bavail.saturating_mul(about.f_frsize))
-}
-
 fn check_space(plan: &RestorePlan, attempt: &str) -> Result<(), Error> {
     let free =
         free_space(&plan.target).map_err(|error| Error::io(attempt, &plan.target, &error))?;
@@ -844,72 +662,6 @@ fn check_space(plan: &RestorePlan, attempt: &str) -> Result<(), Error> {
     ))
 }
 
-/// A mount point cannot be renamed, and what is beside it is another file system.
-fn refuse_mount_point(target: &Path, attempt: &str) -> Result<(), Error> {
-    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
-    match (device(target), target.parent().map(device)) {
-        (Ok(inside), Some(Ok(outside))) if inside != outside => Err(Error::new(
-            ErrorKind::Io,
-            attempt,
-            format!("{} is a mount point, which cannot be set aside", target.display()),
-        )
-        .with_help("restore into an empty directory on that file system and move the content, or restore single parts of it in place")),
-        _ => Ok(()),
-    }
-}
-
-/// Writes everything of a file system to its disk: one call instead of one for each file.
-fn sync_all(path: &Path) -> io::Result<()> {
-    rustix::fs::syncfs(fs::File::open(path)?)?;
-    Ok(())
-}
-
-/// The processes that have a file, or something in a directory, open. Those that may not be looked at
-/// are not seen: this is a safeguard against a slip, not a lock.
-fn users_of(path: &Path) -> Vec<(u32, String)> {
-    let mut users = Vec::new();
-    let names: Vec<PathBuf> = std::iter::once(path.to_owned())
-        .chain(COMPANIONS.iter().map(|suffix| with_suffix(path, suffix)))
-        .collect();
-    let uses = |open: &Path| names.iter().any(|name| open.starts_with(name));
-    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let name = process.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        let open = fs::read_dir(process.path().join("fd"))
-            .into_iter()
-            .flatten()
-            .flatten()
-            .any(|fd| fs::read_link(fd.path()).is_ok_and(|open| uses(&open)));
-        if open {
-            let comm = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            users.push((pid, comm.trim().to_owned()));
-        }
-    }
-    users
-}
-
-/// A program that goes on using a database that was set aside writes into the one that nobody reads.
-fn refuse_if_in_use(target: &Path, attempt: &str) -> Result<(), Error> {
-    let users = users_of(target);
-    if users.is_empty() {
-        return Ok(());
-    }
-    let list: Vec<String> = users
-        .iter()
-        .map(|(pid, name)| format!("process {pid} ({name})"))
-        .collect();
-    Err(Error::new(
-        ErrorKind::InUse,
-        attempt,
-        format!("{} is open in {}", target.display(), list.join(", ")),
-    )
-    .with_help(
-        "stop the programs that use it, and name them in the config: `restore = { stop = [\"NAME\"] }`; nothing was changed",
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -929,11 +681,5 @@ mod tests {
         for outside in ["../a", "/etc", "a/../../b", "", "."] {
             assert!(clean(&[outside]).is_err(), "{outside}");
         }
-    }
-
-    #[test]
-    fn commands_for_people_survive_odd_names() {
-        assert_eq!(quoted(Path::new("/srv/a-b.db")), "/srv/a-b.db");
-        assert_eq!(quoted(Path::new("/srv/it's")), "'/srv/it'\\''s'");
     }
 }
