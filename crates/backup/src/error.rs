@@ -38,6 +38,8 @@ pub enum ErrorKind {
     Damaged,
     /// The target of a restore exists and is not empty.
     TargetNotEmpty,
+    /// The server that is restored into is not there, refused, or is another than it must be.
+    Server,
     /// A process still has the target of a restore open.
     InUse,
     /// The program of a server that a drill needs is not there, or is none that can be used.

@@ -104,6 +104,7 @@ pub use glob::Excludes;
 pub use preflight::{Check, Grade, Preflight};
 pub use progress::{Progress, Quiet};
 pub use repository::{Depth, Finding, Item, ItemKind, Snapshot};
+pub use restore::mysql::{Pick, PlannedDatabase, ServerPlan, ServerReport, ServerRequest};
 pub use restore::{RestorePlan, RestoreReport, RestoreRequest, Target};
 pub use run::{Backups, Listing, Located, RepositoryRun, RunReport, Selector};
 pub use source::{Issue, Weight};

@@ -6,6 +6,7 @@
 //! old untouched; one in between puts it back; a crash in between is put right by the next restore of
 //! that backup, from the list of renames in the catalog.
 
+pub(crate) mod mysql;
 mod place;
 mod plan;
 pub(crate) mod redis;
@@ -73,9 +74,9 @@ impl Backups {
             return Err(Error::new(
                 ErrorKind::UnknownSnapshot,
                 attempt,
-                "a server cannot be restored in place yet",
+                "a server is no place in the file system",
             )
-            .with_help("restore it into a directory with `--to DIR`: `manifest.json` there says how everything is made, and the .tsv files are loaded by LOAD DATA"));
+            .with_help("it is restored into a server; `--to DIR` gives its files: `manifest.json` there says how everything is made, and the .tsv files are loaded by LOAD DATA"));
         }
         let target = self.target(request, snapshot, database, &attempt)?;
         let (files, bytes) = if only.is_empty() {

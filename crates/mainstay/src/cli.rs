@@ -560,9 +560,9 @@ pub(crate) enum Backup {
         repository: Option<String>,
     },
 
-    /// Put a snapshot back: in place (the old data is set aside) or into a new directory
+    /// Put a snapshot back: in place (the old data is set aside), or elsewhere
     #[command(
-        after_help = "Example:\n  mainstay backup restore db --yes\n  mainstay backup restore uploads 1a2b3c --to /tmp/look"
+        after_help = "Example:\n  mainstay backup restore db --yes\n  mainstay backup restore uploads 1a2b3c --to /tmp/look\n  mainstay backup restore mysql --table shop.orders --as shop.orders_before\n  mainstay backup restore mysql --database shop --set-aside --check\n  mainstay backup restore mysql --server db2:3306 --user root --password-file root.password"
     )]
     Restore {
         /// A backup of the config
@@ -582,6 +582,8 @@ pub(crate) enum Backup {
         /// Do not ask
         #[arg(short, long)]
         yes: bool,
+        #[command(flatten)]
+        server: IntoServer,
     },
 
     /// Look whether backups could be made now: servers, logins, rights, settings, repositories
@@ -683,6 +685,45 @@ pub(crate) enum DumpFormat {
     SqlGz,
     #[value(name = "sql.zst")]
     SqlZst,
+}
+
+/// How a snapshot of `MySQL` or `MariaDB` comes into a server.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "For MySQL and MariaDB")]
+pub(crate) struct IntoServer {
+    /// Only this database; may be given more than once
+    #[arg(long = "database", value_name = "NAME", conflicts_with = "tables")]
+    pub(crate) databases: Vec<String>,
+    /// Only this table; may be given more than once
+    #[arg(long = "table", value_name = "DATABASE.TABLE")]
+    pub(crate) tables: Vec<String>,
+    /// The one database or table gets this name
+    #[arg(long = "as", value_name = "NEW")]
+    pub(crate) new_name: Option<String>,
+    /// Move what is there into a database called `NAME_before_YYYYMMDDHHMM`, instead of refusing
+    #[arg(long)]
+    pub(crate) set_aside: bool,
+    /// Leave users and rights out
+    #[arg(long)]
+    pub(crate) no_users: bool,
+    /// Read all rows back and compare them before anything is put into its place
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Write it into the server's binary log too, and so to its replicas
+    #[arg(long)]
+    pub(crate) binlog: bool,
+    /// Into this server: a backup of the config, a socket, or a host [default: the backup's own]
+    #[arg(long, value_name = "NAME|SOCKET|HOST[:PORT]")]
+    pub(crate) server: Option<String>,
+    /// As this user [default: the backup's own, with its password]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// The file with the user's password, which nobody else may read
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// How many connections load at once [default: as for the backup]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) connections: Option<u8>,
 }
 
 /// The whole command line as clap sees it.

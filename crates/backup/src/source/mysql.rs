@@ -12,6 +12,7 @@ mod moment;
 mod objects;
 mod preflight;
 mod recount;
+mod tallies;
 
 use std::fmt;
 use std::io::{Cursor, Read};
@@ -35,7 +36,9 @@ use objects::{Found, Plan};
 pub(crate) use lines::Tally;
 pub use manifest::{Column, Consistency, Database, Load, Manifest, Object, Position, Table, User};
 pub use objects::Selection;
+pub(crate) use objects::{definitions, user};
 pub(crate) use recount::Recount;
+pub(crate) use tallies::tallies;
 
 /// The name of the file that says what the others are.
 pub const MANIFEST: &str = "manifest.json";
@@ -51,7 +54,7 @@ pub struct Mysql {
 }
 
 /// What went wrong with the server.
-pub(super) enum Failure {
+pub(crate) enum Failure {
     Server(mainstay_mysql::Error),
     Other(String, Option<String>),
 }
@@ -92,7 +95,10 @@ impl fmt::Display for Failure {
 }
 
 /// Numbers of errors that say that a right is missing.
-const RIGHTS: [u16; 8] = [1044, 1045, 1142, 1143, 1227, 1370, 1410, 1698];
+pub(crate) const RIGHTS: [u16; 8] = [1044, 1045, 1142, 1143, 1227, 1370, 1410, 1698];
+
+/// What the names of databases begin with in which a restore is under way. They are nobody's data.
+pub(crate) const SCRATCH: &str = "mainstay_restore_";
 
 /// An identifier in a statement.
 pub(crate) fn name(text: &str) -> String {
@@ -120,7 +126,10 @@ pub(crate) fn file_name(text: &str) -> String {
 }
 
 /// Reads all rows of a statement as text; NULL is empty.
-fn texts(connection: &mut Connection, statement: &str) -> Result<Vec<Vec<String>>, Failure> {
+pub(crate) fn texts(
+    connection: &mut Connection,
+    statement: &str,
+) -> Result<Vec<Vec<String>>, Failure> {
     let text = |cell: Option<Vec<u8>>| {
         String::from_utf8(cell.unwrap_or_default())
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
@@ -138,7 +147,7 @@ impl Mysql {
         let mut options = Options::new(config.endpoint.clone(), config.user.clone());
         if let Some(password) = &config.password {
             options.password = password.read("mysql.password", resolver).map_err(|error| {
-                let attempt = format!("back up the server at {}", config.endpoint);
+                let attempt = format!("log in to the server at {}", config.endpoint);
                 Error::new(ErrorKind::Secret, attempt, error.to_string()).with_help(error.help())
             })?;
         }

@@ -14,6 +14,7 @@ mod drills;
 mod engine;
 mod faults;
 mod mysql;
+mod mysql_restores;
 mod preflight;
 mod redis;
 mod redis_groups;

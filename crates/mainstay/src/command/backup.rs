@@ -7,6 +7,7 @@ mod export;
 mod import;
 mod report;
 mod restore;
+mod server;
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -238,6 +239,7 @@ pub(crate) fn run(cli: &Cli, output: &Output, command: &Backup) -> Result<Exit, 
             repository,
             dry_run,
             yes,
+            server,
         } => session.restore(&Wanted {
             name,
             snapshot,
@@ -245,6 +247,7 @@ pub(crate) fn run(cli: &Cli, output: &Output, command: &Backup) -> Result<Exit, 
             repository: repository.as_deref(),
             dry_run: *dry_run,
             yes: *yes,
+            server,
         }),
         Backup::Check { names } => session.check(names),
         Backup::Export {

@@ -18,6 +18,7 @@ const MYSQL: &str = "MAINSTAY_TEST_MYSQL";
 
 /// A running server; it ends with this.
 pub(crate) struct Server {
+    command: Command,
     child: Child,
     directory: TempDir,
     port: u16,
@@ -143,7 +144,7 @@ pub(crate) fn mysql(options: &[&str]) -> Option<Server> {
 fn start(mut command: Command, directory: TempDir, options: &[&str]) -> Server {
     let log = std::fs::File::create(directory.path().join("log")).unwrap();
     let port = free_port();
-    let child = command
+    command
         .arg(format!("--socket={}", directory.path().join("s").display()))
         .arg(format!(
             "--pid-file={}",
@@ -154,30 +155,53 @@ fn start(mut command: Command, directory: TempDir, options: &[&str]) -> Server {
         .args(options)
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap();
+        .stderr(log);
     let mut server = Server {
-        child,
+        child: command.spawn().unwrap(),
+        command,
         directory,
         port,
     };
-    let begun = Instant::now();
-    loop {
-        let Err(why) = Connection::open(&server.options()) else {
-            return server;
-        };
-        let ended = server.child.try_wait().unwrap();
-        assert!(
-            ended.is_none() && begun.elapsed() < Duration::from_mins(3),
-            "{why}; {ended:?}\n{}",
-            std::fs::read_to_string(server.directory.path().join("log")).unwrap_or_default()
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    server.wait();
+    server
 }
 
 impl Server {
+    /// Waits until it lets users in.
+    fn wait(&mut self) {
+        let begun = Instant::now();
+        while let Err(why) = Connection::open(&self.options()) {
+            let ended = self.child.try_wait().unwrap();
+            assert!(
+                ended.is_none() && begun.elapsed() < Duration::from_mins(3),
+                "{why}; {ended:?}\n{}",
+                std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Its process.
+    #[allow(
+        dead_code,
+        reason = "for restores, which are tested with these servers too"
+    )]
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it, if nobody else did, and starts it again.
+    #[allow(
+        dead_code,
+        reason = "for restores, which are tested with these servers too"
+    )]
+    pub(crate) fn restart(&mut self) {
+        let _ = self.child.kill();
+        self.child.wait().unwrap();
+        self.child = self.command.spawn().unwrap();
+        self.wait();
+    }
+
     /// As root over the socket.
     pub(crate) fn options(&self) -> Options {
         Options::new(Endpoint::Unix(self.directory.path().join("s")), "root")

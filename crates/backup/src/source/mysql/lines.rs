@@ -134,6 +134,15 @@ impl Tally {
         self.sum = self.sum.wrapping_add(other.sum);
     }
 
+    /// One that was written down.
+    pub(crate) fn noted(rows: u64, bytes: u64, digest: &str) -> Option<Self> {
+        Some(Self {
+            rows,
+            bytes,
+            sum: u128::from_str_radix(digest, 16).ok()?,
+        })
+    }
+
     /// 32 hexadecimal digits.
     pub(crate) fn digest(&self) -> String {
         format!("{:032x}", self.sum)
@@ -281,6 +290,8 @@ mod tests {
             let mut parts = tally(&lines[cut..]);
             parts.add(&tally(&lines[..cut]));
             prop_assert_eq!(parts, whole);
+            let noted = Tally::noted(whole.rows, whole.bytes, &whole.digest());
+            prop_assert_eq!(noted, Some(whole));
             lines.push(b"one more".to_vec());
             prop_assert_ne!(tally(&lines).digest(), whole.digest());
         }

@@ -7,7 +7,7 @@ use mainstay_mysql::Connection;
 
 use super::chunks::Key;
 use super::manifest::{Column, Database, Load, Object, Table, User};
-use super::{Failure, MANIFEST, file_name, literal, name, texts};
+use super::{Failure, MANIFEST, SCRATCH, file_name, literal, name, texts};
 
 /// Databases that every server makes for itself. Users and grants of `mysql` are read as statements.
 pub(super) const OWN: [&str; 4] = ["information_schema", "performance_schema", "mysql", "sys"];
@@ -32,6 +32,7 @@ impl Selection {
     pub(super) fn takes(&self, database: &str) -> bool {
         let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(database));
         !OWN.contains(&database.to_ascii_lowercase().as_str())
+            && !database.starts_with(SCRATCH)
             && (self.databases.is_empty() || any(&self.databases))
             && !any(&self.exclude)
     }
@@ -357,7 +358,7 @@ impl Found {
             if OWN_USERS.contains(&user.as_str()) || (mariadb && user == "PUBLIC") {
                 continue;
             }
-            match account(connection, user, host, role == "Y") {
+            match self::user(connection, user, host, role == "Y") {
                 Ok(user) => self.users.push(user),
                 // Without names of hosts a server does not know whom it has under one.
                 Err(Failure::Server(error)) if matches!(error.code(), Some(1133 | 1141)) => {
@@ -377,7 +378,26 @@ impl Found {
     }
 }
 
-fn account(
+/// How everything in one database is made, as it is now.
+pub(crate) fn definitions(
+    connection: &mut Connection,
+    database: &str,
+) -> Result<Database, Failure> {
+    Found::default().database(connection, database.to_owned())
+}
+
+/// How the tables of one database are read.
+pub(super) fn plans(connection: &mut Connection, database: &str) -> Result<Vec<Plan>, Failure> {
+    let mut found = Found::default();
+    found.database(connection, database.to_owned())?;
+    match found.missing.pop() {
+        Some((path, why)) => Err(Failure::other(format!("{path}: {why}"))),
+        None => Ok(found.plans),
+    }
+}
+
+/// A user or a role, with its rights.
+pub(crate) fn user(
     connection: &mut Connection,
     user: &str,
     host: &str,
@@ -625,6 +645,7 @@ mod tests {
     fn a_selection_takes_what_it_names() {
         let pattern = |text: &str| Pattern::new(text);
         let all = Selection::default();
+        assert!(!all.takes("mainstay_restore_0a1b2c3d_0"));
         assert!(all.takes("shop") && !all.takes("mysql") && !all.takes("INFORMATION_SCHEMA"));
         let some = Selection {
             databases: vec![pattern("shop"), pattern("wp_*")],

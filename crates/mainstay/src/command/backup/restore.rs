@@ -11,6 +11,7 @@ use mainstay_control::{Client, Kind};
 use serde_json::json;
 
 use super::Session;
+use crate::cli::IntoServer;
 use crate::command;
 use crate::exit::{Exit, Failure};
 use crate::render::plain;
@@ -23,10 +24,14 @@ pub(super) struct Wanted<'a> {
     pub(super) repository: Option<&'a str>,
     pub(super) dry_run: bool,
     pub(super) yes: bool,
+    pub(super) server: &'a IntoServer,
 }
 
 impl Session<'_> {
     pub(super) fn restore(&self, wanted: &Wanted<'_>) -> Result<Exit, Failure> {
+        if self.is_into_server(wanted)? {
+            return self.restore_server(wanted);
+        }
         let target = match wanted.to {
             Some(path) => Target::Into(std::path::absolute(path).map_err(|e| {
                 Failure::new(
@@ -94,7 +99,7 @@ impl Session<'_> {
     }
 
     /// The programs that must not run while this backup is restored in place, as they are now.
-    fn programs_to_stop(&self, name: &str) -> Result<Stops, Failure> {
+    pub(super) fn programs_to_stop(&self, name: &str) -> Result<Stops, Failure> {
         let meant: Vec<String> = self
             .config
             .backup
@@ -160,14 +165,14 @@ impl Session<'_> {
 
 /// Programs that are stopped for a restore and started after it.
 #[derive(Default)]
-struct Stops {
+pub(super) struct Stops {
     client: Option<Client>,
-    running: Vec<String>,
+    pub(super) running: Vec<String>,
     absent: bool,
 }
 
 impl Stops {
-    fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if self.absent {
             lines.push("no daemon answers, so that no program is stopped for it".to_owned());
@@ -175,7 +180,7 @@ impl Stops {
         lines
     }
 
-    fn stop(&self) -> Result<Stopped<'_>, Failure> {
+    pub(super) fn stop(&self) -> Result<Stopped<'_>, Failure> {
         if let (Some(client), false) = (&self.client, self.running.is_empty()) {
             let request = ActionRequest::new(self.running.iter().cloned(), true);
             let document = command::ask(async { Ok(client.stop(&request).await?) })?;
@@ -197,10 +202,10 @@ impl Stops {
 }
 
 /// What was stopped and is owed a start.
-struct Stopped<'a>(&'a Stops);
+pub(super) struct Stopped<'a>(&'a Stops);
 
 impl Stopped<'_> {
-    fn start(&self) -> Result<(), Failure> {
+    pub(super) fn start(&self) -> Result<(), Failure> {
         let Stops {
             client: Some(client),
             running,
@@ -226,7 +231,7 @@ impl Stopped<'_> {
 }
 
 /// Asks a person at a terminal; without one, says how to go on.
-fn ask(name: &str) -> Result<(), Failure> {
+pub(super) fn ask(name: &str) -> Result<(), Failure> {
     let no = |message: &str| {
         Failure::new(Exit::Usage, message.to_owned()).help(format!(
             "add --yes to do it without asking, or --to DIR to look at it first: mainstay backup restore {name} --yes"

@@ -1,0 +1,693 @@
+//! Restores of `MySQL` and `MariaDB` into servers: what comes back, what is refused, and what is left
+//! when something is killed in between.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use mainstay_backup::{
+    Backups, Error, ErrorKind, Pick, Progress, ServerReport, ServerRequest, Weight,
+};
+use mainstay_mysql::Connection;
+
+use crate::bench::{Bench, quiet, run_ok};
+use crate::mysql::{COMMON, OF_MARIADB, config, facts, same, texts};
+use crate::servers::{Server, all, mariadb, mysql};
+
+/// A request for the whole of a backup, into this server.
+pub(crate) fn into(server: &Server) -> ServerRequest {
+    let mut request = ServerRequest::new("server");
+    request.server = Some(server.options());
+    request
+}
+
+pub(crate) fn restore_server(
+    backups: &Backups,
+    request: &ServerRequest,
+) -> Result<ServerReport, Error> {
+    let plan = backups.plan_server(request, &quiet())?;
+    backups.restore_server(&plan, &quiet())
+}
+
+/// The databases of a server that are not its own.
+fn databases(connection: &mut Connection) -> Vec<String> {
+    texts(connection, "SHOW DATABASES")
+        .into_iter()
+        .flatten()
+        .filter(|name| {
+            !["information_schema", "performance_schema", "mysql", "sys"].contains(&name.as_str())
+        })
+        .collect()
+}
+
+fn number(connection: &mut Connection, statement: &str) -> u64 {
+    texts(connection, statement)[0][0].parse().unwrap()
+}
+
+fn pair(database: &str, table: &str) -> (String, String) {
+    (database.to_owned(), table.to_owned())
+}
+
+/// A shop with two tables that belong together, a view, a routine, a trigger, an event.
+const SHOP: &[&str] = &[
+    "CREATE DATABASE shop CHARACTER SET utf8mb4",
+    "USE shop",
+    "CREATE TABLE customers (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(50), KEY n (name))",
+    "CREATE TABLE orders (id INT PRIMARY KEY, customer INT, note VARCHAR(1000), KEY c (customer), KEY n (note(20), customer), CONSTRAINT fk FOREIGN KEY (customer) REFERENCES customers (id))",
+    "INSERT INTO customers VALUES (1, 'Ä'), (2, 'b')",
+    "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO'",
+    "INSERT INTO customers VALUES (0, 'nobody')",
+    "SET SESSION sql_mode = ''",
+    "CREATE VIEW named AS SELECT shop.orders.id, customers.name FROM shop.orders JOIN customers ON customers.id = orders.customer",
+    "CREATE PROCEDURE count_orders() SELECT COUNT(*) FROM shop.orders",
+    "CREATE TRIGGER stamp BEFORE INSERT ON orders FOR EACH ROW SET NEW.note = CONCAT('new ', NEW.note)",
+    "CREATE EVENT daily ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01 00:00:00' DO DELETE FROM orders",
+    "CREATE DATABASE other",
+    "CREATE TABLE other.kept (id INT PRIMARY KEY)",
+    "INSERT INTO other.kept VALUES (7)",
+];
+
+/// Orders enough for some files: rows of about 1 kB.
+fn fill(connection: &mut Connection, rows: u64) {
+    all(
+        connection,
+        &[
+            "SET SESSION cte_max_recursion_depth = 1000000, foreign_key_checks = 0",
+            "DROP TRIGGER shop.stamp",
+            &format!(
+                "INSERT INTO shop.orders WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {rows}) SELECT n, 1 + n % 2, REPEAT(SHA2(n, 256), 15) FROM s"
+            ),
+            "CREATE TRIGGER shop.stamp BEFORE INSERT ON shop.orders FOR EACH ROW SET NEW.note = CONCAT('new ', NEW.note)",
+        ],
+    );
+}
+
+fn shop(server: &Server, rows: u64) -> Connection {
+    let mut root = server.root();
+    all(&mut root, SHOP);
+    if rows > 0 {
+        fill_on(&mut root, rows);
+    }
+    root
+}
+
+/// `MariaDB` has another word for the depth of a recursion.
+fn fill_on(root: &mut Connection, rows: u64) {
+    if root.version().is_mariadb(10, 0) {
+        all(
+            root,
+            &[
+                "SET SESSION foreign_key_checks = 0",
+                "DROP TRIGGER shop.stamp",
+                &format!(
+                    "INSERT INTO shop.orders SELECT seq, 1 + seq % 2, REPEAT(MD5(seq), 30) FROM seq_1_to_{rows}"
+                ),
+                "USE shop",
+                "CREATE TRIGGER stamp BEFORE INSERT ON orders FOR EACH ROW SET NEW.note = CONCAT('new ', NEW.note)",
+            ],
+        );
+    } else {
+        fill(root, rows);
+    }
+}
+
+fn round_trip(from: &Server, to: &Server) -> ServerReport {
+    let bench = Bench::new();
+    let backups = bench.ready(&config(&from.options(), ""));
+    run_ok(&backups, "server");
+    let mut request = into(to);
+    request.check = true;
+    let plan = backups.plan_server(&request, &quiet()).unwrap();
+    let before = databases(&mut to.root());
+    assert!(before.is_empty(), "a plan changes nothing: {before:?}");
+    assert!(plan.rows() > 10, "{plan}");
+    let report = backups.restore_server(&plan, &quiet()).unwrap();
+    same(from, to);
+    assert!(
+        report.checked.contains("read back from the server"),
+        "{}",
+        report.checked
+    );
+    let told: Vec<&str> = report
+        .issues
+        .iter()
+        .map(|issue| issue.what.as_str())
+        .collect();
+    assert!(
+        told.iter()
+            .any(|what| what.contains("view `注文`.`broken` could not be used")),
+        "{told:?}"
+    );
+    assert!(
+        report
+            .issues
+            .iter()
+            .all(|issue| issue.weight != Weight::Missing),
+        "{told:?}"
+    );
+    assert!(
+        !databases(&mut to.root())
+            .iter()
+            .any(|name| name.starts_with("mainstay_")),
+        "nothing of ours is left"
+    );
+    // Once more: everything is there now.
+    let error = backups.plan_server(&request, &quiet()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TargetNotEmpty, "{error}");
+    assert!(error.help().unwrap().contains("--set-aside"), "{error:?}");
+    bench.assert_clean();
+    report
+}
+
+#[test]
+fn a_mariadb_comes_back_in_another() {
+    let (Some(from), Some(to)) = (mariadb(&["--log-bin"]), mariadb(&["--local-infile=0"])) else {
+        return;
+    };
+    let mut root = from.root();
+    all(&mut root, COMMON);
+    all(&mut root, OF_MARIADB);
+    all(
+        &mut root,
+        &[
+            "USE `注文`",
+            "CREATE TABLE counted (id INT PRIMARY KEY DEFAULT NEXTVAL(numbers), v INT)",
+            "INSERT INTO counted (v) VALUES (1), (2)",
+        ],
+    );
+    all(&mut root, SHOP);
+    fill_on(&mut root, 5000);
+    round_trip(&from, &to);
+    let closed = number(&mut to.root(), "SELECT @@global.local_infile");
+    assert_eq!(closed, 0, "as it was before");
+}
+
+#[test]
+fn a_mysql_comes_back_in_another() {
+    let (Some(from), Some(to)) = (mysql(&[]), mysql(&[])) else {
+        return;
+    };
+    let mut root = from.root();
+    all(&mut root, COMMON);
+    all(&mut root, SHOP);
+    fill(&mut root, 5000);
+    round_trip(&from, &to);
+}
+
+#[test]
+fn parts_come_back_under_their_own_or_another_name() {
+    let Some(server) = mariadb(&["--log-bin"]) else {
+        return;
+    };
+    let mut root = shop(&server, 3000);
+    let bench = Bench::new();
+    let backups = bench.ready(&config(&server.options(), ""));
+    run_ok(&backups, "server");
+    let log = texts(&mut root, "SHOW MASTER STATUS");
+    // One table beside the live one.
+    let mut request = into(&server);
+    request.pick = Pick::TableAs {
+        name: pair("shop", "orders"),
+        to: pair("shop", "orders_before"),
+    };
+    let report = restore_server(&backups, &request).unwrap();
+    assert_eq!((report.tables, report.rows), (1, 3000));
+    assert_eq!(
+        number(&mut root, "SELECT COUNT(*) FROM shop.orders_before"),
+        3000
+    );
+    let left = &report.issues[0].what;
+    assert!(
+        left.contains("the foreign keys of `shop`.`orders`"),
+        "{left}"
+    );
+    let keys = texts(&mut root, "SHOW CREATE TABLE shop.orders_before")[0][1].clone();
+    assert!(keys.contains("KEY `n` (`note`(20),`customer`)"), "{keys}");
+    // A database beside the live one, which speaks of itself.
+    request.pick = Pick::DatabaseAs {
+        name: "shop".to_owned(),
+        to: "shop2".to_owned(),
+    };
+    restore_server(&backups, &request).unwrap();
+    all(&mut root, &["DELETE FROM shop.orders WHERE id > 10"]);
+    assert_eq!(number(&mut root, "SELECT COUNT(*) FROM shop2.named"), 3000);
+    assert_eq!(number(&mut root, "CALL shop2.count_orders()"), 3000);
+    assert_eq!(number(&mut root, "SELECT COUNT(*) FROM shop.named"), 10);
+    let child = texts(&mut root, "SHOW CREATE TABLE shop2.orders")[0][1].clone();
+    assert!(
+        child.contains("CONSTRAINT `fk` FOREIGN KEY (`customer`) REFERENCES `customers` (`id`)"),
+        "{child}"
+    );
+    // One that is gone comes back, with its trigger and its foreign key.
+    all(&mut root, &["DROP TABLE shop.orders"]);
+    request.pick = Pick::Tables(vec![pair("shop", "orders")]);
+    restore_server(&backups, &request).unwrap();
+    all(
+        &mut root,
+        &["INSERT INTO shop.orders VALUES (9999, 1, 'x')"],
+    );
+    let stamped = texts(&mut root, "SELECT note FROM shop.orders WHERE id = 9999");
+    assert_eq!(stamped[0][0], "new x");
+    all(&mut root, &["SET SESSION foreign_key_checks = 1"]);
+    let refused = root.run("INSERT INTO shop.orders VALUES (10000, 77, 'x')");
+    assert_eq!(refused.unwrap_err().code(), Some(1452));
+    // A database that is gone.
+    all(&mut root, &["DROP DATABASE other"]);
+    request.pick = Pick::Databases(vec!["other".to_owned()]);
+    restore_server(&backups, &request).unwrap();
+    assert_eq!(number(&mut root, "SELECT id FROM other.kept"), 7);
+    // Nothing of that is in the binary log but what was done by hand.
+    let now = texts(&mut root, "SHOW MASTER STATUS");
+    assert_eq!(now[0][0], log[0][0]);
+    let events = texts(&mut root, &format!("SHOW BINLOG EVENTS FROM {}", log[0][1]));
+    assert!(
+        !events
+            .iter()
+            .any(|event| event[5].contains("mainstay_restore")),
+        "{events:?}"
+    );
+    for (pick, why) in [
+        (
+            Pick::Databases(vec!["nowhere".to_owned()]),
+            "no database `nowhere`",
+        ),
+        (
+            Pick::Tables(vec![pair("shop", "nothing")]),
+            "no table `shop`.`nothing`",
+        ),
+    ] {
+        request.pick = pick;
+        let error = backups.plan_server(&request, &quiet()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnknownSnapshot);
+        assert!(error.to_string().contains(why), "{error}");
+    }
+}
+
+#[test]
+fn what_is_live_is_refused_or_set_aside_whole() {
+    let Some(server) = mariadb(&[]) else {
+        return;
+    };
+    let mut root = shop(&server, 2000);
+    let bench = Bench::new();
+    let backups = bench.ready(&config(&server.options(), ""));
+    run_ok(&backups, "server");
+    all(
+        &mut root,
+        &[
+            "DELETE FROM shop.orders WHERE id > 100",
+            "CREATE TABLE shop.later (id INT PRIMARY KEY)",
+            "DROP VIEW shop.named",
+            "CREATE VIEW shop.newer AS SELECT COUNT(*) AS n FROM shop.orders",
+        ],
+    );
+    let live = facts(&server);
+    let mut request = into(&server);
+    let shop_only = Pick::Databases(vec!["shop".to_owned()]);
+    for pick in [
+        Pick::All { users: true },
+        shop_only.clone(),
+        Pick::Tables(vec![pair("shop", "customers")]),
+    ] {
+        request.pick = pick;
+        let error = backups.plan_server(&request, &quiet()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TargetNotEmpty, "{error}");
+    }
+    // A table that stays must not go on having a key to what is set aside.
+    request.pick = Pick::Tables(vec![pair("shop", "customers")]);
+    request.set_aside = true;
+    let error = backups.plan_server(&request, &quiet()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("`shop`.`orders` has a foreign key to `shop`.`customers`"),
+        "{error}"
+    );
+    assert_eq!(facts(&server), live);
+    request.pick = shop_only;
+    let plan = backups.plan_server(&request, &quiet()).unwrap();
+    let said = plan.to_string();
+    let aside = "shop_before_202611220300";
+    assert!(
+        said.contains(&format!("keeps   3 tables of shop as {aside}")),
+        "{said}"
+    );
+    let report = backups.restore_server(&plan, &quiet()).unwrap();
+    assert_eq!(report.set_aside, [pair("shop", aside)]);
+    assert_eq!(
+        report.removal().unwrap(),
+        format!("DROP DATABASE `{aside}`;")
+    );
+    assert!(report.issues.is_empty(), "{:?}", report.issues);
+    assert_eq!(databases(&mut root), ["other", "shop", aside]);
+    // The restored one is as it was when it was backed up, the old one as it was before.
+    assert_eq!(number(&mut root, "SELECT COUNT(*) FROM shop.named"), 2000);
+    assert_eq!(number(&mut root, "SELECT COUNT(*) FROM shop.orders"), 2000);
+    let after = facts(&server);
+    assert!(!after.keys().any(|fact| fact.contains("`shop`.`later`")));
+    for (fact, value) in &live {
+        let Some(table) = fact.strip_prefix("rows `shop`.") else {
+            continue;
+        };
+        let old = format!("rows `{aside}`.{table}");
+        assert_eq!(after.get(&old), Some(value), "{fact}");
+    }
+    assert_eq!(
+        number(&mut root, &format!("SELECT n FROM {aside}.newer")),
+        100
+    );
+    let events = texts(
+        &mut root,
+        "SELECT EVENT_SCHEMA, STATUS FROM information_schema.EVENTS ORDER BY 1",
+    );
+    assert_eq!(events, [["shop", "ENABLED"], [aside, "DISABLED"]]);
+    all(
+        &mut root,
+        &[&format!("INSERT INTO {aside}.orders VALUES (5000, 1, 'x')")],
+    );
+    let stamped = texts(
+        &mut root,
+        &format!("SELECT note FROM {aside}.orders WHERE id = 5000"),
+    );
+    assert_eq!(stamped[0][0], "new x");
+    // Its foreign key went along.
+    let child = texts(&mut root, &format!("SHOW CREATE TABLE {aside}.orders"))[0][1].clone();
+    assert!(child.contains("REFERENCES `customers` (`id`)"), "{child}");
+    // Once more within the minute.
+    let report = restore_server(&backups, &request).unwrap();
+    assert_eq!(report.set_aside, [pair("shop", &format!("{aside}_2"))]);
+}
+
+#[test]
+fn users_that_are_there_stay_as_they_are() {
+    let (Some(from), Some(to)) = (mariadb(&[]), mariadb(&[])) else {
+        return;
+    };
+    all(
+        &mut from.root(),
+        &[
+            "CREATE USER a@'%' IDENTIFIED BY 'one'",
+            "CREATE USER b@'%' IDENTIFIED BY 'one'",
+            "CREATE DATABASE d",
+            "CREATE TABLE d.t (a INT)",
+            "GRANT SELECT ON d.t TO a@'%', b@'%'",
+        ],
+    );
+    let mut root = to.root();
+    all(
+        &mut root,
+        &[
+            "CREATE USER b@'%' IDENTIFIED BY 'two'",
+            "GRANT CREATE ON *.* TO b@'%'",
+        ],
+    );
+    let before = texts(&mut root, "SHOW GRANTS FOR b@'%'");
+    let bench = Bench::new();
+    let backups = bench.ready(&config(&from.options(), ""));
+    run_ok(&backups, "server");
+    let report = restore_server(&backups, &into(&to)).unwrap();
+    let told: Vec<&str> = report
+        .issues
+        .iter()
+        .map(|issue| issue.what.as_str())
+        .collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].contains("user 'b'@'%' is there already and differs"),
+        "{told:?}"
+    );
+    assert_eq!(texts(&mut root, "SHOW GRANTS FOR b@'%'"), before);
+    assert_eq!(
+        texts(&mut root, "SHOW GRANTS FOR a@'%'"),
+        texts(&mut from.root(), "SHOW GRANTS FOR a@'%'")
+    );
+}
+
+/// Does something when so many bytes of a step were done, or at its beginning.
+struct At {
+    step: &'static str,
+    bytes: u64,
+    here: std::sync::Mutex<String>,
+    done: AtomicU64,
+    act: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Progress for At {
+    fn begin(&self, what: &str, _: Option<u64>) {
+        what.clone_into(&mut self.here.lock().unwrap());
+        if self.bytes == 0 && what.starts_with(self.step) {
+            (self.act)();
+        }
+    }
+    fn advance(&self, bytes: u64) {
+        if self.bytes > 0 && self.here.lock().unwrap().starts_with(self.step) {
+            let before = self.done.fetch_add(bytes, Ordering::SeqCst);
+            if before < self.bytes && before + bytes >= self.bytes {
+                (self.act)();
+            }
+        }
+    }
+    fn message(&self, _: &str) {}
+    fn finish(&self) {}
+}
+
+fn at(step: &'static str, bytes: u64, act: impl Fn() + Send + Sync + 'static) -> Arc<dyn Progress> {
+    Arc::new(At {
+        step,
+        bytes,
+        here: std::sync::Mutex::default(),
+        done: AtomicU64::new(0),
+        act: Box::new(act),
+    })
+}
+
+/// The steps of a restore, and how far into them something happens.
+const MOMENTS: [(&str, u64); 6] = [
+    ("Making tables", 0),
+    ("Loading rows", 0),
+    ("Loading rows", 20_000_000),
+    ("Making keys", 0),
+    ("Putting tables", 0),
+    ("Making views", 0),
+];
+
+#[test]
+fn a_connection_that_is_cut_costs_nothing_that_was_done() {
+    let (Some(from), Some(to)) = (mariadb(&[]), mariadb(&[])) else {
+        return;
+    };
+    // Some files, so that there is something in between.
+    shop(&from, 60_000);
+    let bench = Bench::new();
+    let backups = bench.ready(&config(&from.options(), ""));
+    run_ok(&backups, "server");
+    let request = into(&to);
+    for (step, bytes) in MOMENTS {
+        let plan = backups.plan_server(&request, &quiet()).unwrap();
+        let killer = to.root();
+        let own = killer.id();
+        let killer = std::sync::Mutex::new(killer);
+        let cut = at(step, bytes, move || {
+            let mut killer = killer.lock().unwrap();
+            for id in texts(
+                &mut killer,
+                "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'root'",
+            ) {
+                if id[0] != own.to_string() {
+                    let _ = killer.run(&format!("KILL {}", id[0]));
+                }
+            }
+        });
+        let error = backups.restore_server(&plan, &cut).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Server, "{step}: {error}");
+        let help = error.help().unwrap_or_default().to_owned();
+        assert!(help.contains("the same command"), "{step}: {help}");
+        let plan = backups.plan_server(&request, &quiet()).unwrap();
+        assert!(
+            plan.resumes && plan.to_string().starts_with("go on with"),
+            "{plan}"
+        );
+    }
+    restore_server(&backups, &request).unwrap();
+    same_shop(&from, &to);
+}
+
+fn same_shop(from: &Server, to: &Server) {
+    let (before, after) = (facts(from), facts(to));
+    for (fact, value) in &before {
+        assert_eq!(after.get(fact), Some(value), "{fact}");
+    }
+    assert_eq!(after.len(), before.len());
+}
+
+/// Not a test of its own: the process that is killed by the one below.
+#[test]
+fn helper_that_is_killed() {
+    let Some(directory) = std::env::var_os("MAINSTAY_TEST_KILLED_RESTORE") else {
+        return;
+    };
+    let directory = Path::new(&directory);
+    let read = |name: &str| std::fs::read_to_string(directory.join(name)).unwrap();
+    let backups = Bench::new().backups_at(&read("config"), directory);
+    let mut request = ServerRequest::new("server");
+    request.server = Some(
+        backups
+            .server_at("server", Some(&read("server")), None, None)
+            .unwrap(),
+    );
+    let moment: usize = read("moment").parse().unwrap();
+    let (step, bytes) = MOMENTS[moment];
+    let hangs = directory.join("hangs");
+    let plan = backups.plan_server(&request, &quiet()).unwrap();
+    let _ = backups.restore_server(
+        &plan,
+        &at(step, bytes, move || {
+            std::fs::write(&hangs, "").unwrap();
+            std::thread::sleep(Duration::from_mins(5));
+        }),
+    );
+}
+
+#[test]
+fn a_killed_restore_goes_on_where_it_was() {
+    let (Some(from), Some(to)) = (mariadb(&[]), mariadb(&[])) else {
+        return;
+    };
+    shop(&from, 60_000);
+    // Tables that cannot take anything back.
+    all(
+        &mut from.root(),
+        &[
+            "CREATE TABLE other.m (id INT PRIMARY KEY, t TEXT) ENGINE=MyISAM",
+            "INSERT INTO other.m SELECT id, note FROM shop.orders WHERE id <= 40000",
+            "CREATE TABLE other.keyless (t VARCHAR(10))",
+            "INSERT INTO other.keyless VALUES ('a'), ('a'), ('b')",
+        ],
+    );
+    let bench = Bench::new();
+    let text = config(&from.options(), "");
+    let backups = bench.ready(&text);
+    run_ok(&backups, "server");
+    let place = |name: &str| bench.path(name);
+    std::fs::write(place("config"), &text).unwrap();
+    std::fs::write(place("server"), to.options().endpoint.to_string()).unwrap();
+    for moment in 0..MOMENTS.len() {
+        std::fs::write(place("moment"), moment.to_string()).unwrap();
+        let _ = std::fs::remove_file(place("hangs"));
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "mysql_restores::helper_that_is_killed",
+                "--nocapture",
+            ])
+            .env("MAINSTAY_TEST_KILLED_RESTORE", bench.directory.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let begun = Instant::now();
+        while !place("hangs").exists() {
+            assert!(
+                begun.elapsed() < Duration::from_mins(2),
+                "it never came there"
+            );
+            assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let plan = backups.plan_server(&into(&to), &quiet()).unwrap();
+    assert!(plan.resumes, "{plan}");
+    backups.restore_server(&plan, &quiet()).unwrap();
+    same_shop(&from, &to);
+}
+
+#[test]
+fn a_server_that_is_killed_has_what_was_loaded() {
+    let (Some(from), Some(mut to)) = (mariadb(&[]), mariadb(&[])) else {
+        return;
+    };
+    shop(&from, 60_000);
+    let bench = Bench::new();
+    let backups = bench.ready(&config(&from.options(), ""));
+    run_ok(&backups, "server");
+    let request = into(&to);
+    for (step, bytes) in MOMENTS {
+        let plan = backups.plan_server(&request, &quiet()).unwrap();
+        let pid = to.pid();
+        let kill = at(step, bytes, move || {
+            Command::new("kill")
+                .args(["-9", &pid.to_string()])
+                .status()
+                .unwrap();
+        });
+        let error = backups.restore_server(&plan, &kill).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Server, "{step}: {error}");
+        to.restart();
+    }
+    restore_server(&backups, &request).unwrap();
+    same_shop(&from, &to);
+}
+
+#[test]
+fn what_goes_wrong_with_a_restore_is_told() {
+    let (Some(from), Some(to)) = (mariadb(&[]), mariadb(&["--max-allowed-packet=1M"])) else {
+        return;
+    };
+    let mut root = shop(&from, 0);
+    let bench = Bench::new();
+    let text = config(&from.options(), "");
+    let backups = bench.ready(&text);
+    run_ok(&backups, "server");
+    let failed = |request: &ServerRequest| restore_server(&backups, request).unwrap_err();
+    let error = failed(&into(&to));
+    assert!(
+        error.to_string().contains("max_allowed_packet is 1.0 MB"),
+        "{error}"
+    );
+    assert!(
+        error
+            .help()
+            .unwrap()
+            .contains("SET GLOBAL max_allowed_packet"),
+        "{error:?}"
+    );
+    // Nobody is there.
+    let mut nobody = into(&to);
+    nobody.server = Some(
+        backups
+            .server_at("server", Some("/nowhere/s"), None, None)
+            .unwrap(),
+    );
+    let error = failed(&nobody);
+    assert_eq!(error.kind(), ErrorKind::Server);
+    assert!(
+        error
+            .to_string()
+            .contains("/nowhere/s as `root`: there is no such socket"),
+        "{error}"
+    );
+    // Who may not.
+    all(
+        &mut root,
+        &["CREATE USER weak", "GRANT SELECT ON *.* TO weak"],
+    );
+    let mut weak = into(&from);
+    weak.server.as_mut().unwrap().user = "weak".to_owned();
+    weak.pick = Pick::DatabaseAs {
+        name: "shop".to_owned(),
+        to: "shop2".to_owned(),
+    };
+    let error = failed(&weak);
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    assert!(error.help().unwrap().contains("GRANT ALL"), "{error:?}");
+    // The repository has another password.
+    let error = bench
+        .backups_with(&text, "wrong")
+        .plan_server(&into(&from), &quiet())
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WrongPassword, "{error}");
+}
