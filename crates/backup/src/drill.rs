@@ -10,6 +10,7 @@
 //! killed with the next one. The servers in it die with the process that started them.
 
 mod files;
+mod mysql;
 mod page;
 mod redis;
 mod report;
@@ -41,7 +42,8 @@ pub struct DrillRequest {
     pub backup: String,
     /// Which of its snapshots.
     pub snapshot: Selector,
-    /// From which repository; the first one of the backup that has it, if none is named.
+    /// From which repository. If none is named, they take turns: that one of the backup whose last proof
+    /// is the oldest, so that one which cannot be read is not passed over for another.
     pub repository: Option<String>,
 }
 
@@ -287,11 +289,17 @@ impl Backups {
 impl Drill<'_> {
     fn carry_out(&mut self, backup: &BackupConfig, request: &DrillRequest) -> Result<(), Error> {
         let attempt = self.attempt();
+        let turn = match (&request.repository, &request.snapshot) {
+            (Some(repository), _) => Some(repository.clone()),
+            (None, Selector::Latest) => self.turn(backup)?,
+            // The id of a snapshot is one of one repository.
+            (None, Selector::Id(_)) => None,
+        };
         let (located, opened) = self.restoring("find the snapshot", |drill| {
             let located = drill.backups.find(
                 &request.backup,
                 &request.snapshot,
-                request.repository.as_deref(),
+                turn.as_deref(),
                 drill.progress,
             )?;
             let repository = drill.backups.repository(&located.repository)?;
@@ -321,6 +329,18 @@ impl Drill<'_> {
         self.restore(opened.as_ref(), &snapshot)
     }
 
+    /// The repository whose last proof is the oldest; one without any comes before all others.
+    fn turn(&self, backup: &BackupConfig) -> Result<Option<String>, Error> {
+        let mut oldest: Option<(Option<Timestamp>, &String)> = None;
+        for repository in &backup.to {
+            let proven = self.backups.catalog.proven_in(&backup.name, repository)?;
+            if oldest.is_none_or(|(other, _)| proven < other) {
+                oldest = Some((proven, repository));
+            }
+        }
+        Ok(oldest.map(|(_, repository)| repository.clone()))
+    }
+
     fn restore(&mut self, opened: &dyn OpenRepository, snapshot: &Snapshot) -> Result<(), Error> {
         let facts = &snapshot.facts;
         if facts.database.is_some() {
@@ -328,6 +348,9 @@ impl Drill<'_> {
         }
         if let Some(redis) = &facts.redis {
             return redis::servers(self, opened, snapshot, redis);
+        }
+        if facts.server.is_some() {
+            return mysql::server(self, snapshot);
         }
         match facts.kind.as_str() {
             "files" | "" => files::tree(self, opened, snapshot),

@@ -661,7 +661,7 @@ pub(crate) enum Backup {
         /// `latest` or the beginning of a snapshot's id
         #[arg(long, value_name = "ID", default_value = "latest", value_parser = NonEmptyStringValueParser::new())]
         snapshot: String,
-        /// The repository to read [default: the backup's first]
+        /// The repository to read [default: the one whose last proof is the oldest]
         #[arg(long, value_name = "NAME")]
         repository: Option<String>,
         /// Wait so long for another drill of the backup to end

@@ -91,6 +91,22 @@ impl Catalog {
         })
     }
 
+    /// When a drill last proved a restore from a repository.
+    pub(crate) fn proven_in(
+        &self,
+        backup: &str,
+        repository: &str,
+    ) -> Result<Option<Timestamp>, Error> {
+        self.with("read", |connection| {
+            connection.query_row(
+                "SELECT max(finished) FROM drills
+                 WHERE backup = ?1 AND repository = ?2 AND verdict = 'proven'",
+                params![backup, repository],
+                |row| Ok(row.get::<_, Option<i64>>(0)?.map(time)),
+            )
+        })
+    }
+
     /// When the first good run of a backup was.
     pub(crate) fn first_good(&self, backup: &str) -> Result<Option<Timestamp>, Error> {
         self.with("read", |connection| {

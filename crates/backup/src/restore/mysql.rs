@@ -170,6 +170,11 @@ impl ServerPlan {
     pub fn bytes(&self) -> u64 {
         self.databases.iter().map(|database| database.bytes).sum()
     }
+
+    /// What the snapshot says of itself.
+    pub(crate) fn into_manifest(self) -> Manifest {
+        self.manifest
+    }
 }
 
 fn counted(number: usize, what: &str) -> String {

@@ -11,7 +11,9 @@ use rusqlite::Connection;
 
 use crate::bench::{Bench, DATABASE, FILES, noise, quiet, run, run_ok};
 use crate::databases::bank;
+use crate::mysql::{COMMON, OF_MARIADB};
 use crate::redis_server::{Server, is_here};
+use crate::servers::{self, all, mariadb, mysql};
 
 fn request(backup: &str) -> DrillRequest {
     DrillRequest {
@@ -281,6 +283,37 @@ fn a_damaged_chunk_and_a_wrong_password_fail() {
         step.error.is_some() && step.what == "write the files",
         "{step:?}"
     );
+}
+
+#[test]
+fn repositories_take_turns_and_a_broken_one_is_not_passed_over() {
+    let bench = Bench::new();
+    tree(&bench);
+    let two = format!(
+        "[repository.second]\npath = \"@/second\"\npassword = \"${{env.PASSWORD}}\"\n{}",
+        FILES.replace("[\"local\"]", "[\"local\", \"second\"]")
+    );
+    let backups = bench.ready(&two);
+    backups.init("second", &quiet()).unwrap();
+    run_ok(&backups, "files");
+    let mut drilled = Vec::new();
+    for _ in 0..4 {
+        bench.advance(1);
+        let report = drill(&backups, "files");
+        assert!(report.is_proven(), "{report:#?}");
+        drilled.extend(report.repository);
+    }
+    assert_eq!(drilled, ["local", "second", "local", "second"]);
+    fs::rename(bench.path("repo"), bench.path("gone")).unwrap();
+    for _ in 0..2 {
+        bench.advance(1);
+        let report = drill(&backups, "files");
+        failed(&bench, &backups, &report, Verdict::Failed);
+    }
+    let mut named = request("files");
+    named.repository = Some("second".to_owned());
+    bench.advance(1);
+    assert!(backups.drill(&named, &quiet()).unwrap().is_proven());
 }
 
 #[test]
@@ -559,4 +592,176 @@ fn a_server_that_does_not_come_up_is_told_with_its_last_words() {
         why.contains("the scratch server") && why.contains("RDB"),
         "{why}"
     );
+}
+
+/// The backup of a database server, with a drill that asserts this.
+fn server(options: &mainstay_mysql::Options, drill: &str) -> String {
+    format!(
+        "[backup.server]\nmysql = {{ socket = \"{}\", user = \"{}\" }}\nto = [\"local\"]\ndrill = {{ {drill} }}\n",
+        options.endpoint, options.user
+    )
+}
+
+/// Everything that a server can have is drilled, beside the one that serves.
+fn proven(production: &servers::Server, program: Option<&Path>) -> DrillReport {
+    let bench = Bench::new();
+    let program = program.map_or_else(String::new, |program| {
+        format!("program = \"{}\", ", program.display())
+    });
+    let backups = bench.ready(&server(
+        &production.options(),
+        &format!(
+            "{program}assert = [{{ query = \"SELECT count(*) FROM `注文`.made\", is = \"2\" }}, {{ query = \"SHOW VARIABLES LIKE 'skip_networking'\", is = \"skip_networking\\tON\" }}, {{ query = \"SHOW VARIABLES LIKE 'datadir'\", is = \"datadir\\t@/state/drill/scratch/server/data/\" }}, {{ query = \"SELECT 1 + NULL\", is = \"NULL\" }}]"
+        ),
+    ));
+    run_ok(&backups, "server");
+    let facts = |connection: &mut mainstay_mysql::Connection| {
+        connection
+            .fetch("SELECT @@datadir, @@port, (SELECT count(*) FROM `注文`.made)")
+            .unwrap()
+    };
+    let before = facts(&mut production.root());
+    let report = drill(&backups, "server");
+    assert_eq!(report.verdict, Verdict::Proven, "{report:#?}");
+    assert_eq!(facts(&mut production.root()), before);
+    for what in [
+        "table `注文`.`kinds`",
+        "views",
+        "routines",
+        "triggers",
+        "events",
+        "users and roles",
+    ] {
+        assert!(
+            report.checks.iter().any(|check| check.what == what),
+            "{what}: {:#?}",
+            report.checks
+        );
+    }
+    nothing_left(&bench);
+    assert!(servers_in(&bench.path("state/drill")).is_empty());
+    report
+}
+
+#[test]
+fn a_mariadb_is_drilled_in_a_server_of_its_own() {
+    let Some(production) = mariadb(&["--log-bin"]) else {
+        return;
+    };
+    let mut root = production.root();
+    all(&mut root, COMMON);
+    all(&mut root, OF_MARIADB);
+    let report = proven(&production, None);
+    assert!(report.server.as_ref().unwrap().contains("MariaDB"));
+    assert!(report.checks.iter().any(|check| check.what == "sequences"));
+}
+
+#[test]
+fn a_mysql_is_drilled_in_a_server_of_its_own() {
+    let Some(production) = mysql(&[]) else {
+        return;
+    };
+    all(&mut production.root(), COMMON);
+    // One that was unpacked somewhere needs some words more.
+    let scripts = tempfile::tempdir().unwrap();
+    let program = std::env::var_os("MAINSTAY_TEST_MYSQL").map(|root| {
+        let root = PathBuf::from(root);
+        let path = scripts.path().join("mysqld");
+        let at = |below: &str| root.join(below).display().to_string();
+        let (libraries, program) = (at("usr/lib/x86_64-linux-gnu"), at("usr/sbin/mysqld"));
+        let script = format!(
+            "#!/bin/sh\nshift\nexec {libraries}/ld-linux-x86-64.so.2 --library-path {libraries} {program} --no-defaults --lc-messages-dir={} --character-sets-dir={} --plugin-dir={} \"$@\"\n",
+            at("usr/share/mysql"),
+            at("usr/share/mysql/charsets"),
+            at("usr/lib/mysql/plugin"),
+        );
+        fs::write(&path, script).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(&path, mode).unwrap();
+        path
+    });
+    proven(&production, program.as_deref());
+}
+
+const ORDERS: &[&str] = &[
+    "CREATE DATABASE shop",
+    "CREATE TABLE shop.orders (id INT PRIMARY KEY, what VARCHAR(20))",
+    "INSERT INTO shop.orders VALUES (1, 'a'), (2, 'b'), (3, 'c')",
+];
+
+#[test]
+fn rows_that_are_not_in_the_scratch_server_are_missed() {
+    let Some(production) = mariadb(&[]) else {
+        return;
+    };
+    all(&mut production.root(), ORDERS);
+    let bench = Bench::new();
+    let backups = bench.ready(&server(&production.options(), ""));
+    run_ok(&backups, "server");
+    for (statement, found) in [
+        ("TRUNCATE TABLE shop.orders", "0 rows"),
+        ("UPDATE shop.orders SET what = 'x' WHERE id = 2", "3 rows"),
+        ("DROP TABLE shop.orders", "no such table"),
+    ] {
+        bench.advance(1);
+        let socket = bench.path("state/drill/scratch/server/data/drill.sock");
+        let meddler = at_step("Counting the rows", move || {
+            let options = mainstay_mysql::Options::new(
+                mainstay_mysql::Endpoint::Unix(socket.clone()),
+                "root",
+            );
+            let mut scratch = mainstay_mysql::Connection::open(&options).unwrap();
+            scratch.run(statement).unwrap();
+        });
+        let report = drill_with(&backups, "server", &meddler);
+        let why = failed(&bench, &backups, &report, Verdict::Failed);
+        assert!(
+            why.contains("table `shop`.`orders`: expected 3 rows"),
+            "{why}"
+        );
+        assert!(why.contains(&format!("found {found}")), "{why}");
+    }
+}
+
+#[test]
+fn a_server_without_its_program_or_with_another_ones_cannot_be_drilled_here() {
+    let Some(production) = mariadb(&[]) else {
+        return;
+    };
+    all(&mut production.root(), ORDERS);
+    let bench = Bench::new();
+    let scripts = tempfile::tempdir().unwrap();
+    let other = scripts.path().join("mysqld");
+    fs::write(&other, "#!/bin/sh\necho 'mysqld  Ver 9.7.4 for Linux'\n").unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&other, mode).unwrap();
+    bench.ready(&server(&production.options(), ""));
+    for (program, said) in [
+        ("/nonexistent/mariadbd", "/nonexistent/mariadbd"),
+        ("/bin/echo", "is no server"),
+        (other.to_str().unwrap(), "is no MariaDB"),
+    ] {
+        let drilled = format!("program = \"{program}\"");
+        let backups = bench.backups(&server(&production.options(), &drilled));
+        run_ok(&backups, "server");
+        bench.advance(1);
+        let report = drill(&backups, "server");
+        let why = failed(&bench, &backups, &report, Verdict::Impossible);
+        assert!(
+            why.contains("cannot be drilled here") && why.contains(said),
+            "{why}"
+        );
+    }
+    // A query that is false, and one that is none.
+    for (query, said) in [
+        ("SELECT count(*) FROM shop.orders", "expected 4, found 3"),
+        ("SELECT * FROM shop.gone", "shop.gone"),
+    ] {
+        let asserted = format!("assert = [{{ query = \"{query}\", is = \"4\" }}]");
+        let backups = bench.backups(&server(&production.options(), &asserted));
+        bench.advance(1);
+        let report = drill(&backups, "server");
+        let why = failed(&bench, &backups, &report, Verdict::Failed);
+        assert!(why.contains(said), "{why}");
+    }
 }
