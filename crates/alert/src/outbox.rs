@@ -7,13 +7,11 @@
 //! the disk when that works again.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mainstay_base::Pattern;
+use mainstay_base::{Pattern, sqlite};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
@@ -673,85 +671,18 @@ fn in_memory() -> rusqlite::Result<Connection> {
 
 /// Opens the file, and says what became of one that was damaged.
 fn open_file(path: &Path, now: Timestamp) -> Result<(Connection, Option<String>), String> {
-    let shown = path.display();
-    let create = || {
-        // SQLite gives its -wal and -shm the mode of the database.
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| format!("cannot open {shown}: {error}"))
-    };
-    create()?;
-    let cannot = |error: rusqlite::Error| format!("cannot open {shown}: {error}");
-    let error = match connect(path, now) {
-        Ok(connection) => return Ok((connection, None)),
-        Err(error) if is_damage(&error) => error,
-        Err(error) => return Err(cannot(error)),
-    };
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".damaged-{}", now.strftime("%Y%m%dT%H%M%SZ")));
-    for suffix in ["", "-wal", "-shm"] {
-        let (mut from, mut to) = (path.as_os_str().to_owned(), aside.clone());
-        from.push(suffix);
-        to.push(suffix);
-        match std::fs::rename(&from, &to) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(format!("cannot set the damaged {shown} aside: {error}"));
-            }
-            _ => {}
-        }
+    let opened = sqlite::open(path, now, |connection| {
+        migrate(connection)?;
+        // It is small, so that reading all of it takes no time.
+        sqlite::check(connection)?;
+        stored(connection)?;
+        clamp(connection, now)
+    });
+    let (connection, damage) = opened.map_err(|trouble| trouble.to_string())?;
+    if let Some(damage) = &damage {
+        log::warn!("the outbox {damage}; a new one was begun");
     }
-    let damage = format!(
-        "{shown} was damaged ({error}) and is now {}",
-        Path::new(&aside).display()
-    );
-    log::warn!("the outbox {damage}; a new one was begun");
-    create()?;
-    let connection = connect(path, now).map_err(cannot)?;
-    Ok((connection, Some(damage)))
-}
-
-/// Whether an error is about what is in the file, and not about the way to it.
-fn is_damage(error: &rusqlite::Error) -> bool {
-    match error {
-        rusqlite::Error::SqliteFailure(error, _) => matches!(
-            error.code,
-            // `Unknown` is what a statement of ours gets that does not fit the tables.
-            rusqlite::ErrorCode::NotADatabase
-                | rusqlite::ErrorCode::DatabaseCorrupt
-                | rusqlite::ErrorCode::Unknown
-                // A damaged length reads as one that is larger than any.
-                | rusqlite::ErrorCode::TooBig
-        ),
-        _ => true,
-    }
-}
-
-/// Fails for a database that is damaged, indexes included: one that only fails when it is written to
-/// would be opened again and again. It is small, so that reading all of it takes no time.
-fn check(connection: &Connection) -> rusqlite::Result<()> {
-    let said: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
-    if said != "ok" {
-        let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
-        return Err(rusqlite::Error::SqliteFailure(corrupt, Some(said)));
-    }
-    stored(connection).map(drop)
-}
-
-fn connect(path: &Path, now: Timestamp) -> rusqlite::Result<Connection> {
-    let mut connection = Connection::open(path)?;
-    connection.busy_timeout(Duration::from_secs(10))?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    // The log of changes is cut back, so that a storm does not leave a large file behind.
-    connection.pragma_update(None, "journal_size_limit", 1 << 20)?;
-    migrate(&mut connection)?;
-    check(&connection)?;
-    clamp(&connection, now)?;
-    Ok(connection)
+    Ok((connection, damage))
 }
 
 /// Moments that lie further ahead than any wait is long are brought near: the clock was set back.
@@ -766,21 +697,7 @@ fn clamp(connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
 }
 
 fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "foreign_keys", true)?;
-    let transaction =
-        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let version: usize = transaction.query_row("PRAGMA user_version", [], |row| {
-        row.get::<_, i64>(0)
-            .map(|version| usize::try_from(version).unwrap_or(usize::MAX))
-    })?;
-    for migration in MIGRATIONS.iter().skip(version) {
-        transaction.execute_batch(migration)?;
-    }
-    if version < MIGRATIONS.len() {
-        let latest = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-        transaction.pragma_update(None, "user_version", latest)?;
-    }
-    transaction.commit()
+    sqlite::migrate(connection, MIGRATIONS).map(drop)
 }
 
 #[cfg(test)]

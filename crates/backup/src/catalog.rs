@@ -6,13 +6,11 @@
 
 mod drills;
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
 
 use jiff::Timestamp;
+use mainstay_base::sqlite::{self, Fit, Trouble};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::error::{Error, ErrorKind, reason_of_io};
@@ -203,49 +201,22 @@ impl Catalog {
     pub(crate) fn open(state: &Path, now: Timestamp) -> Result<Self, Error> {
         let path = state.join("catalog.db");
         let attempt = format!("open the catalog {}", path.display());
-        let create = |path: &Path| {
-            // SQLite gives its -wal and -shm the mode of the database.
-            OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(path)
-                .map(|_| ())
-                .map_err(|error| Error::io(&attempt, path, &error))
-        };
-        create(&path)?;
-        let failed = |error: &rusqlite::Error| catalog_error(&attempt, error);
-        let connection = match connect(&path) {
-            Ok(connection) => connection,
-            Err(error)
-                if matches!(
-                    error.sqlite_error_code(),
-                    Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
-                ) =>
-            {
-                for suffix in ["", "-wal", "-shm"] {
-                    let from = with_suffix(&path, suffix);
-                    let to = with_suffix(
-                        &path,
-                        &format!(".damaged-{}{suffix}", now.strftime("%Y%m%dT%H%M%SZ")),
-                    );
-                    match std::fs::rename(&from, &to) {
-                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                            return Err(Error::io(&attempt, &from, &error));
-                        }
-                        _ => {}
-                    }
-                }
-                log::warn!(
-                    "the catalog {} was damaged ({error}); it was set aside and a new one begun",
-                    path.display()
-                );
-                create(&path)?;
-                connect(&path).map_err(|error| failed(&error))?
+        let opened = sqlite::open(&path, now, |connection| {
+            match sqlite::migrate(connection, MIGRATIONS)? {
+                Fit::Same => Ok(()),
+                Fit::Newer => Err(rusqlite::Error::SqliteFailure(
+                    rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_SCHEMA),
+                    Some("it was written by a newer version of this program".to_owned()),
+                )),
             }
-            Err(error) => return Err(failed(&error)),
-        };
+        });
+        let (connection, damage) = opened.map_err(|trouble| match trouble {
+            Trouble::File(path, error) => Error::io(&attempt, &path, &error),
+            Trouble::Database(_, error) => catalog_error(&attempt, &error),
+        })?;
+        if let Some(damage) = damage {
+            log::warn!("the catalog {damage}; a new one was begun");
+        }
         Ok(Self {
             path,
             connection: Mutex::new(connection),
@@ -563,28 +534,6 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
-}
-
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let mut connection = Connection::open(path)?;
-    connection.busy_timeout(Duration::from_secs(10))?;
-    connection.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")?;
-    let transaction =
-        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let version = usize::try_from(version).unwrap_or_default();
-    if version > MIGRATIONS.len() {
-        return Err(rusqlite::Error::SqliteFailure(
-            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_SCHEMA),
-            Some("it was written by a newer version of this program".to_owned()),
-        ));
-    }
-    for (at, migration) in MIGRATIONS.iter().enumerate().skip(version) {
-        transaction.execute_batch(migration)?;
-        transaction.execute_batch(&format!("PRAGMA user_version = {}", at + 1))?;
-    }
-    transaction.commit()?;
-    Ok(connection)
 }
 
 fn catalog_error(attempt: &str, error: &rusqlite::Error) -> Error {

@@ -2,8 +2,9 @@
 //!
 //! This crate hides how TOML is parsed, how a fault in a config is shown, how sizes, durations and
 //! schedules are written, where secrets are kept, where time comes from, which texts tell the same
-//! kind of thing, and how a file is replaced without ever being half of each. It knows nothing of programs, logs or backups: each engine reads
-//! its own section through [`config::Section`], so that there is no crate that knows every key.
+//! kind of thing, how a file is replaced without ever being half of each, and how a database of our own
+//! is opened whatever became of it. It knows nothing of programs, logs or backups: each engine reads its
+//! own section through [`config::Section`], so that there is no crate that knows every key.
 //!
 //! Nothing here prints, reads the environment or starts a thread; what is needed is handed in.
 //!
@@ -36,6 +37,8 @@ mod pattern;
 #[cfg(feature = "schedule")]
 mod schedule;
 pub mod secret;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 mod unit;
 
 pub use base64::base64;

@@ -1,11 +1,10 @@
 //! The ledger's database: `SQLite`, times in milliseconds since the Unix epoch.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use mainstay_base::sqlite;
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
@@ -69,62 +68,11 @@ const MIGRATIONS: &[&str] = &["
 /// Opens the database, making it if there is none; one that is damaged is set aside, which the second
 /// part says.
 pub(super) fn open(path: &Path, now: Timestamp) -> Result<(Connection, Option<String>), String> {
-    let shown = path.display();
-    let create = || {
-        // SQLite gives its -wal and -shm the mode of the database.
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| format!("cannot open {shown}: {error}"))
-    };
-    create()?;
-    let cannot = |error: rusqlite::Error| format!("cannot open {shown}: {error}");
-    let error = match connect(path) {
-        Ok(connection) => return Ok((connection, None)),
-        Err(error) if is_damage(&error) => error,
-        Err(error) => return Err(cannot(error)),
-    };
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".damaged-{}", now.strftime("%Y%m%dT%H%M%SZ")));
-    for suffix in ["", "-wal", "-shm"] {
-        let (mut from, mut to) = (path.as_os_str().to_owned(), aside.clone());
-        from.push(suffix);
-        to.push(suffix);
-        match std::fs::rename(&from, &to) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(format!("cannot set the damaged {shown} aside: {error}"));
-            }
-            _ => {}
-        }
-    }
-    create()?;
-    let connection = connect(path).map_err(cannot)?;
-    let damage = format!(
-        "{shown} was damaged ({error}) and is now {}",
-        Path::new(&aside).display()
-    );
-    Ok((connection, Some(damage)))
-}
-
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let mut connection = Connection::open(path)?;
-    connection.busy_timeout(Duration::from_secs(10))?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    // What was acknowledged outlives the machine too.
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "journal_size_limit", 1 << 20)?;
-    migrate(&mut connection)?;
-    let whole: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if whole == "ok" {
-        return Ok(connection);
-    }
-    Err(rusqlite::Error::SqliteFailure(
-        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
-        Some(whole),
-    ))
+    let opened = sqlite::open(path, now, |connection| {
+        migrate(connection)?;
+        sqlite::check_quickly(connection)
+    });
+    opened.map_err(|trouble| trouble.to_string())
 }
 
 /// Opens it to look only. A daemon may write it meanwhile.
@@ -150,37 +98,8 @@ pub(super) fn copy(from: &Connection, to: &mut Connection) -> rusqlite::Result<(
     Backup::new(from, to)?.run_to_completion(1000, Duration::ZERO, None)
 }
 
-fn is_damage(error: &rusqlite::Error) -> bool {
-    match error {
-        rusqlite::Error::SqliteFailure(error, _) => matches!(
-            error.code,
-            // `Unknown` is what a statement of ours gets that does not fit the tables.
-            rusqlite::ErrorCode::NotADatabase
-                | rusqlite::ErrorCode::DatabaseCorrupt
-                | rusqlite::ErrorCode::Unknown
-                // A damaged length reads as one that is larger than any.
-                | rusqlite::ErrorCode::TooBig
-        ),
-        _ => true,
-    }
-}
-
 fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "foreign_keys", true)?;
-    let transaction =
-        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let version: usize = transaction.query_row("PRAGMA user_version", [], |row| {
-        row.get::<_, i64>(0)
-            .map(|version| usize::try_from(version).unwrap_or(usize::MAX))
-    })?;
-    for migration in MIGRATIONS.iter().skip(version) {
-        transaction.execute_batch(migration)?;
-    }
-    if version < MIGRATIONS.len() {
-        let latest = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-        transaction.pragma_update(None, "user_version", latest)?;
-    }
-    transaction.commit()
+    sqlite::migrate(connection, MIGRATIONS).map(drop)
 }
 
 const COLUMNS: &str = "id, app, fingerprint, class, status, severity, title, place, count, first, \
