@@ -118,6 +118,28 @@ fn list_show_verify_and_restore_elsewhere_work_without_a_daemon() {
 }
 
 #[test]
+fn what_only_a_database_server_has_is_refused_for_others() {
+    let sandbox = sandbox("");
+    for (more, why) in [
+        (&["--database", "shop"][..], "`files` is none"),
+        (
+            &["--to", "there", "--table", "shop.orders"],
+            "--table is for",
+        ),
+        (&["--server", "/nowhere/s", "--as", "new"], "--as gives"),
+        (
+            &["--server", "/nowhere/s", "--table", "orders"],
+            "`orders` is not",
+        ),
+    ] {
+        let arguments = [&["backup", "restore", "files"], more].concat();
+        let said = sandbox.run(&arguments);
+        assert_eq!(said.code, 2, "{said:?}");
+        assert!(said.err.contains(why), "{said:?}");
+    }
+}
+
+#[test]
 fn restoring_in_place_asks_first_and_sets_the_old_aside() {
     let sandbox = sandbox("");
     sandbox.done(&["backup", "init", "local"]);

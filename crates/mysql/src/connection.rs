@@ -204,6 +204,12 @@ impl Connection {
         self.query(statement)?.finish()
     }
 
+    /// The same with a statement in the character set of the session, `character_set_client`.
+    pub fn run_bytes(&mut self, statement: &[u8]) -> Result<Done, Error> {
+        self.send(command::QUERY, statement)?;
+        self.results(false, None)?.finish()
+    }
+
     /// Sends a `LOAD DATA LOCAL INFILE`, whose file is `data`, whatever name the statement has for it.
     ///
     /// If `data` cannot be read to its end the connection is closed, so that the server takes back

@@ -179,6 +179,23 @@ fn a_mariadb_comes_back_in_another() {
     );
     all(&mut root, SHOP);
     fill_on(&mut root, 5000);
+    // Texts in the character set of another client, and sequences of what needs what across databases.
+    all(
+        &mut root,
+        &[
+            "SET NAMES latin1",
+            "USE shop",
+            "CREATE PROCEDURE umlaut() COMMENT 'Größe' SELECT 'Größe', `name` FROM customers",
+            "CREATE TRIGGER `trügger` BEFORE UPDATE ON customers FOR EACH ROW SET NEW.name = CONCAT('ü', NEW.name)",
+            "CREATE VIEW `anführung` AS SELECT 'ä\"' AS `ö`",
+            "SET NAMES utf8mb4",
+            "SET SESSION sql_mode = 'ANSI_QUOTES'",
+            "CREATE PROCEDURE quoted() SELECT \"name\" FROM \"customers\"",
+            "SET SESSION sql_mode = ''",
+            "CREATE VIEW shop.above AS SELECT * FROM `注文`.zz",
+            "CREATE VIEW `../x`.over AS SELECT * FROM shop.above",
+        ],
+    );
     round_trip(&from, &to);
     let closed = number(&mut to.root(), "SELECT @@global.local_infile");
     assert_eq!(closed, 0, "as it was before");
@@ -463,6 +480,58 @@ fn at(step: &'static str, bytes: u64, act: impl Fn() + Send + Sync + 'static) ->
     })
 }
 
+/// Stops the work when so many bytes were loaded.
+struct Stop(AtomicU64);
+
+impl Progress for Stop {
+    fn begin(&self, _: &str, _: Option<u64>) {}
+    fn advance(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::SeqCst);
+    }
+    fn message(&self, _: &str) {}
+    fn finish(&self) {}
+    fn cancelled(&self) -> bool {
+        self.0.load(Ordering::SeqCst) > 20_000_000
+    }
+}
+
+#[test]
+fn a_full_disk_or_a_word_stops_it_and_it_goes_on() {
+    let small = "--innodb-data-file-path=ibdata1:12M:autoextend:max:40M";
+    let large = "--innodb-data-file-path=ibdata1:12M:autoextend:max:400M";
+    let (Some(from), Some(mut to)) = (mariadb(&[]), mariadb(&["--innodb-file-per-table=0", small]))
+    else {
+        return;
+    };
+    shop(&from, 60_000);
+    let bench = Bench::new();
+    let backups = bench.ready(&config(&from.options(), ""));
+    run_ok(&backups, "server");
+    let request = into(&to);
+    let error = restore_server(&backups, &request).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DiskFull, "{error}");
+    let help = error.help().unwrap();
+    assert!(
+        help.contains("free space where the server keeps its data")
+            && help.contains("the same command"),
+        "{help}"
+    );
+    assert_eq!(
+        number(
+            &mut to.root(),
+            "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA IN ('shop', 'other')"
+        ),
+        0
+    );
+    to.restart(&[large]);
+    let plan = backups.plan_server(&request, &quiet()).unwrap();
+    let stop: Arc<dyn Progress> = Arc::new(Stop(AtomicU64::new(0)));
+    let error = backups.restore_server(&plan, &stop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
+    restore_server(&backups, &request).unwrap();
+    same_shop(&from, &to);
+}
+
 /// The steps of a restore, and how far into them something happens.
 const MOMENTS: [(&str, u64); 6] = [
     ("Making tables", 0),
@@ -486,19 +555,10 @@ fn a_connection_that_is_cut_costs_nothing_that_was_done() {
     let request = into(&to);
     for (step, bytes) in MOMENTS {
         let plan = backups.plan_server(&request, &quiet()).unwrap();
-        let killer = to.root();
-        let own = killer.id();
-        let killer = std::sync::Mutex::new(killer);
+        let endpoint = to.options();
         let cut = at(step, bytes, move || {
-            let mut killer = killer.lock().unwrap();
-            for id in texts(
-                &mut killer,
-                "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'root'",
-            ) {
-                if id[0] != own.to_string() {
-                    let _ = killer.run(&format!("KILL {}", id[0]));
-                }
-            }
+            let mut killer = Connection::open(&endpoint).unwrap();
+            end_others(&mut killer);
         });
         let error = backups.restore_server(&plan, &cut).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Server, "{step}: {error}");
@@ -537,17 +597,21 @@ fn helper_that_is_killed() {
             .server_at("server", Some(&read("server")), None, None)
             .unwrap(),
     );
-    let moment: usize = read("moment").parse().unwrap();
-    let (step, bytes) = MOMENTS[moment];
-    let hangs = directory.join("hangs");
-    let plan = backups.plan_server(&request, &quiet()).unwrap();
-    let _ = backups.restore_server(
-        &plan,
-        &at(step, bytes, move || {
-            std::fs::write(&hangs, "").unwrap();
-            std::thread::sleep(Duration::from_mins(5));
-        }),
-    );
+    let Ok(plan) = backups.plan_server(&request, &quiet()) else {
+        return;
+    };
+    let progress = match read("moment").parse::<usize>() {
+        Err(_) => quiet(),
+        Ok(moment) => {
+            let (step, bytes) = MOMENTS[moment];
+            let hangs = directory.join("hangs");
+            at(step, bytes, move || {
+                std::fs::write(&hangs, "").unwrap();
+                std::thread::sleep(Duration::from_mins(5));
+            })
+        }
+    };
+    let _ = backups.restore_server(&plan, &progress);
 }
 
 #[test]
@@ -576,17 +640,7 @@ fn a_killed_restore_goes_on_where_it_was() {
     for moment in 0..MOMENTS.len() {
         std::fs::write(place("moment"), moment.to_string()).unwrap();
         let _ = std::fs::remove_file(place("hangs"));
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "mysql_restores::helper_that_is_killed",
-                "--nocapture",
-            ])
-            .env("MAINSTAY_TEST_KILLED_RESTORE", bench.directory.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = helper(bench.directory.path());
         let begun = Instant::now();
         while !place("hangs").exists() {
             assert!(
@@ -626,10 +680,157 @@ fn a_server_that_is_killed_has_what_was_loaded() {
         });
         let error = backups.restore_server(&plan, &kill).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Server, "{step}: {error}");
-        to.restart();
+        to.restart(&[]);
     }
     restore_server(&backups, &request).unwrap();
     same_shop(&from, &to);
+}
+
+/// A number that is another one each time, from one that is told.
+fn next(state: &mut u64, below: u64) -> u64 {
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
+    (*state >> 33) % below
+}
+
+/// Something is killed at any moment: the process, the server, a connection. What is live is all there
+/// or not at all each time, and in the end everything is. `MAINSTAY_ROUNDS` says how often.
+#[test]
+fn whatever_is_killed_at_any_moment_it_goes_on() {
+    let (Some(from), Some(mut to)) = (mariadb(&[]), mariadb(&[])) else {
+        return;
+    };
+    let rounds: u64 = std::env::var("MAINSTAY_ROUNDS")
+        .ok()
+        .and_then(|rounds| rounds.parse().ok())
+        .unwrap_or(6);
+    let seed = u64::from(std::process::id());
+    println!("seed {seed}");
+    let mut state = seed;
+    shop(&from, 60_000);
+    let bench = Bench::new();
+    let text = config(&from.options(), "");
+    let backups = bench.ready(&text);
+    run_ok(&backups, "server");
+    let place = |name: &str| bench.path(name);
+    std::fs::write(place("config"), &text).unwrap();
+    std::fs::write(place("server"), to.options().endpoint.to_string()).unwrap();
+    std::fs::write(place("moment"), "none").unwrap();
+    let (mut finished, mut resumed) = (0, 0);
+    for round in 0..rounds {
+        let mut child = helper(bench.directory.path());
+        std::thread::sleep(Duration::from_millis(next(&mut state, 4000)));
+        match round % 3 {
+            0 => child.kill().unwrap(),
+            1 => to.restart(&[]),
+            _ => cut(&to),
+        }
+        let begun = Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            assert!(begun.elapsed() < Duration::from_mins(3), "it does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let mut root = to.root();
+        let tables = number(
+            &mut root,
+            "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND TABLE_SCHEMA IN ('shop', 'other')",
+        );
+        assert!([0, 3].contains(&tables), "{tables}");
+        if tables == 3 {
+            // Only what is made after the swap can be missing.
+            restore_or_done(&backups, &into(&to));
+            same_shop(&from, &to);
+            finished += 1;
+            all(
+                &mut root,
+                &[
+                    "SET SESSION foreign_key_checks = 0",
+                    "DROP DATABASE shop",
+                    "DROP DATABASE other",
+                ],
+            );
+        } else if databases(&mut root)
+            .iter()
+            .any(|name| name.starts_with("mainstay_restore_"))
+        {
+            resumed += 1;
+        }
+    }
+    println!("{rounds} rounds, {finished} came to the end, {resumed} were cut off before it");
+    restore_or_done(&backups, &into(&to));
+    same_shop(&from, &to);
+}
+
+/// Finishes a restore, unless it is done.
+fn restore_or_done(backups: &Backups, request: &ServerRequest) {
+    match restore_server(backups, request) {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), ErrorKind::TargetNotEmpty, "{error}"),
+    }
+}
+
+fn cut(server: &Server) {
+    end_others(&mut server.root());
+}
+
+/// Ends all connections but this one.
+fn end_others(root: &mut Connection) {
+    let own = root.id().to_string();
+    for id in texts(
+        root,
+        "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'root'",
+    ) {
+        if id[0] != own {
+            let _ = root.run(&format!("KILL {}", id[0]));
+        }
+    }
+}
+
+/// A process that restores, and hangs at the moment that it is told.
+fn helper(directory: &Path) -> std::process::Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "mysql_restores::helper_that_is_killed",
+            "--nocapture",
+        ])
+        .env("MAINSTAY_TEST_KILLED_RESTORE", directory)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn a_value_that_a_server_would_cut_is_told() {
+    let (Some(from), Some(to)) = (mysql(&[]), mysql(&["--max-allowed-packet=2M"])) else {
+        return;
+    };
+    all(
+        &mut from.root(),
+        &[
+            "CREATE DATABASE d",
+            "CREATE TABLE d.t (id INT PRIMARY KEY, j JSON)",
+            "INSERT INTO d.t VALUES (1, CONCAT('[\"', REPEAT('x', 3000000), '\"]'))",
+        ],
+    );
+    let bench = Bench::new();
+    let backups = bench.ready(&config(&from.options(), ""));
+    run_ok(&backups, "server");
+    let error = restore_server(&backups, &into(&to)).unwrap_err();
+    assert!(error.to_string().contains("load table `d`.`t`"), "{error}");
+    let help = error.help().unwrap();
+    assert!(help.contains("SET GLOBAL max_allowed_packet"), "{help}");
+    all(
+        &mut to.root(),
+        &["SET GLOBAL max_allowed_packet = 67108864"],
+    );
+    restore_server(&backups, &into(&to)).unwrap();
+    assert_eq!(
+        number(&mut to.root(), "SELECT LENGTH(j) FROM d.t"),
+        3_000_004
+    );
 }
 
 #[test]

@@ -190,12 +190,14 @@ impl Server {
         self.child.id()
     }
 
-    /// Kills it, if nobody else did, and starts it again.
+    /// Kills it, if nobody else did, and starts it again with these options besides.
     #[allow(
         dead_code,
         reason = "for restores, which are tested with these servers too"
     )]
-    pub(crate) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self, options: &[&str]) {
+        // The last one of an option counts.
+        self.command.args(options);
         let _ = self.child.kill();
         self.child.wait().unwrap();
         self.child = self.command.spawn().unwrap();

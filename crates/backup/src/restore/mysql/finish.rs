@@ -709,19 +709,49 @@ fn make(
 ) -> Result<(), mainstay_mysql::Error> {
     let mut session = || -> Result<(), mainstay_mysql::Error> {
         connection.run(&format!("USE {}", name(database)))?;
+        let statement = in_charset(connection, object, create)?;
         for (variable, value) in &object.session {
             // Only a database has that one.
             if variable != "collation_database" {
                 connection.run(&format!("SET SESSION {variable} = {}", literal(value)))?;
             }
         }
-        connection.run(create).map(drop)
+        connection.run_bytes(&statement).map(drop)
     };
     let made = session();
     if connection.is_ready() {
         usual(connection)?;
     }
     made
+}
+
+/// A statement in the character set of the session that an object is made in: the server takes it for
+/// that, and keeps it so.
+fn in_charset(
+    connection: &mut Connection,
+    object: &Object,
+    create: &str,
+) -> Result<Vec<u8>, mainstay_mysql::Error> {
+    let charset = object
+        .session
+        .iter()
+        .find_map(|(variable, value)| (variable == "character_set_client").then_some(value))
+        .filter(|charset| !charset.starts_with("utf8") && !create.is_ascii());
+    let Some(charset) = charset else {
+        return Ok(create.as_bytes().to_vec());
+    };
+    // As it is, not as a client would like to have it.
+    connection.run("SET SESSION character_set_results = NULL")?;
+    let converted = connection.fetch(&format!(
+        "SELECT CONVERT({} USING {charset})",
+        literal(create)
+    ))?;
+    Ok(converted
+        .into_iter()
+        .flatten()
+        .next()
+        .flatten()
+        .unwrap_or_default())
 }
 
 /// Whether a user is on the server just as in the snapshot.

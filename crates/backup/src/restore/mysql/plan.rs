@@ -492,7 +492,11 @@ fn make(database: &Database, table: &mysql::Table, to: &str) -> Table {
     Table {
         database: 0,
         to: to.to_owned(),
-        stored: table.clone(),
+        stored: mysql::Table {
+            // There may be a hundred thousand of them.
+            create: String::new(),
+            ..table.clone()
+        },
         create,
         keys,
         foreign,
