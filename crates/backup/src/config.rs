@@ -5,10 +5,13 @@ mod mysql;
 mod redis;
 
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mainstay_base::config::Section;
 use mainstay_base::{Diagnostic, Schedule, Spanned, Template, nearest};
+use sha2::{Digest, Sha256};
 
 use crate::glob::Excludes;
 use crate::retention::Keep;
@@ -16,6 +19,9 @@ use crate::source::redis::RedisConfig;
 
 pub use drill::{Assertion, DrillConfig};
 pub use mysql::MysqlConfig;
+
+/// No backup begins later than this after its time.
+const LONGEST_JITTER: Duration = Duration::from_hours(12);
 
 /// Everything the config says about backups.
 #[derive(Debug, Clone)]
@@ -50,6 +56,9 @@ pub struct BackupConfig {
     pub source: SourceConfig,
     /// When it runs by itself; never when absent.
     pub at: Option<Schedule>,
+    /// So much later than its schedule says it runs: always the same on one host, and another on
+    /// others, so that not all of them are at work at once.
+    pub delay: Duration,
     /// What stays; everything when no rule is given.
     pub keep: Keep,
     /// The repositories it goes to, in this order.
@@ -66,6 +75,26 @@ pub struct BackupConfig {
 
 /// Half of what there was is gone.
 pub const SHRUNKEN_PERCENT: u64 = 50;
+
+impl BackupConfig {
+    /// When it is due next after this time.
+    pub fn due_after(&self, time: Timestamp) -> Option<Timestamp> {
+        let schedule = self.at.as_ref()?;
+        let before = time.checked_sub(self.delay).ok()?;
+        schedule.next_after(before)?.checked_add(self.delay).ok()
+    }
+}
+
+/// A share of `jitter` that follows from the names of host and backup alone.
+fn delay(host: &str, backup: &str, jitter: Duration) -> Duration {
+    let digest = Sha256::digest(format!("{host}\0{backup}"));
+    let (first, _) = digest.split_at(4);
+    let share = first
+        .iter()
+        .fold(0, |sum, byte| sum * 256 + u64::from(*byte));
+    let seconds = (u128::from(jitter.as_secs()) * u128::from(share)) >> 32;
+    Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
+}
 
 /// What a backup backs up.
 #[derive(Debug, Clone)]
@@ -149,6 +178,7 @@ impl Config {
             backups.extend(read_backup(
                 name.value,
                 section,
+                host,
                 zone,
                 &known,
                 &repositories,
@@ -210,6 +240,7 @@ fn read_repository(name: String, mut section: Section<'_>) -> Option<RepositoryC
 fn read_backup(
     name: String,
     mut section: Section<'_>,
+    host: &str,
     zone: &TimeZone,
     known: &[&str],
     repositories: &[RepositoryConfig],
@@ -240,6 +271,8 @@ fn read_backup(
     let at = section
         .get::<Schedule>("at")
         .map(|schedule| schedule.in_zone(zone.clone()));
+    let delay = read_jitter(&mut section, at.is_some())
+        .map_or(Duration::ZERO, |jitter| delay(host, &name, jitter));
     let keep = read_keep(&mut section);
     let to = read_to(&mut section, known);
     let restore_stop = section
@@ -293,6 +326,7 @@ fn read_backup(
         name,
         source: source?,
         at,
+        delay,
         keep,
         to: to?,
         restore_stop,
@@ -323,6 +357,19 @@ fn read_files(mut files: Section<'_>) -> Option<SourceConfig> {
     })
 }
 
+fn read_jitter(section: &mut Section<'_>, scheduled: bool) -> Option<Duration> {
+    let jitter = section.get_spanned::<Duration>("jitter")?;
+    let why = if !scheduled {
+        "`jitter` is for a backup with a schedule: `at = \"0 3 * * *\"`"
+    } else if jitter.value > LONGEST_JITTER {
+        "the longest `jitter` is 12h"
+    } else {
+        return Some(jitter.value);
+    };
+    section.report(Diagnostic::error(why).at(&jitter.place));
+    None
+}
+
 fn read_keep(section: &mut Section<'_>) -> Keep {
     let Some(mut keep) = section.section("keep") else {
         return Keep::default();
@@ -336,6 +383,7 @@ fn read_keep(section: &mut Section<'_>) -> Keep {
         weekly: rule("weekly"),
         monthly: rule("monthly"),
         yearly: rule("yearly"),
+        verified: keep.get::<u32>("verified").unwrap_or(1),
     };
     if read.is_empty() {
         keep.report(
@@ -627,6 +675,14 @@ to = [\"local\"]
                 vec!["no rule that keeps anything"],
             ),
             (
+                backup(&format!("{good}jitter = \"10m\"")),
+                vec!["`jitter` is for a backup with a schedule"],
+            ),
+            (
+                backup(&format!("{good}at = \"0 3 * * *\"\njitter = \"1d\"")),
+                vec!["the longest `jitter` is 12h"],
+            ),
+            (
                 backup(&format!("{good}at = \"noon\"")),
                 vec!["not a schedule"],
             ),
@@ -649,6 +705,33 @@ to = [\"local\"]
             }
             assert!(!said.contains(": hunter2"), "{said}");
         }
+    }
+
+    #[test]
+    fn a_host_is_late_by_its_own_share_of_the_jitter() {
+        let text = format!(
+            "{REPOSITORY}[backup.x]\nfiles = {{ path = \"/srv\" }}\nto = [\"local\"]\nat = \"0 3 * * *\"\njitter = \"1h\"\n"
+        );
+        let due = |host: &str| {
+            let document = Document::parse("/etc/mainstay.toml", &text).unwrap();
+            let config = Config::read(&mut document.root(), host, &TimeZone::UTC);
+            assert!(!document.take_diagnostics().has_errors());
+            let backup = config.backup("x").unwrap();
+            let due = backup
+                .due_after("2026-11-22T03:00:00Z".parse().unwrap())
+                .unwrap();
+            // Each time is late by the same, and none comes twice or is left out.
+            let next = backup.due_after(due).unwrap();
+            assert_eq!(next.as_second() - due.as_second(), 24 * 3600);
+            due.as_second()
+        };
+        let three: Timestamp = "2026-11-22T03:00:00Z".parse().unwrap();
+        let late: std::collections::BTreeSet<i64> = (0..20)
+            .map(|number| (due(&format!("shop{number}")) - three.as_second()).rem_euclid(24 * 3600))
+            .collect();
+        assert!(late.iter().all(|late| *late < 3600), "{late:?}");
+        assert!(late.len() > 10, "{late:?}");
+        assert_eq!(due("shop1"), due("shop1"));
     }
 
     #[test]

@@ -17,8 +17,10 @@
 //! * A run that fails, is cancelled or is killed writes no snapshot, removes none, and breaks none.
 //! * A snapshot in which something is missing says so, is never preferred to a complete one, and never
 //!   pushes one out.
-//! * Nothing is removed but by the `keep` rules, after a complete run, among the snapshots of the same
-//!   backup and host; the newest complete one stays in any case.
+//! * Nothing is removed but by the `keep` rules, after a complete run or by [`expire`](Backups::expire),
+//!   among the snapshots of the same backup and host; the newest complete one stays in any case, and so
+//!   do the newest that were verified and those that are pinned. Nothing is removed from a repository
+//!   in which the last verification found damage.
 //! * A restore writes beside the target, checks, and then swaps by renames that can be taken back. What
 //!   was there is kept under another name; removing it is left to a person.
 //! * Repositories and state are 0700, files in them 0600; nothing is written anywhere else.
@@ -94,6 +96,7 @@ mod run;
 pub mod source;
 mod status;
 mod swap;
+mod upkeep;
 mod verify;
 mod writer;
 
@@ -110,4 +113,5 @@ pub use run::{Backups, Listing, Located, RepositoryRun, RunReport, Selector};
 pub use source::{Issue, Weight};
 pub use status::{BackupStatus, RepositoryStatus, Shrunken};
 pub use swap::Move;
+pub use upkeep::Expiry;
 pub use verify::{Proof, RepositoryVerify, VerifyReport};

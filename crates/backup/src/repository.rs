@@ -59,6 +59,9 @@ pub trait OpenRepository: Send + Sync {
     /// how many there were. Otherwise the next snapshot would count on the data in them.
     fn mend(&self) -> Result<u64, Error>;
 
+    /// Marks a snapshot as one that no rule removes, or takes the mark off. It has another id then.
+    fn pin(&self, snapshot: &Snapshot, pinned: bool) -> Result<Snapshot, Error>;
+
     /// Removes snapshots; their data stays until [`OpenRepository::prune`].
     fn forget(&self, ids: &[String]) -> Result<(), Error>;
 
@@ -106,6 +109,8 @@ pub struct Snapshot {
     pub path: PathBuf,
     /// Whether everything that should be in it is in it.
     pub complete: bool,
+    /// Whether a person has pinned it, so that no rule removes it.
+    pub pinned: bool,
     /// Files in it.
     pub files: u64,
     /// Their size in bytes.

@@ -1,9 +1,12 @@
-//! The repository format of restic, version 2, compressed with zstd, through `rustic_core`.
+//! The repository format of restic, version 2, compressed with zstd.
 //!
 //! The format is that of <https://restic.readthedocs.io/en/stable/100_references.html>; stock restic 0.14
 //! or newer lists, checks and restores what is written here, and the other way round.
 //!
-//! What is ours around the library:
+//! What is done at each backup and each restore is ours: files are cut (`chunker.rs`), packed
+//! (`archive.rs`, `pack.rs`) and fetched (`fetch.rs`) by all processors at once. What is done rarely, and
+//! is hard, is the library's, `rustic_core`: keys, pruning, checking, repairing, copies of the config.
+//! What is ours around it:
 //!
 //! * The files of a local repository (`store.rs`). The library's own local backend takes a directory
 //!   it cannot list for an empty one, which a prune would take for "nothing is needed"; and it leaves
@@ -12,8 +15,9 @@
 //! * No cache: `no_cache` is set, so that nothing is ever written outside the repository and the state
 //!   directory, least of all below a home directory.
 //! * A write that failed poisons the opened repository: nothing is written after it, above all no
-//!   snapshot. The library treats an error on one file as "skip this file", whatever the cause.
-//! * A snapshot in which something is missing carries the tag `partial`.
+//!   snapshot.
+//! * A snapshot in which something is missing carries the tag `partial`, one that a person has pinned
+//!   the tag `keep`.
 //!
 //! * While a run writes, a lock file of restic's kind is in the repository (`lockfile.rs`): stock restic
 //!   refuses to prune then. A run that finds its data pruned all the same fails; see `run.rs`.
@@ -26,42 +30,55 @@
 //! restic on another machine) still finds its data, without any lock between them. The price is that
 //! space is free a day later. The first prune runs at most once a day; see `run.rs`.
 
+mod archive;
+mod bars;
+mod chunker;
+mod fetch;
+mod format;
+mod index;
 mod lockfile;
-mod reading;
+mod node;
+mod pack;
 mod store;
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::{self, Write};
-use std::path::{Component, Path, PathBuf};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use mainstay_base::{Resolver, Template};
-use rustic_core::repofile::{DeleteOption, IndexFile, IndexPack, MasterKey, Node, SnapshotFile};
+use mainstay_base::{Clock, Resolver, SystemClock, Template};
+use rustic_core::repofile::{DeleteOption, IndexFile, IndexPack, MasterKey, SnapshotFile};
 use rustic_core::{
-    BackupOptions, CheckOptions, CheckResults, ConfigOptions, Credentials, FileType,
-    IndexedFullStatus, KeyOptions, OpenStatus, ParentOptions, PruneOptions, ReadBackend,
-    ReadSubsetOption, RepairIndexOptions, RepositoryBackends, RepositoryOptions, RusticError,
-    SnapshotOptions, StringList, TreeId, WriteBackend,
+    CheckOptions, CheckResults, ConfigOptions, Credentials, FileType, KeyOptions, OpenStatus,
+    PruneOptions, ReadBackend, ReadSubsetOption, RepairIndexOptions, RepositoryBackends,
+    RepositoryOptions, RusticError, SnapshotOptions, StringList, WriteBackend,
 };
 
 use crate::error::{Error, ErrorKind};
 use crate::progress::Progress;
 use crate::repository::{
-    Depth, Draft, FileContent, Finding, Item, OpenRepository, Pruned, Repository, Snapshot, Stored,
-    Visit,
+    Depth, Draft, Finding, OpenRepository, Pruned, Repository, Snapshot, Stored, Visit,
 };
 use crate::source::{Facts, Reading, Weight};
 
-use reading::{Adapted, Bars, describe};
+use archive::{Archive, Archived, Used};
+use bars::Bars;
+use chunker::Rules;
+use fetch::{Library, Stop, Trees};
+use format::{Id, Kind, Recipe, Spoiled};
+use index::{Index, lock};
 use store::Store;
 
 /// The tag that every snapshot of ours carries.
 const TAG: &str = "mainstay";
 /// The tag of a snapshot in which something is missing.
 const PARTIAL: &str = "partial";
+/// The tag of a snapshot that a person has pinned.
+const PINNED: &str = "keep";
 
 /// A restic repository in a local directory.
 pub struct Restic {
@@ -330,28 +347,69 @@ impl Repository for Restic {
         }
         let (store, repository) = self.repository(progress)?;
         let known = self.keys.lock().get(&self.name).cloned();
-        let opened = |key: MasterKey, store: Arc<Store>| {
-            Box::new(Opened {
-                name: self.name.clone(),
-                key,
-                store,
-                progress: Arc::clone(progress),
-            })
-        };
         // A key that does not fit any more is that of a repository that was there before.
-        if let Some(key) = known
-            && raw(Arc::clone(&store) as Arc<dyn WriteBackend>, progress)
-                .and_then(|repository| repository.open(&Credentials::Masterkey(key.clone())))
-                .is_ok()
-        {
-            return Ok(opened(key, store));
-        }
-        let key = repository
-            .open(&self.credentials("open")?)
-            .map_err(|error| self.translate("open", &store, &error))?
-            .key();
+        let again = known.and_then(|key| {
+            raw(Arc::clone(&store) as Arc<dyn WriteBackend>, progress)
+                .and_then(|repository| repository.open(&Credentials::Masterkey(key)))
+                .ok()
+        });
+        let opened = match again {
+            Some(opened) => opened,
+            None => repository
+                .open(&self.credentials("open")?)
+                .map_err(|error| self.translate("open", &store, &error))?,
+        };
+        let key = opened.key();
         self.keys.lock().insert(self.name.clone(), key.clone());
-        Ok(opened(key, store))
+        let unknown = |why: Spoiled| {
+            Error::new(ErrorKind::NotARepository, &attempt, why.to_string())
+                .with_help("another program made it; stock restic or rustic may read it")
+        };
+        let recipe = Recipe::new(&key, opened.config()).map_err(unknown)?;
+        let rules = Rules::new(opened.config())
+            .ok_or_else(|| unknown(Spoiled("its config does not say how files are cut")))?;
+        Ok(Box::new(Opened {
+            name: self.name.clone(),
+            key,
+            recipe,
+            rules,
+            store,
+            progress: Arc::clone(progress),
+            index: Mutex::new(None),
+            stored: Mutex::new(None),
+        }))
+    }
+}
+
+/// What goes wrong below, and is told in our words at the top.
+enum Trouble {
+    /// An error of the library, or of what it writes to.
+    Library(Box<RusticError>),
+    /// Stored bytes are not what they should be.
+    Spoiled(String),
+    /// Another thread has failed, and has said why.
+    Gone,
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Library(error) => f.write_str(&message(error)),
+            Self::Spoiled(why) => f.write_str(why),
+            Self::Gone => f.write_str("another part of it failed"),
+        }
+    }
+}
+
+impl From<Box<RusticError>> for Trouble {
+    fn from(error: Box<RusticError>) -> Self {
+        Self::Library(error)
+    }
+}
+
+impl From<Spoiled> for Trouble {
+    fn from(why: Spoiled) -> Self {
+        Self::Spoiled(why.to_string())
     }
 }
 
@@ -360,8 +418,14 @@ impl Repository for Restic {
 struct Opened {
     name: String,
     key: MasterKey,
+    recipe: Recipe,
+    rules: Rules,
     store: Arc<Store>,
     progress: Arc<dyn Progress>,
+    /// The index as it was when it was read last, until something is written.
+    index: Mutex<Option<Arc<Index>>>,
+    /// The snapshot that was stored last, and what it needs.
+    stored: Mutex<Option<(String, Used)>>,
 }
 
 type Outcome<T> = Result<T, Box<RusticError>>;
@@ -376,43 +440,184 @@ impl Opened {
         verb: &str,
         work: impl FnOnce(rustic_core::Repository<OpenStatus>) -> Outcome<T>,
     ) -> Result<T, Error> {
-        let whole = || {
+        self.guard(verb, || {
             raw(
                 Arc::clone(&self.store) as Arc<dyn WriteBackend>,
                 &self.progress,
             )
             .and_then(|repository| repository.open(&Credentials::Masterkey(self.key.clone())))
             .and_then(work)
-        };
-        // What the library panics on (a worker thread that is gone, an index it did not expect) is an
-        // error of this one operation, not the end of the process.
-        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(whole)) {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(error)) => Err(translate(&self.attempt(verb), &self.store, &error)),
+            .map_err(|error| translate(&self.attempt(verb), &self.store, &error))
+        })
+    }
+
+    /// What panics (a worker thread that is gone, an index that nobody expected) is an error of this one
+    /// operation, not the end of the process.
+    fn guard<T>(&self, verb: &str, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+            Ok(done) => done,
             Err(_) => Err(self.store.failure().unwrap_or_else(|| {
                 Error::new(
                     ErrorKind::Internal,
                     self.attempt(verb),
-                    "a fault in the library that reads and writes it",
+                    "a fault in what reads and writes it",
                 )
                 .with_help("`mainstay backup verify` says whether the repository is sound; please report it")
             })),
         }
     }
 
-    /// The snapshot with the tag that says that something is missing from it, in place of itself.
-    fn mark_partial(&self, snapshot: SnapshotFile) -> Result<SnapshotFile, Error> {
-        let old = snapshot.id;
-        let mut marked = snapshot;
-        marked.tags.add(PARTIAL.to_owned());
+    /// Trouble in our words.
+    fn told(&self, attempt: &str, trouble: &Trouble) -> Error {
+        match trouble {
+            Trouble::Library(error) => translate(attempt, &self.store, error),
+            _ if self.store.cancelled() => {
+                Error::new(ErrorKind::Cancelled, attempt, "the caller asked to stop")
+            }
+            Trouble::Spoiled(why) => Error::new(ErrorKind::Damaged, attempt, why)
+                .with_help("`mainstay backup verify` says what is damaged; stock `restic check` works on the same repository"),
+            Trouble::Gone => self.store.failure().unwrap_or_else(|| {
+                Error::new(ErrorKind::Internal, attempt, trouble.to_string())
+            }),
+        }
+    }
+
+    /// The index; read again only after something was written.
+    fn index(&self, verb: &str) -> Result<Arc<Index>, Error> {
+        let mut known = lock(&self.index);
+        if let Some(index) = &*known {
+            return Ok(Arc::clone(index));
+        }
+        let index = Index::load(&self.store, &self.recipe)
+            .map_err(|trouble| self.told(&self.attempt(verb), &trouble))?;
+        let index = Arc::new(index);
+        *known = Some(Arc::clone(&index));
+        Ok(index)
+    }
+
+    /// The packs that are there, and their sizes.
+    fn packs(&self) -> Result<HashMap<Id, u32>, Error> {
+        let packs = self
+            .store
+            .list_with_size(FileType::Pack)
+            .map_err(|error| translate(&self.attempt("read"), &self.store, &error))?;
+        Ok(packs
+            .into_iter()
+            .map(|(id, size)| (id.into(), size))
+            .collect())
+    }
+
+    /// The root of a snapshot.
+    fn root(&self, verb: &str, id: &str) -> Result<Id, Error> {
+        let file: SnapshotFile = self.run(verb, |repository| {
+            repository.get_file(&id.parse::<rustic_core::Id>()?.into())
+        })?;
+        Ok(Id::from(*file.tree))
+    }
+
+    /// The newest snapshot of the same host, backup and path: most of the next one is as in it.
+    fn parent(&self, draft: &Draft, root: &Path) -> Result<Option<SnapshotFile>, Error> {
+        let files = self.run("read", |repository| repository.get_all_snapshots())?;
+        Ok(files
+            .into_iter()
+            .filter(|file| {
+                ours(file).is_some_and(|snapshot| {
+                    snapshot.backup == draft.backup
+                        && snapshot.host == draft.host
+                        && snapshot.path == root
+                })
+            })
+            .max_by_key(|file| file.time.timestamp()))
+    }
+
+    /// Stores all entries, and then the snapshot of them.
+    fn store(
+        &self,
+        draft: &Draft,
+        reading: &dyn Reading,
+        facts: String,
+    ) -> Result<(SnapshotFile, Used), Error> {
+        let attempt = self.attempt("write to");
+        let begun = SystemClock::new().now();
+        let Some(path) = reading.root().to_str() else {
+            return Err(Error::new(
+                ErrorKind::SourceUnreadable,
+                attempt,
+                format!("the path {} is not UTF-8", reading.root().display()),
+            ));
+        };
+        let index = self.index("write to")?;
+        let parent = if reading.unchanged_by_times() {
+            self.parent(draft, reading.root())?
+        } else {
+            None
+        };
+        let archive = Archive {
+            store: &self.store,
+            recipe: &self.recipe,
+            rules: &self.rules,
+            index: &index,
+            progress: &self.progress,
+        };
+        *lock(&self.index) = None;
+        let archived = archive
+            .run(
+                reading.entries(),
+                parent.as_ref().map(|file| Id::from(*file.tree)),
+            )
+            .map_err(|trouble| self.told(&attempt, &trouble))?;
+        // A walk that stops because the caller wants it ends like any other.
+        if self.progress.cancelled() {
+            return Err(Error::new(
+                ErrorKind::Cancelled,
+                attempt,
+                "the caller asked to stop",
+            ));
+        }
+        let tags: StringList = format!("{TAG},backup={}", draft.backup)
+            .parse()
+            .unwrap_or_default();
+        let options = SnapshotOptions::default()
+            .host(draft.host.clone())
+            .label(draft.backup.clone())
+            .description(facts)
+            .tags(vec![tags])
+            .time(draft.time.to_zoned(TimeZone::UTC))
+            // Set, so that the library does not look at the command line.
+            .command(format!("mainstay backup run {}", draft.backup));
+        let mut file = SnapshotFile::from_options(&options)
+            .map_err(|error| translate(&attempt, &self.store, &error))?;
+        file.program_version = format!("mainstay {}", env!("CARGO_PKG_VERSION"));
+        file.paths.add(path.to_owned());
+        file.tree = archived.tree.library().into();
+        file.parent = parent.map(|parent| parent.id);
+        summarise(&mut file, &archived, begun);
         self.run("write to", |repository| {
-            repository.save_snapshots(vec![marked.clone()])?;
+            repository.save_snapshots(vec![file.clone()])
+        })?;
+        if let Some(id) = self.store.last_snapshot() {
+            file.id = id.into();
+        }
+        Ok((file, archived.used))
+    }
+
+    /// Stores a snapshot with other tags in place of itself. A kill in between leaves both.
+    fn retag(
+        &self,
+        snapshot: SnapshotFile,
+        change: impl FnOnce(&mut StringList),
+    ) -> Result<SnapshotFile, Error> {
+        let old = snapshot.id;
+        let mut changed = snapshot;
+        change(&mut changed.tags);
+        self.run("write to", |repository| {
+            repository.save_snapshots(vec![changed.clone()])?;
             repository.delete_snapshots(&[old])
         })?;
         if let Some(id) = self.store.last_snapshot() {
-            marked.id = id.into();
+            changed.id = id.into();
         }
-        Ok(marked)
+        Ok(changed)
     }
 }
 
@@ -425,50 +630,15 @@ impl OpenRepository for Opened {
             &format!("Backing up {} to {}", draft.backup, self.name),
             total,
         );
-        let saved = self.run("write to", |repository| {
-            let tags: StringList = format!("{TAG},backup={}", draft.backup)
-                .parse()
-                .unwrap_or_default();
-            let snapshot = SnapshotOptions::default()
-                .host(draft.host.clone())
-                .label(draft.backup.clone())
-                .description(facts)
-                .tags(vec![tags])
-                .time(draft.time.to_zoned(TimeZone::UTC))
-                // Set, so that the library does not look at the command line.
-                .command(format!("mainstay backup run {}", draft.backup));
-            let mut snapshot = SnapshotFile::from_options(&snapshot)?;
-            snapshot.program_version = format!("mainstay {}", env!("CARGO_PKG_VERSION"));
-            let mut parents = ParentOptions::default();
-            parents.force = !reading.unchanged_by_times();
-            let options = BackupOptions::default().parent_opts(parents).no_scan(true);
-            let source = Adapted::new(reading, total);
-            repository.to_indexed_ids()?.archive(
-                &options,
-                &source,
-                snapshot,
-                &[reading.root().to_owned()],
-            )
-        });
+        let saved = self.guard("write to", || self.store(draft, reading, facts));
         self.progress.finish();
-        let saved = saved.map_err(|error| {
-            // A reader that gives up because the caller wants to stop looks like any failure.
-            if self.progress.cancelled() {
-                Error::new(
-                    ErrorKind::Cancelled,
-                    self.attempt("write to"),
-                    "the caller asked to stop",
-                )
-            } else {
-                error
-            }
-        })?;
+        let (saved, used) = saved?;
         let issues = reading.take_issues();
         let complete = !issues.iter().any(|issue| issue.weight == Weight::Missing);
         let saved = if complete {
             saved
         } else {
-            self.mark_partial(saved)?
+            self.retag(saved, |tags| tags.add(PARTIAL.to_owned()))?
         };
         let snapshot = ours(&saved).ok_or_else(|| {
             Error::new(
@@ -477,6 +647,7 @@ impl OpenRepository for Opened {
                 "the new snapshot does not carry its tags",
             )
         })?;
+        *lock(&self.stored) = Some((snapshot.id.clone(), used));
         Ok(Stored {
             snapshot,
             issues,
@@ -500,32 +671,24 @@ impl OpenRepository for Opened {
         root: &Path,
         visit: &mut dyn FnMut(Visit<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        // An error of the visitor must come out as it is, and so goes around the library.
-        let mut refused = None;
-        let walked = self.run("read", |repository| {
-            let repository = repository.to_indexed()?;
-            let file: SnapshotFile =
-                repository.get_file(&snapshot.id.parse::<rustic_core::Id>()?.into())?;
-            let node = repository.node_from_path(file.tree, root)?;
-            let mut walk = Walk {
-                repository: &repository,
-                store: &self.store,
-                attempt: self.attempt("read"),
-                visit,
-            };
-            match walk.node(PathBuf::new(), &node) {
-                Ok(()) => Ok(()),
-                Err(Stop::Library(error)) => Err(error),
-                Err(Stop::Visitor(error)) => {
-                    refused = Some(error);
-                    Ok(())
-                }
-            }
-        });
-        match refused {
-            Some(error) => Err(error),
-            None => walked,
-        }
+        let attempt = self.attempt("read");
+        let index = self.index("read")?;
+        let library = Library {
+            store: &self.store,
+            recipe: &self.recipe,
+            index: &index,
+        };
+        let top = self.root("read", &snapshot.id)?;
+        let node = Trees::new(library)
+            .find(&top, root)
+            .map_err(|trouble| self.told(&attempt, &trouble))?;
+        let translate = |attempt: &str, trouble: &Trouble| self.told(attempt, trouble);
+        self.guard("read", || {
+            fetch::walk(library, node, &attempt, &translate, visit).map_err(|stop| match stop {
+                Stop::Visitor(error) => error,
+                Stop::Trouble(trouble) => self.told(&attempt, &trouble),
+            })
+        })
     }
 
     fn announce(&self, host: &str) -> Result<Box<dyn Any>, Error> {
@@ -534,26 +697,49 @@ impl OpenRepository for Opened {
     }
 
     fn check_snapshot(&self, snapshot: &Snapshot) -> Result<Vec<Finding>, Error> {
-        let checked = self.run("check", |repository| {
-            let file: SnapshotFile =
-                repository.get_file(&snapshot.id.parse::<rustic_core::Id>()?.into())?;
-            repository.check_with_trees(CheckOptions::default(), vec![file.tree])
-        })?;
-        Ok(findings(checked))
+        let stored = lock(&self.stored)
+            .take()
+            .filter(|(id, _)| *id == snapshot.id);
+        let Some((_, used)) = stored else {
+            let checked = self.run("check", |repository| {
+                let file: SnapshotFile =
+                    repository.get_file(&snapshot.id.parse::<rustic_core::Id>()?.into())?;
+                repository.check_with_trees(CheckOptions::default(), vec![file.tree])
+            })?;
+            return Ok(findings(checked));
+        };
+        // Read anew, and compared with what is there now: others may have pruned meanwhile.
+        *lock(&self.index) = None;
+        let index = self.index("check")?;
+        let packs = self.packs()?;
+        let damage = |what: String| Finding { damage: true, what };
+        let gone = index
+            .packs
+            .iter()
+            .filter(|pack| packs.get(&pack.id) != Some(&pack.size));
+        let mut found: Vec<Finding> = gone
+            .map(|pack| {
+                damage(format!(
+                    "pack {} is gone, or has another size than it should",
+                    pack.id
+                ))
+            })
+            .collect();
+        for (kind, ids) in [(Kind::Tree, &used.trees), (Kind::Data, &used.data)] {
+            let lost = ids.iter().filter(|id| index.get(kind, id).is_none());
+            found.extend(lost.map(|id| damage(format!("blob {id} is not in the index"))));
+        }
+        Ok(found)
     }
 
     fn mend(&self) -> Result<u64, Error> {
-        let packs: HashMap<rustic_core::Id, u32> = self
-            .store
-            .list_with_size(FileType::Pack)
-            .map_err(|error| translate(&self.attempt("read"), &self.store, &error))?
-            .into_iter()
-            .collect();
+        let packs = self.packs()?;
         // Packs that were marked to be removed are no loss when stock restic, which does not know the
         // marks, has removed them first; but the index must not go on naming them.
         let (lost, stale) = self.run("read", |repository| {
             let (mut lost, mut stale) = (0, 0);
-            let gone = |pack: &&IndexPack| packs.get(&*pack.id) != Some(&pack.pack_size());
+            let gone =
+                |pack: &&IndexPack| packs.get(&Id::from(*pack.id)) != Some(&pack.pack_size());
             for index in repository.stream_files::<IndexFile>()? {
                 let (_, index) = index?;
                 lost += index.packs.iter().filter(gone).count() as u64;
@@ -572,10 +758,38 @@ impl OpenRepository for Opened {
             )
             .with_help("wait until that program is done and run the backup again; never run `restic prune` beside it"));
         }
+        *lock(&self.index) = None;
         self.run("repair the index of", |repository| {
             repository.repair_index(&RepairIndexOptions::default(), false)
         })?;
         Ok(lost)
+    }
+
+    fn pin(&self, snapshot: &Snapshot, pinned: bool) -> Result<Snapshot, Error> {
+        let mut file: SnapshotFile = self.run("read", |repository| {
+            repository.get_file(&snapshot.id.parse::<rustic_core::Id>()?.into())
+        })?;
+        file.id = snapshot
+            .id
+            .parse::<rustic_core::Id>()
+            .map_err(|error| translate(&self.attempt("read"), &self.store, &error))?
+            .into();
+        // As restic does: whoever looks for the id it had finds it.
+        file.original.get_or_insert(file.id);
+        let changed = self.retag(file, |tags| {
+            if pinned {
+                tags.add(PINNED.to_owned());
+            } else {
+                tags.remove_all(&[PINNED.parse().unwrap_or_default()]);
+            }
+        })?;
+        ours(&changed).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Internal,
+                self.attempt("write to"),
+                "the snapshot does not carry its tags",
+            )
+        })
     }
 
     fn forget(&self, ids: &[String]) -> Result<(), Error> {
@@ -598,6 +812,7 @@ impl OpenRepository for Opened {
                 ..Pruned::default()
             });
         }
+        *lock(&self.index) = None;
         let before = self.store.removed();
         let marked = self.run("prune", |repository| {
             let options = PruneOptions::default();
@@ -685,78 +900,31 @@ fn ours(file: &SnapshotFile) -> Option<Snapshot> {
         time: file.time.timestamp(),
         path: file.paths.iter().next().map(PathBuf::from)?,
         complete: !file.tags.contains(PARTIAL),
+        pinned: file.tags.contains(PINNED),
         files: summary.map_or(0, |summary| summary.total_files_processed),
         bytes: summary.map_or(0, |summary| summary.total_bytes_processed),
         facts,
     })
 }
 
-type Indexed = rustic_core::Repository<IndexedFullStatus>;
-
-struct Walk<'a> {
-    repository: &'a Indexed,
-    store: &'a Store,
-    attempt: String,
-    visit: &'a mut dyn FnMut(Visit<'_>) -> Result<(), Error>,
-}
-
-enum Stop {
-    Library(Box<RusticError>),
-    Visitor(Error),
-}
-
-impl Walk<'_> {
-    fn node(&mut self, path: PathBuf, node: &Node) -> Result<(), Stop> {
-        let (kind, meta) = describe(node);
-        let item = Item { path, kind, meta };
-        if !node.is_dir() {
-            let content = NodeContent {
-                repository: self.repository,
-                store: self.store,
-                attempt: format!("{}: {}", self.attempt, item.path.display()),
-                node,
-            };
-            return (self.visit)(Visit::Item(&item, &content)).map_err(Stop::Visitor);
-        }
-        (self.visit)(Visit::Enter(&item)).map_err(Stop::Visitor)?;
-        let tree: TreeId = node
-            .subtree
-            .ok_or_else(|| self.damaged(&item, "a directory without a list"))?;
-        let tree = self.repository.get_tree(&tree).map_err(Stop::Library)?;
-        for child in &tree.nodes {
-            let name = child.name();
-            // A repository may come from anywhere: a name must not lead out of its directory.
-            let mut parts: VecDeque<Component<'_>> = Path::new(&*name).components().collect();
-            match (parts.pop_front(), parts.is_empty()) {
-                (Some(Component::Normal(only)), true) if only == &*name => {}
-                _ => return Err(self.damaged(&item, "a name in it is not a file name")),
-            }
-            self.node(item.path.join(&*name), child)?;
-        }
-        (self.visit)(Visit::Leave(&item)).map_err(Stop::Visitor)
-    }
-
-    fn damaged(&self, item: &Item, why: &str) -> Stop {
-        Stop::Visitor(Error::new(
-            ErrorKind::Damaged,
-            &self.attempt,
-            format!("{}: {why}", item.path.display()),
-        ))
-    }
-}
-
-struct NodeContent<'a> {
-    repository: &'a Indexed,
-    store: &'a Store,
-    attempt: String,
-    node: &'a Node,
-}
-
-impl FileContent for NodeContent<'_> {
-    fn write_to(&self, target: &mut dyn Write) -> Result<(), Error> {
-        let mut target = target;
-        self.repository
-            .dump(self.node, &mut target)
-            .map_err(|error| translate(&self.attempt, self.store, &error))
-    }
+/// What a snapshot says of itself, as restic has it.
+fn summarise(file: &mut SnapshotFile, archived: &Archived, begun: Timestamp) {
+    let now = SystemClock::new().now();
+    let seconds = now.duration_since(begun).as_secs_f64();
+    let mut summary = file.summary.take().unwrap_or_default();
+    summary.files_new = archived.files_new;
+    summary.files_changed = archived.files_changed;
+    summary.files_unmodified = archived.files_unchanged;
+    summary.total_files_processed = archived.files;
+    summary.total_bytes_processed = archived.bytes;
+    summary.total_dirs_processed = archived.directories;
+    summary.data_blobs = archived.data_blobs;
+    summary.tree_blobs = archived.tree_blobs;
+    summary.data_added = archived.added;
+    summary.data_added_packed = archived.added_packed;
+    summary.backup_start = begun.to_zoned(TimeZone::UTC);
+    summary.backup_end = now.to_zoned(TimeZone::UTC);
+    summary.backup_duration = seconds;
+    summary.total_duration = seconds;
+    file.summary = Some(summary);
 }

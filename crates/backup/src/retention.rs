@@ -6,7 +6,11 @@
 //! * The rules are applied twice, once to all snapshots and once to the complete ones alone, and what
 //!   either keeps is kept. So a backup that has been incomplete for weeks neither pushes out the
 //!   complete snapshots nor grows without bound.
-//! * The newest complete snapshot always stays, whatever the rules say.
+//! * The newest complete snapshot always stays, whatever the rules say; so do the newest that were
+//!   verified, and those that a person has pinned. That a backup is old does not make it worthless:
+//!   when runs have failed for weeks, the one that works again is not yet known to be good.
+
+use std::fmt;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -29,12 +33,40 @@ pub struct Keep {
     pub monthly: u32,
     /// The newest of each of so many years that have one.
     pub yearly: u32,
+    /// A floor below the rules: the newest so many complete ones that were verified stay however old
+    /// they are, and while fewer were verified, the newest other complete ones in their place.
+    pub verified: u32,
 }
 
 impl Keep {
-    /// Whether no rule is switched on.
+    /// Whether no rule is switched on; the floor is none.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        Self {
+            verified: 0,
+            ..*self
+        } == Self::default()
+    }
+}
+
+/// The rules that are switched on: `daily 7, weekly 4`.
+impl fmt::Display for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rules = [
+            ("last", self.last),
+            ("days", self.days),
+            ("hourly", self.hourly),
+            ("daily", self.daily),
+            ("weekly", self.weekly),
+            ("monthly", self.monthly),
+            ("yearly", self.yearly),
+            ("verified", self.verified),
+        ];
+        let mut separator = "";
+        for (name, number) in rules.iter().filter(|(_, number)| *number > 0) {
+            write!(f, "{separator}{name} {number}")?;
+            separator = ", ";
+        }
+        Ok(())
     }
 }
 
@@ -47,6 +79,30 @@ pub struct Candidate {
     pub time: Timestamp,
     /// Whether everything that should be in it is in it.
     pub complete: bool,
+    /// Whether all of it was read back since, or it was restored and found whole.
+    pub verified: bool,
+    /// Whether a person has pinned it.
+    pub pinned: bool,
+}
+
+/// Why a snapshot stays: `daily 2 of 7`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reason {
+    /// The rule.
+    pub rule: &'static str,
+    /// Which of those that the rule keeps it is, from 1 and the newest, and how many it keeps; for
+    /// rules that count.
+    pub place: Option<(u32, u32)>,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.rule)?;
+        match self.place {
+            Some((at, of)) => write!(f, " {at} of {of}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What the rules say about one snapshot.
@@ -55,7 +111,7 @@ pub struct Verdict {
     /// The snapshot.
     pub id: String,
     /// The rules that keep it; none means that it goes.
-    pub reasons: Vec<&'static str>,
+    pub reasons: Vec<Reason>,
 }
 
 impl Verdict {
@@ -71,7 +127,7 @@ impl Verdict {
 pub fn decide(keep: &Keep, zone: &TimeZone, candidates: &[Candidate]) -> Vec<Verdict> {
     let mut sorted: Vec<&Candidate> = candidates.iter().collect();
     sorted.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.id.cmp(&b.id)));
-    let mut reasons: Vec<Vec<&'static str>> = vec![Vec::new(); sorted.len()];
+    let mut reasons: Vec<Vec<Reason>> = vec![Vec::new(); sorted.len()];
     let all: Vec<usize> = (0..sorted.len()).collect();
     let complete: Vec<usize> = all
         .iter()
@@ -80,21 +136,38 @@ pub fn decide(keep: &Keep, zone: &TimeZone, candidates: &[Candidate]) -> Vec<Ver
         .collect();
     if keep.is_empty() {
         for list in &mut reasons {
-            list.push("no rule");
+            list.push(simple("no rule"));
         }
     }
     for set in [&all, &complete] {
         apply(keep, zone, &sorted, set, &mut reasons);
     }
+    for (candidate, list) in sorted.iter().zip(&mut reasons) {
+        if candidate.pinned {
+            list.push(simple("pinned"));
+        }
+    }
+    let (verified, others): (Vec<usize>, Vec<usize>) = complete
+        .iter()
+        .copied()
+        .partition(|at| sorted[*at].verified);
+    let floor = verified
+        .iter()
+        .map(|at| ("verified", at))
+        .chain(others.iter().map(|at| ("in place of a verified one", at)));
+    for (number, (rule, at)) in (1..=keep.verified).zip(floor) {
+        reasons[*at].push(counted(rule, number, keep.verified));
+    }
     if let Some(newest) = complete.first().or(all.first()) {
-        reasons[*newest].push("newest");
+        reasons[*newest].push(simple("newest"));
     }
     sorted
         .into_iter()
         .zip(reasons)
         .map(|(candidate, mut reasons)| {
             reasons.sort_unstable();
-            reasons.dedup();
+            // A rule that was applied to the complete ones alone says the same once more.
+            reasons.dedup_by_key(|reason| reason.rule);
             Verdict {
                 id: candidate.id.clone(),
                 reasons,
@@ -102,6 +175,19 @@ pub fn decide(keep: &Keep, zone: &TimeZone, candidates: &[Candidate]) -> Vec<Ver
         })
         .collect()
 }
+
+fn simple(rule: &'static str) -> Reason {
+    Reason { rule, place: None }
+}
+
+fn counted(rule: &'static str, at: u32, of: u32) -> Reason {
+    Reason {
+        rule,
+        place: Some((at, of)),
+    }
+}
+
+const DAY: i64 = 24 * 3600;
 
 /// What two times must have in common to be of one period.
 type Period = fn(&jiff::Zoned) -> [i32; 4];
@@ -111,19 +197,21 @@ fn apply(
     zone: &TimeZone,
     sorted: &[&Candidate],
     set: &[usize],
-    reasons: &mut [Vec<&'static str>],
+    reasons: &mut [Vec<Reason>],
 ) {
     let Some(newest) = set.first().map(|at| sorted[*at].time) else {
         return;
     };
-    for at in set.iter().take(keep.last as usize) {
-        reasons[*at].push("last");
+    for (number, at) in (1..=keep.last).zip(set) {
+        reasons[*at].push(counted("last", number, keep.last));
     }
     if keep.days > 0 {
-        let reach = i64::from(keep.days) * 24 * 3600;
+        let reach = i64::from(keep.days) * DAY;
         for at in set {
-            if newest.as_second() - sorted[*at].time.as_second() < reach {
-                reasons[*at].push("days");
+            let age = newest.as_second() - sorted[*at].time.as_second();
+            if age < reach {
+                let day = u32::try_from(age / DAY + 1).unwrap_or(keep.days);
+                reasons[*at].push(counted("days", day, keep.days));
             }
         }
     }
@@ -158,9 +246,9 @@ fn apply(
             }
             let this = period(&sorted[*at].time.to_zoned(zone.clone()));
             if previous != Some(this) {
-                reasons[*at].push(name);
-                previous = Some(this);
                 left -= 1;
+                reasons[*at].push(counted(name, count - left, count));
+                previous = Some(this);
             }
         }
     }
@@ -175,12 +263,15 @@ mod tests {
         times
             .iter()
             .map(|text| {
-                let complete = !text.ends_with('!');
-                let time = text.trim_end_matches('!');
+                // `!` is incomplete, `v` verified, `p` pinned.
+                let time = text.trim_end_matches(['!', 'v', 'p']);
+                let marks = &text[time.len()..];
                 Candidate {
                     id: (*text).to_owned(),
                     time: format!("{time}Z").parse().unwrap(),
-                    complete,
+                    complete: !marks.contains('!'),
+                    verified: marks.contains('v'),
+                    pinned: marks.contains('p'),
                 }
             })
             .collect()
@@ -264,22 +355,98 @@ mod tests {
         assert_eq!(kept(keep, "UTC", &times), [times[0], times[2]]);
     }
 
+    #[test]
+    fn a_floor_of_verified_ones_stays_however_old_it_is() {
+        // Runs failed for six weeks; the one of today works again, and nobody has proved it yet.
+        let times = [
+            "2026-11-22T00:00:00",
+            "2026-10-10T00:00:00",
+            "2026-10-09T00:00:00v",
+            "2026-10-08T00:00:00v",
+            "2026-10-07T00:00:00v!",
+            "2026-10-06T00:00:00p",
+            "2026-10-05T00:00:00",
+        ];
+        for (days, verified, expected) in [
+            (3, 0, vec![0, 5]),
+            (3, 1, vec![0, 2, 5]),
+            (3, 2, vec![0, 2, 3, 5]),
+            // What was never verified fills up, the newest first; the incomplete one never counts.
+            (3, 3, vec![0, 2, 3, 5]),
+            (3, 4, vec![0, 1, 2, 3, 5]),
+            (60, 1, vec![0, 1, 2, 3, 4, 5, 6]),
+        ] {
+            let keep = Keep {
+                days,
+                verified,
+                ..Keep::default()
+            };
+            let expected: Vec<&str> = expected.into_iter().map(|at| times[at]).collect();
+            assert_eq!(kept(keep, "UTC", &times), expected, "{keep}");
+        }
+    }
+
+    #[test]
+    fn every_reason_is_told() {
+        let keep = Keep {
+            last: 2,
+            days: 3,
+            daily: 7,
+            verified: 1,
+            ..Keep::default()
+        };
+        let times = [
+            "2026-11-22T00:00:00!",
+            "2026-11-20T12:00:00v",
+            "2026-11-20T00:00:00",
+            "2026-11-01T00:00:00p",
+        ];
+        let told: Vec<String> = decide(&keep, &TimeZone::UTC, &candidates(&times))
+            .iter()
+            .map(|verdict| {
+                let reasons: Vec<String> =
+                    verdict.reasons.iter().map(ToString::to_string).collect();
+                reasons.join(", ")
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "daily 1 of 7, days 1 of 3, last 1 of 2",
+                "daily 1 of 7, days 1 of 3, last 1 of 2, newest, verified 1 of 1",
+                "days 1 of 3, last 2 of 2",
+                "daily 2 of 7, pinned",
+            ]
+        );
+        assert_eq!(keep.to_string(), "last 2, days 3, daily 7, verified 1");
+        assert!(
+            Keep {
+                verified: 1,
+                ..Keep::default()
+            }
+            .is_empty()
+        );
+    }
+
     proptest! {
         #[test]
         fn the_newest_complete_one_always_stays(
-            seconds in prop::collection::vec((0i64..100_000_000, any::<bool>()), 1..60),
+            seconds in prop::collection::vec((0i64..100_000_000, any::<bool>(), any::<bool>()), 1..60),
             last in 0u32..3, daily in 0u32..3, weekly in 0u32..3, monthly in 0u32..3,
+            verified in 0u32..4,
         ) {
             let list: Vec<Candidate> = seconds
                 .iter()
                 .enumerate()
-                .map(|(at, (second, complete))| Candidate {
+                .map(|(at, (second, complete, verified))| Candidate {
                     id: at.to_string(),
                     time: Timestamp::from_second(*second).unwrap(),
                     complete: *complete,
+                    verified: *verified,
+                    pinned: false,
                 })
                 .collect();
-            let keep = Keep { last, daily, weekly, monthly, ..Keep::default() };
+            let keep = Keep { last, daily, weekly, monthly, verified, ..Keep::default() };
             let verdicts = decide(&keep, &TimeZone::UTC, &list);
             prop_assert_eq!(verdicts.len(), list.len());
             prop_assert!(verdicts.iter().any(Verdict::keeps));
@@ -288,8 +455,15 @@ mod tests {
                 prop_assert!(verdicts.iter().any(|v| v.keeps()
                     && list.iter().any(|c| c.id == v.id && c.complete && c.time == newest.time)));
             }
+            let good = |id: &str| list.iter().any(|c| c.id == id && c.complete);
+            let proved = |id: &str| list.iter().any(|c| c.id == id && c.complete && c.verified);
+            for is in [&good as &dyn Fn(&str) -> bool, &proved] {
+                let there = list.iter().filter(|c| is(&c.id)).count();
+                let left = verdicts.iter().filter(|v| v.keeps() && is(&v.id)).count();
+                prop_assert!(left >= there.min(verified as usize));
+            }
             if !keep.is_empty() {
-                let most = 2 * (last + daily + weekly + monthly) as usize + 1;
+                let most = 2 * (last + daily + weekly + monthly) as usize + verified as usize + 1;
                 prop_assert!(verdicts.iter().filter(|v| v.keeps()).count() <= most);
             }
         }

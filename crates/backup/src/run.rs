@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use mainstay_base::fs::create_dir_private;
 use mainstay_base::{Clock, Resolver, nearest};
 
@@ -19,16 +19,11 @@ use crate::lock::{self, Held};
 use crate::progress::Progress;
 use crate::repository::{Draft, Item, OpenRepository, Repository, Snapshot, Stored, Visit};
 use crate::restic::{Keys, Restic};
-use crate::retention::{self, Candidate};
 use crate::source::files::Files;
 use crate::source::mysql::Mysql;
 use crate::source::redis::Redis;
 use crate::source::sqlite::Sqlite;
 use crate::source::{Context, Issue, Reading, Source, Weight};
-
-/// A repository is pruned by itself at most this often. A prune reads every directory of every
-/// snapshot; and what it marks can be removed only 23 hours later in any case.
-const PRUNE_EVERY: SignedDuration = SignedDuration::from_hours(24);
 
 /// All backups of a config.
 ///
@@ -418,7 +413,7 @@ impl Backups {
         }
         // An incomplete run removes nothing: what it lacks may be in the snapshots it would remove.
         if done.outcome == Outcome::Ok {
-            done.forgotten = self.tidy(backup, opened.as_ref(), &new)?;
+            self.tidy(backup, done, opened.as_ref(), &new)?;
         }
         self.prune_if_due(done, opened.as_ref(), progress)
     }
@@ -432,104 +427,6 @@ impl Backups {
                 .config
                 .backup(backup)
                 .is_none_or(|backup| snapshot.path == backup.source.path())
-    }
-
-    /// Forgets what no rule keeps, among the snapshots of this backup made on this host of this path.
-    fn tidy(
-        &self,
-        backup: &BackupConfig,
-        opened: &dyn OpenRepository,
-        new: &str,
-    ) -> Result<Vec<String>, Error> {
-        if backup.keep.is_empty() {
-            return Ok(Vec::new());
-        }
-        let snapshots = opened.snapshots()?;
-        let own: Vec<&Snapshot> = snapshots
-            .iter()
-            .filter(|snapshot| self.is_own(&backup.name, snapshot))
-            .collect();
-        let candidates: Vec<Candidate> = own
-            .iter()
-            .map(|snapshot| Candidate {
-                id: snapshot.id.clone(),
-                time: snapshot.time,
-                complete: snapshot.complete,
-            })
-            .collect();
-        let gone: Vec<String> = retention::decide(&backup.keep, &self.config.zone, &candidates)
-            .into_iter()
-            // The rules keep the newest; a clock that went back must not make the new one the oldest.
-            .filter(|verdict| !verdict.keeps() && verdict.id != new)
-            .map(|verdict| verdict.id)
-            .collect();
-        opened.forget(&gone)?;
-        Ok(gone)
-    }
-
-    fn prune_if_due(
-        &self,
-        done: &mut RepositoryRun,
-        opened: &dyn OpenRepository,
-        progress: &Arc<dyn Progress>,
-    ) -> Result<(), Error> {
-        let repository = done.repository.clone();
-        let (pruned, pending) = self.catalog.upkeep(&repository).unwrap_or((None, true));
-        let pending = pending || !done.forgotten.is_empty();
-        let now = self.clock.now();
-        // A last time in the future is that of a clock that was wrong.
-        let waiting =
-            pruned.is_some_and(|last| last <= now && now.duration_since(last) < PRUNE_EVERY);
-        if !pending || waiting {
-            if pending {
-                let _ = self.catalog.set_upkeep(&repository, None, true);
-            }
-            return Ok(());
-        }
-        self.prune_now(&repository, opened, progress, &mut done.notes)
-    }
-
-    fn prune_now(
-        &self,
-        repository: &str,
-        opened: &dyn OpenRepository,
-        progress: &Arc<dyn Progress>,
-        notes: &mut Vec<String>,
-    ) -> Result<(), Error> {
-        progress.begin(&format!("Pruning {repository}"), None);
-        let pruned = opened.prune();
-        progress.finish();
-        let pruned = pruned?;
-        if pruned.skipped {
-            notes.push(format!(
-                "repository `{repository}` was not pruned: another program or host has it locked"
-            ));
-            return self.catalog.set_upkeep(repository, None, true);
-        }
-        // What is marked now is removed by a later prune: there is something to do again.
-        let again = pruned.marked > 0 || pruned.removed > 0;
-        self.catalog
-            .set_upkeep(repository, Some(self.clock.now()), again)
-    }
-
-    /// Removes from a repository what no snapshot needs, now instead of once a day.
-    ///
-    /// Data that nothing needs any more is marked, and removed by a prune at least 23 hours later.
-    pub fn prune(
-        &self,
-        repository: &str,
-        progress: &Arc<dyn Progress>,
-    ) -> Result<Vec<String>, Error> {
-        let target = self.repository(repository)?;
-        let attempt = format!("prune repository `{repository}`");
-        let _lock = self.lock(&repository_lock(repository), &attempt, progress)?;
-        let mut notes = Vec::new();
-        let opened = target.open(progress)?;
-        // Without one it goes on all the same: a full disk must not stop what frees it, and a lock of
-        // another is respected by the prune itself.
-        let _announced = opened.announce(&self.config.host).ok();
-        self.prune_now(repository, opened.as_ref(), progress, &mut notes)?;
-        Ok(notes)
     }
 
     /// The snapshots of a backup, or of all of them, in one repository, or in all of them.
@@ -585,7 +482,7 @@ impl Backups {
     }
 
     /// The repositories to look into. A backup that the config no longer has may be in any.
-    fn repositories_of(
+    pub(crate) fn repositories_of(
         &self,
         backup: Option<&str>,
         repository: Option<&str>,
@@ -805,9 +702,17 @@ fn overall(runs: &[RepositoryRun]) -> Outcome {
 impl RepositoryRun {
     fn failed(repository: &str, error: Error) -> Self {
         Self {
+            error: Some(error),
+            ..Self::of(repository)
+        }
+    }
+
+    /// One of which nothing is known yet.
+    pub(crate) fn of(repository: &str) -> Self {
+        Self {
             repository: repository.to_owned(),
             outcome: Outcome::Failed,
-            error: Some(error),
+            error: None,
             snapshot: None,
             issues: Vec::new(),
             added: 0,

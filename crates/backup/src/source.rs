@@ -92,11 +92,17 @@ pub enum Content {
     Symlink(PathBuf),
     /// A file, opened when its turn comes, possibly on another thread.
     File(Opener),
+    /// A file on disk: its metadata is taken from what is opened, if it is opened at all. That of the
+    /// entry is enough to see whether it has changed, and has no extended attributes.
+    Late(LateOpener),
 }
 
 /// Opens the stream of a file. An error leaves the entry out of the snapshot; the opener itself is
 /// what must record an [`Issue`] about it.
 pub type Opener = Box<dyn FnOnce() -> std::io::Result<Box<dyn Read + Send>> + Send>;
+
+/// Opens a file, and says what is open. The same holds for errors.
+pub type LateOpener = Box<dyn FnOnce() -> std::io::Result<(Meta, Box<dyn Read + Send>)> + Send>;
 
 /// Metadata of an entry, as in inode(7).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -221,7 +221,7 @@ fn summarise(
         .filter_map(|repository| repository.last_run.as_ref())
         .map(|run| run.started)
         .max();
-    let due_after = |time: Timestamp| backup.at.as_ref().and_then(|at| at.next_after(time));
+    let due_after = |time: Timestamp| backup.due_after(time);
     let overdue = !running
         && last_good
             .and_then(due_after)
@@ -345,6 +345,7 @@ mod tests {
             name: "db".into(),
             source: SourceConfig::Sqlite { path: "/db".into() },
             at: Some("0 3 * * *".parse().unwrap()),
+            delay: std::time::Duration::ZERO,
             keep: Keep::default(),
             to: vec!["r".into()],
             restore_stop: Vec::new(),

@@ -138,14 +138,18 @@ impl Backups {
         progress: &Arc<dyn Progress>,
     ) -> Result<(), Error> {
         let attempt = format!("verify repository `{}`", report.repository);
+        let snapshots;
         let opened = {
             // A run beside the check would make it see packs that no index knows yet.
             let _lock = self.lock(&repository_lock(&report.repository), &attempt, progress)?;
             let opened = self.repository(&report.repository)?.open(progress)?;
             report.findings = opened.check(depth)?;
+            snapshots = opened.snapshots()?;
             opened
         };
-        let snapshots = opened.snapshots()?;
+        if depth == Depth::All && !report.findings.iter().any(|finding| finding.damage) {
+            self.remember_proofs(&report.repository, &snapshots);
+        }
         for backup in proved {
             let newest = snapshots
                 .iter()
@@ -169,6 +173,9 @@ impl Backups {
                     .and_then(|()| prove(snapshot, &copy))
                     .err(),
             };
+            if failure.is_none() {
+                self.remember_proofs(&report.repository, std::slice::from_ref(snapshot));
+            }
             report.proofs.push(Proof {
                 backup: (*backup).to_owned(),
                 snapshot: snapshot.clone(),
@@ -176,6 +183,13 @@ impl Backups {
             });
         }
         Ok(())
+    }
+
+    fn remember_proofs(&self, repository: &str, snapshots: &[Snapshot]) {
+        let ids = snapshots.iter().map(|snapshot| snapshot.id.as_str());
+        if let Err(error) = self.catalog.proved(repository, ids, self.clock.now()) {
+            log::warn!("{error}");
+        }
     }
 }
 

@@ -639,6 +639,32 @@ pub(crate) enum Backup {
         dry_run: bool,
     },
 
+    /// Remove the snapshots that no rule of `keep` keeps, as each run does
+    #[command(
+        after_help = "Example:\n  mainstay backup expire db --dry-run --why\n  mainstay backup expire db --repository offsite"
+    )]
+    Expire {
+        /// A backup of the config
+        name: String,
+        /// Only in this repository [default: all of the backup's]
+        #[arg(long, value_name = "NAME")]
+        repository: Option<String>,
+        /// Remove nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Say for each snapshot which rules keep it
+        #[arg(long)]
+        why: bool,
+    },
+
+    /// Pin a snapshot: no rule removes it
+    #[command(after_help = "Example:\n  mainstay backup keep db 1a2b3c")]
+    Keep(Pin),
+
+    /// Take the pin off a snapshot: the rules decide again
+    #[command(after_help = "Example:\n  mainstay backup unkeep db 1a2b3c")]
+    Unkeep(Pin),
+
     /// Prove that what was backed up can be read back
     #[command(
         after_help = "Example:\n  mainstay backup verify\n  mainstay backup verify db --read-data"
@@ -724,6 +750,19 @@ pub(crate) struct IntoServer {
     /// How many connections load at once [default: as for the backup]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) connections: Option<u8>,
+}
+
+/// Which snapshot is pinned.
+#[derive(Debug, Args)]
+pub(crate) struct Pin {
+    /// A backup of the config
+    pub(crate) name: String,
+    /// `latest` or the beginning of a snapshot's id
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) snapshot: String,
+    /// The repository it is in [default: the backup's first that has it]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) repository: Option<String>,
 }
 
 /// The whole command line as clap sees it.

@@ -106,15 +106,23 @@ pub(crate) async fn keep(config: Arc<Config>, facade: Arc<Facade>, mut stop: wat
         Err(_) => Vec::new(),
     };
     for backup in &config.backup.backups {
-        let drill_at = backup.drill.as_ref().and_then(|drill| drill.at.as_ref());
-        for (job, at) in [
-            (Job::Backup(backup.name.clone()), backup.at.as_ref()),
-            (Job::Drill(backup.name.clone()), drill_at),
-        ] {
-            if let Some(at) = at {
-                let last = last.iter().find(|(other, _)| *other == job);
-                timetable.add(job, at.clone(), last.map(|(_, at)| *at), now);
-            }
+        let mut add = |job: Job, due: Box<dyn Fn(Timestamp) -> Option<Timestamp> + Send>| {
+            let last = last.iter().find(|(other, _)| *other == job);
+            timetable.add(job, due, last.map(|(_, at)| *at), now);
+        };
+        if backup.at.is_some() {
+            let due = backup.clone();
+            add(
+                Job::Backup(backup.name.clone()),
+                Box::new(move |after| due.due_after(after)),
+            );
+        }
+        let drill_at = backup.drill.as_ref().and_then(|drill| drill.at.clone());
+        if let Some(at) = drill_at {
+            add(
+                Job::Drill(backup.name.clone()),
+                Box::new(move |after| at.next_after(after)),
+            );
         }
     }
     let (ended, mut endings) = mpsc::unbounded_channel::<(Job, Option<String>)>();

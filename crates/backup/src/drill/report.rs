@@ -236,6 +236,7 @@ pub(super) mod tests {
                 path: "/srv/shop.db".into(),
             },
             at: None,
+            delay: Duration::ZERO,
             keep: Keep::default(),
             to: vec!["local".into()],
             restore_stop: Vec::new(),

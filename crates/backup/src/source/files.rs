@@ -138,6 +138,28 @@ impl Reading for Tree {
 }
 
 impl Shared {
+    /// Makes an issue of what could not be read.
+    fn report(&self, path: &Path, error: &io::Error) {
+        if error.kind() == io::ErrorKind::NotFound {
+            self.issues.add(
+                Weight::Warning,
+                path,
+                "vanished while the backup was running",
+            );
+        } else {
+            let advice = if kind_of_io(error) == ErrorKind::Denied {
+                "; not stored"
+            } else {
+                " while reading; not stored"
+            };
+            self.issues.add(
+                Weight::Missing,
+                path,
+                format!("{}{advice}", reason_of_io(error)),
+            );
+        }
+    }
+
     fn excluded(&self, path: &Path) -> bool {
         path.strip_prefix(&self.root)
             .is_ok_and(|relative| self.exclude.matches(relative))
@@ -198,25 +220,7 @@ impl Walk {
     }
 
     fn report(&self, path: &Path, error: &io::Error) {
-        let issues = &self.shared.issues;
-        if error.kind() == io::ErrorKind::NotFound {
-            issues.add(
-                Weight::Warning,
-                path,
-                "vanished while the backup was running",
-            );
-        } else {
-            let advice = if kind_of_io(error) == ErrorKind::Denied {
-                "; not stored"
-            } else {
-                " while reading; not stored"
-            };
-            issues.add(
-                Weight::Missing,
-                path,
-                format!("{}{advice}", reason_of_io(error)),
-            );
-        }
+        self.shared.report(path, error);
     }
 
     /// The entry at a path, or nothing when it is left out; why is then an issue.
@@ -268,32 +272,47 @@ impl Walk {
             issues.add(Weight::Warning, path, format!("is {what}; not stored"));
             return Ok(None);
         }
-        // NOFOLLOW and NONBLOCK: what was a file a moment ago may be a link or a pipe now.
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(i32::try_from(flags.bits()).unwrap_or_default())
-            .open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            issues.add(
-                Weight::Warning,
-                path,
-                "was replaced by something that is not a file while the backup was running",
-            );
-            return Ok(None);
-        }
-        let meta = meta(path, &metadata, issues);
-        let reader = Steady {
-            file,
-            path: path.to_owned(),
-            left: meta.size,
-            before: (metadata.len(), metadata.mtime(), metadata.mtime_nsec()),
-            shared: Arc::clone(&self.shared),
-        };
-        let open = Box::new(move || Ok(Box::new(reader) as Box<dyn Read + Send>));
-        Ok(Some((meta, Content::File(open))))
+        let path = path.to_owned();
+        let seen = plain_meta(&metadata);
+        let shared = Arc::clone(&self.shared);
+        let open = Box::new(move || match open(&path, &shared) {
+            Ok(Some(opened)) => Ok(opened),
+            Ok(None) => {
+                let what =
+                    "was replaced by something that is not a file while the backup was running";
+                shared.issues.add(Weight::Warning, &path, what);
+                Err(io::Error::other(what))
+            }
+            Err(error) => {
+                shared.report(&path, &error);
+                Err(error)
+            }
+        });
+        Ok(Some((seen, Content::Late(open))))
     }
+}
+
+/// Opens a file; nothing if it is none any more.
+fn open(path: &Path, shared: &Arc<Shared>) -> io::Result<Option<(Meta, Box<dyn Read + Send>)>> {
+    // NOFOLLOW and NONBLOCK: what was a file a moment ago may be a link or a pipe now.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(i32::try_from(flags.bits()).unwrap_or_default())
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Ok(None);
+    }
+    let meta = meta(path, &metadata, &shared.issues);
+    let reader = Steady {
+        file,
+        path: path.to_owned(),
+        left: meta.size,
+        before: (metadata.len(), metadata.mtime(), metadata.mtime_nsec()),
+        shared: Arc::clone(shared),
+    };
+    Ok(Some((meta, Box::new(reader))))
 }
 
 impl Iterator for Walk {
@@ -394,6 +413,14 @@ pub(super) fn ancestors(root: &Path, issues: &Issues) -> VecDeque<Entry> {
 
 /// The metadata of what stands at `path`.
 pub(super) fn meta(path: &Path, metadata: &Metadata, issues: &Issues) -> Meta {
+    Meta {
+        attributes: attributes(path, issues),
+        ..plain_meta(metadata)
+    }
+}
+
+/// The same without extended attributes.
+fn plain_meta(metadata: &Metadata) -> Meta {
     let is_file = metadata.is_file();
     Meta {
         mode: metadata.mode() & 0o7777,
@@ -403,7 +430,7 @@ pub(super) fn meta(path: &Path, metadata: &Metadata, issues: &Issues) -> Meta {
         ctime: Some(time(metadata.ctime(), metadata.ctime_nsec())),
         size: if is_file { metadata.len() } else { 0 },
         hard_link: (is_file && metadata.nlink() > 1).then(|| (metadata.dev(), metadata.ino())),
-        attributes: attributes(path, issues),
+        attributes: Vec::new(),
     }
 }
 
@@ -413,11 +440,20 @@ fn time(seconds: i64, nanoseconds: i64) -> Timestamp {
 }
 
 fn attributes(path: &Path, issues: &Issues) -> Vec<(String, Vec<u8>)> {
-    // The kernel limits the list and each value to 64 KiB (xattr(7)).
-    let mut names = vec![0u8; 65536];
-    let length = match rustix::fs::llistxattr(path, &mut names[..]) {
+    let list = |names: &mut [u8]| rustix::fs::llistxattr(path, names);
+    let mut few = [0; 256];
+    let mut many = Vec::new();
+    let listed = match list(&mut few) {
+        Err(rustix::io::Errno::RANGE) => {
+            // The kernel limits the list and each value to 64 KiB (xattr(7)).
+            many.resize(65536, 0);
+            list(&mut many)
+        }
+        listed => listed,
+    };
+    let length = match listed {
+        Ok(0) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOENT) => return Vec::new(),
         Ok(length) => length,
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOENT) => return Vec::new(),
         Err(error) => {
             let error = io::Error::from(error);
             issues.add(
@@ -428,12 +464,14 @@ fn attributes(path: &Path, issues: &Issues) -> Vec<(String, Vec<u8>)> {
             return Vec::new();
         }
     };
-    if length == 0 {
-        return Vec::new();
-    }
+    let names = if many.is_empty() {
+        &few[..length]
+    } else {
+        &many[..length]
+    };
     let mut found = Vec::new();
     let mut value = vec![0u8; 65536];
-    for name in names[..length].split(|byte| *byte == 0) {
+    for name in names.split(|byte| *byte == 0) {
         if name.is_empty() {
             continue;
         }

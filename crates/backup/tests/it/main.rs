@@ -12,6 +12,7 @@ mod damage;
 mod databases;
 mod drills;
 mod engine;
+mod expiry;
 mod faults;
 mod mysql;
 mod mysql_restores;

@@ -146,3 +146,44 @@ fn what_stock_restic_adds_is_left_alone() {
     assert_eq!(listed.as_array().unwrap().len(), 2);
     assert!(text(&restic(&bench, &["check", "--read-data"]).unwrap()).contains("no errors"));
 }
+
+#[test]
+fn files_are_cut_where_stock_restic_cuts_them() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("data")).unwrap();
+    // Long enough for pieces of all lengths; of one byte only, every piece is the longest.
+    fs::write(bench.path("data/noise"), noise(24_000_000, 5)).unwrap();
+    fs::write(bench.path("data/zeros"), vec![0; 20_000_000]).unwrap();
+    let backups = bench.ready(FILES);
+    let packs = || {
+        let mut bytes = 0;
+        for directory in fs::read_dir(bench.path("repo/data")).unwrap().flatten() {
+            for pack in fs::read_dir(directory.path()).unwrap().flatten() {
+                bytes += pack.metadata().unwrap().len();
+            }
+        }
+        bytes
+    };
+    run_ok(&backups, "files");
+    let before = packs();
+    let data = bench.path("data");
+    let Some(output) = restic(&bench, &["backup", data.to_str().unwrap()]) else {
+        return;
+    };
+    text(&output);
+    let added = packs() - before;
+    assert!(added < 50_000, "stock restic stored {added} bytes anew");
+    // And the other way round, from a parent that is not ours.
+    fs::write(bench.path("data/noise"), noise(24_000_001, 5)).unwrap();
+    text(&restic(&bench, &["backup", data.to_str().unwrap()]).unwrap());
+    bench.advance(1);
+    let report = crate::bench::run(&backups, "files");
+    let added = report.repositories[0].added;
+    assert!(added < 50_000, "{added} bytes stored anew: {report:#?}");
+    assert!(
+        backups
+            .verify(&[], Depth::All, &quiet())
+            .unwrap()
+            .is_sound()
+    );
+}

@@ -319,9 +319,11 @@ fn files_that_change_meanwhile_are_told_apart() {
         if entry.path == data {
             fs::remove_file(data.join("c-vanishes")).unwrap();
         }
-        let Content::File(open) = entry.content else {
+        let Content::Late(open) = entry.content else {
             continue;
         };
+        let (meta, mut reader) = open().unwrap();
+        assert_eq!(meta.size, 100_000);
         let name = entry.path.file_name().unwrap().to_str().unwrap().to_owned();
         let changed = fs::File::options().append(true).open(&entry.path).unwrap();
         match name.as_str() {
@@ -330,7 +332,7 @@ fn files_that_change_meanwhile_are_told_apart() {
             _ => {}
         }
         let mut bytes = Vec::new();
-        let read = open().unwrap().read_to_end(&mut bytes).is_ok();
+        let read = reader.read_to_end(&mut bytes).is_ok();
         lengths.push((name, read, bytes.len()));
     }
     // What was promised when the file was opened, or nothing.

@@ -3,6 +3,7 @@
 
 mod check;
 mod drill;
+mod expire;
 mod export;
 mod import;
 mod report;
@@ -102,10 +103,9 @@ pub(crate) fn statuses(config: &Config) -> Result<Vec<wire::BackupStatus>, Failu
                 last_error: status.last_error,
                 failing_since: status.failing_since,
                 next_due: config.backup.backup(&status.name).and_then(|backup| {
-                    let at = backup.at.as_ref()?;
                     // While it runs, the time it was due has come.
                     if status.running {
-                        at.next_after(Timestamp::now())
+                        backup.due_after(Timestamp::now())
                     } else {
                         status.next_due
                     }
@@ -278,6 +278,14 @@ pub(crate) fn run(cli: &Cli, output: &Output, command: &Backup) -> Result<Exit, 
             over,
             dry_run: *dry_run,
         }),
+        Backup::Expire {
+            name,
+            repository,
+            dry_run,
+            why,
+        } => session.expire(name, repository.as_deref(), *dry_run, *why),
+        Backup::Keep(pin) => session.pin(pin, true),
+        Backup::Unkeep(pin) => session.pin(pin, false),
         Backup::Verify { names, read_data } => session.verify(names, *read_data),
         Backup::Drill {
             names,
@@ -482,10 +490,11 @@ impl Session<'_> {
                     (snapshot.files.to_string(), None),
                     (Size(snapshot.bytes).human(), None),
                     (
-                        if snapshot.complete {
-                            located.repository.clone()
-                        } else {
-                            format!("{} (incomplete)", located.repository)
+                        match (snapshot.complete, snapshot.pinned) {
+                            (true, false) => located.repository.clone(),
+                            (true, true) => format!("{} (pinned)", located.repository),
+                            (false, false) => format!("{} (incomplete)", located.repository),
+                            (false, true) => format!("{} (incomplete, pinned)", located.repository),
                         },
                         (!snapshot.complete).then_some(Tone::Bad),
                     ),

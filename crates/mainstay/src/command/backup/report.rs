@@ -118,6 +118,7 @@ pub(super) fn located_document(located: &Located) -> Value {
         "time": snapshot.time.to_string(),
         "path": snapshot.path.to_string_lossy(),
         "complete": snapshot.complete,
+        "pinned": snapshot.pinned,
         "files": snapshot.files,
         "bytes": snapshot.bytes,
         "facts": snapshot.facts,
