@@ -15,6 +15,7 @@ mod engine;
 mod expiry;
 mod faults;
 mod mysql;
+mod mysql_cuts;
 mod mysql_restores;
 mod preflight;
 mod redis;

@@ -1,15 +1,6 @@
-//! Restores of `MySQL` and `MariaDB` into servers: what comes back, what is refused, and what is left
-//! when something is killed in between.
+//! Restores of `MySQL` and `MariaDB` into servers: what comes back, and what is refused.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-
-use mainstay_backup::{
-    Backups, Error, ErrorKind, Pick, Progress, ServerReport, ServerRequest, Weight,
-};
+use mainstay_backup::{Backups, Error, ErrorKind, Pick, ServerReport, ServerRequest, Weight};
 use mainstay_mysql::Connection;
 
 use crate::bench::{Bench, quiet, run_ok};
@@ -32,7 +23,7 @@ pub(crate) fn restore_server(
 }
 
 /// The databases of a server that are not its own.
-fn databases(connection: &mut Connection) -> Vec<String> {
+pub(crate) fn databases(connection: &mut Connection) -> Vec<String> {
     texts(connection, "SHOW DATABASES")
         .into_iter()
         .flatten()
@@ -42,11 +33,11 @@ fn databases(connection: &mut Connection) -> Vec<String> {
         .collect()
 }
 
-fn number(connection: &mut Connection, statement: &str) -> u64 {
+pub(crate) fn number(connection: &mut Connection, statement: &str) -> u64 {
     texts(connection, statement)[0][0].parse().unwrap()
 }
 
-fn pair(database: &str, table: &str) -> (String, String) {
+pub(crate) fn pair(database: &str, table: &str) -> (String, String) {
     (database.to_owned(), table.to_owned())
 }
 
@@ -84,7 +75,7 @@ fn fill(connection: &mut Connection, rows: u64) {
     );
 }
 
-fn shop(server: &Server, rows: u64) -> Connection {
+pub(crate) fn shop(server: &Server, rows: u64) -> Connection {
     let mut root = server.root();
     all(&mut root, SHOP);
     if rows > 0 {
@@ -215,16 +206,30 @@ fn a_mysql_comes_back_in_another() {
 
 #[test]
 fn parts_come_back_under_their_own_or_another_name() {
-    let Some(server) = mariadb(&["--log-bin"]) else {
-        return;
+    for server in [mariadb(&["--log-bin"]), mysql(&[])].into_iter().flatten() {
+        parts(&server);
+    }
+}
+
+/// Where the binary log is.
+fn log_position(root: &mut Connection) -> (String, String) {
+    let statement = if root.version().is_mysql(8, 2) {
+        "SHOW BINARY LOG STATUS"
+    } else {
+        "SHOW MASTER STATUS"
     };
-    let mut root = shop(&server, 3000);
+    let row = texts(root, statement).remove(0);
+    (row[0].clone(), row[1].clone())
+}
+
+fn parts(server: &Server) {
+    let mut root = shop(server, 3000);
     let bench = Bench::new();
     let backups = bench.ready(&config(&server.options(), ""));
     run_ok(&backups, "server");
-    let log = texts(&mut root, "SHOW MASTER STATUS");
+    let (log, offset) = log_position(&mut root);
     // One table beside the live one.
-    let mut request = into(&server);
+    let mut request = into(server);
     request.pick = Pick::TableAs {
         name: pair("shop", "orders"),
         to: pair("shop", "orders_before"),
@@ -276,13 +281,31 @@ fn parts_come_back_under_their_own_or_another_name() {
     restore_server(&backups, &request).unwrap();
     assert_eq!(number(&mut root, "SELECT id FROM other.kept"), 7);
     // Nothing of that is in the binary log but what was done by hand.
-    let now = texts(&mut root, "SHOW MASTER STATUS");
-    assert_eq!(now[0][0], log[0][0]);
-    let events = texts(&mut root, &format!("SHOW BINLOG EVENTS FROM {}", log[0][1]));
+    assert_eq!(log_position(&mut root).0, log);
+    let events = texts(
+        &mut root,
+        &format!("SHOW BINLOG EVENTS IN '{log}' FROM {offset}"),
+    );
+    assert!(events.len() > 5, "{events:?}");
     assert!(
         !events
             .iter()
             .any(|event| event[5].contains("mainstay_restore")),
+        "{events:?}"
+    );
+    // Unless it is asked for.
+    all(&mut root, &["DROP DATABASE other"]);
+    request.binlog = true;
+    restore_server(&backups, &request).unwrap();
+    request.binlog = false;
+    let events = texts(
+        &mut root,
+        &format!("SHOW BINLOG EVENTS IN '{log}' FROM {offset}"),
+    );
+    assert!(
+        events
+            .iter()
+            .any(|event| event[5].contains("RENAME TABLE `mainstay_restore")),
         "{events:?}"
     );
     for (pick, why) in [
@@ -304,10 +327,13 @@ fn parts_come_back_under_their_own_or_another_name() {
 
 #[test]
 fn what_is_live_is_refused_or_set_aside_whole() {
-    let Some(server) = mariadb(&[]) else {
-        return;
-    };
-    let mut root = shop(&server, 2000);
+    for server in [mariadb(&[]), mysql(&[])].into_iter().flatten() {
+        set_aside(&server);
+    }
+}
+
+fn set_aside(server: &Server) {
+    let mut root = shop(server, 2000);
     let bench = Bench::new();
     let backups = bench.ready(&config(&server.options(), ""));
     run_ok(&backups, "server");
@@ -320,8 +346,8 @@ fn what_is_live_is_refused_or_set_aside_whole() {
             "CREATE VIEW shop.newer AS SELECT COUNT(*) AS n FROM shop.orders",
         ],
     );
-    let live = facts(&server);
-    let mut request = into(&server);
+    let live = facts(server);
+    let mut request = into(server);
     let shop_only = Pick::Databases(vec!["shop".to_owned()]);
     for pick in [
         Pick::All { users: true },
@@ -342,7 +368,7 @@ fn what_is_live_is_refused_or_set_aside_whole() {
             .contains("`shop`.`orders` has a foreign key to `shop`.`customers`"),
         "{error}"
     );
-    assert_eq!(facts(&server), live);
+    assert_eq!(facts(server), live);
     request.pick = shop_only;
     let plan = backups.plan_server(&request, &quiet()).unwrap();
     let said = plan.to_string();
@@ -362,7 +388,7 @@ fn what_is_live_is_refused_or_set_aside_whole() {
     // The restored one is as it was when it was backed up, the old one as it was before.
     assert_eq!(number(&mut root, "SELECT COUNT(*) FROM shop.named"), 2000);
     assert_eq!(number(&mut root, "SELECT COUNT(*) FROM shop.orders"), 2000);
-    let after = facts(&server);
+    let after = facts(server);
     assert!(!after.keys().any(|fact| fact.contains("`shop`.`later`")));
     for (fact, value) in &live {
         let Some(table) = fact.strip_prefix("rows `shop`.") else {
@@ -392,7 +418,41 @@ fn what_is_live_is_refused_or_set_aside_whole() {
     // Its foreign key went along.
     let child = texts(&mut root, &format!("SHOW CREATE TABLE {aside}.orders"))[0][1].clone();
     assert!(child.contains("REFERENCES `customers` (`id`)"), "{child}");
-    // Once more within the minute.
+    // One table alone, with its trigger: its foreign key stays to what it was to.
+    request.pick = Pick::Tables(vec![pair("shop", "orders")]);
+    all(&mut root, &["DELETE FROM shop.orders WHERE id > 5"]);
+    let report = restore_server(&backups, &request).unwrap();
+    let aside_of_table = format!("{aside}_2");
+    assert_eq!(report.set_aside, [pair("shop", &aside_of_table)]);
+    assert_eq!(number(&mut root, "SELECT COUNT(*) FROM shop.orders"), 2000);
+    let old = format!("SELECT COUNT(*) FROM {aside_of_table}.orders");
+    assert_eq!(number(&mut root, &old), 5);
+    let triggers = texts(
+        &mut root,
+        "SELECT TRIGGER_SCHEMA FROM information_schema.TRIGGERS WHERE TRIGGER_NAME = 'stamp' ORDER BY 1",
+    );
+    assert_eq!(triggers, [["shop"], [aside], [aside_of_table.as_str()]]);
+    // What was set aside has a key to what is live, which does not go aside then.
+    request.pick = Pick::Databases(vec!["shop".to_owned()]);
+    let error = backups.plan_server(&request, &quiet()).unwrap_err();
+    assert!(error.to_string().contains(&aside_of_table), "{error}");
+    all(&mut root, &[&format!("DROP DATABASE {aside_of_table}")]);
+    // Somebody has one of the tables: it is all as it was, with its triggers.
+    let live = facts(server);
+    let mut other = server.root();
+    all(&mut other, &["LOCK TABLES shop.customers READ"]);
+    let error = restore_server(&backups, &request).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InUse, "{error}");
+    assert!(error.help().unwrap().contains("PROCESSLIST"), "{error:?}");
+    drop(other);
+    let after = facts(server);
+    for (fact, value) in live
+        .iter()
+        .filter(|(fact, _)| !fact.starts_with("databases"))
+    {
+        assert_eq!(after.get(fact), Some(value), "{fact}");
+    }
+    // Once more within the minute, going on with that.
     let report = restore_server(&backups, &request).unwrap();
     assert_eq!(report.set_aside, [pair("shop", &format!("{aside}_2"))]);
 }
@@ -440,366 +500,6 @@ fn users_that_are_there_stay_as_they_are() {
         texts(&mut root, "SHOW GRANTS FOR a@'%'"),
         texts(&mut from.root(), "SHOW GRANTS FOR a@'%'")
     );
-}
-
-/// Does something when so many bytes of a step were done, or at its beginning.
-struct At {
-    step: &'static str,
-    bytes: u64,
-    here: std::sync::Mutex<String>,
-    done: AtomicU64,
-    act: Box<dyn Fn() + Send + Sync>,
-}
-
-impl Progress for At {
-    fn begin(&self, what: &str, _: Option<u64>) {
-        what.clone_into(&mut self.here.lock().unwrap());
-        if self.bytes == 0 && what.starts_with(self.step) {
-            (self.act)();
-        }
-    }
-    fn advance(&self, bytes: u64) {
-        if self.bytes > 0 && self.here.lock().unwrap().starts_with(self.step) {
-            let before = self.done.fetch_add(bytes, Ordering::SeqCst);
-            if before < self.bytes && before + bytes >= self.bytes {
-                (self.act)();
-            }
-        }
-    }
-    fn message(&self, _: &str) {}
-    fn finish(&self) {}
-}
-
-fn at(step: &'static str, bytes: u64, act: impl Fn() + Send + Sync + 'static) -> Arc<dyn Progress> {
-    Arc::new(At {
-        step,
-        bytes,
-        here: std::sync::Mutex::default(),
-        done: AtomicU64::new(0),
-        act: Box::new(act),
-    })
-}
-
-/// Stops the work when so many bytes were loaded.
-struct Stop(AtomicU64);
-
-impl Progress for Stop {
-    fn begin(&self, _: &str, _: Option<u64>) {}
-    fn advance(&self, bytes: u64) {
-        self.0.fetch_add(bytes, Ordering::SeqCst);
-    }
-    fn message(&self, _: &str) {}
-    fn finish(&self) {}
-    fn cancelled(&self) -> bool {
-        self.0.load(Ordering::SeqCst) > 20_000_000
-    }
-}
-
-#[test]
-fn a_full_disk_or_a_word_stops_it_and_it_goes_on() {
-    let small = "--innodb-data-file-path=ibdata1:12M:autoextend:max:40M";
-    let large = "--innodb-data-file-path=ibdata1:12M:autoextend:max:400M";
-    let (Some(from), Some(mut to)) = (mariadb(&[]), mariadb(&["--innodb-file-per-table=0", small]))
-    else {
-        return;
-    };
-    shop(&from, 60_000);
-    let bench = Bench::new();
-    let backups = bench.ready(&config(&from.options(), ""));
-    run_ok(&backups, "server");
-    let request = into(&to);
-    let error = restore_server(&backups, &request).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::DiskFull, "{error}");
-    let help = error.help().unwrap();
-    assert!(
-        help.contains("free space where the server keeps its data")
-            && help.contains("the same command"),
-        "{help}"
-    );
-    assert_eq!(
-        number(
-            &mut to.root(),
-            "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA IN ('shop', 'other')"
-        ),
-        0
-    );
-    to.restart(&[large]);
-    let plan = backups.plan_server(&request, &quiet()).unwrap();
-    let stop: Arc<dyn Progress> = Arc::new(Stop(AtomicU64::new(0)));
-    let error = backups.restore_server(&plan, &stop).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
-    restore_server(&backups, &request).unwrap();
-    same_shop(&from, &to);
-}
-
-/// The steps of a restore, and how far into them something happens.
-const MOMENTS: [(&str, u64); 6] = [
-    ("Making tables", 0),
-    ("Loading rows", 0),
-    ("Loading rows", 20_000_000),
-    ("Making keys", 0),
-    ("Putting tables", 0),
-    ("Making views", 0),
-];
-
-#[test]
-fn a_connection_that_is_cut_costs_nothing_that_was_done() {
-    let (Some(from), Some(to)) = (mariadb(&[]), mariadb(&[])) else {
-        return;
-    };
-    // Some files, so that there is something in between.
-    shop(&from, 60_000);
-    let bench = Bench::new();
-    let backups = bench.ready(&config(&from.options(), ""));
-    run_ok(&backups, "server");
-    let request = into(&to);
-    for (step, bytes) in MOMENTS {
-        let plan = backups.plan_server(&request, &quiet()).unwrap();
-        let endpoint = to.options();
-        let cut = at(step, bytes, move || {
-            let mut killer = Connection::open(&endpoint).unwrap();
-            end_others(&mut killer);
-        });
-        let error = backups.restore_server(&plan, &cut).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Server, "{step}: {error}");
-        let help = error.help().unwrap_or_default().to_owned();
-        assert!(help.contains("the same command"), "{step}: {help}");
-        let plan = backups.plan_server(&request, &quiet()).unwrap();
-        assert!(
-            plan.resumes && plan.to_string().starts_with("go on with"),
-            "{plan}"
-        );
-    }
-    restore_server(&backups, &request).unwrap();
-    same_shop(&from, &to);
-}
-
-fn same_shop(from: &Server, to: &Server) {
-    let (before, after) = (facts(from), facts(to));
-    for (fact, value) in &before {
-        assert_eq!(after.get(fact), Some(value), "{fact}");
-    }
-    assert_eq!(after.len(), before.len());
-}
-
-/// Not a test of its own: the process that is killed by the one below.
-#[test]
-fn helper_that_is_killed() {
-    let Some(directory) = std::env::var_os("MAINSTAY_TEST_KILLED_RESTORE") else {
-        return;
-    };
-    let directory = Path::new(&directory);
-    let read = |name: &str| std::fs::read_to_string(directory.join(name)).unwrap();
-    let backups = Bench::new().backups_at(&read("config"), directory);
-    let mut request = ServerRequest::new("server");
-    request.server = Some(
-        backups
-            .server_at("server", Some(&read("server")), None, None)
-            .unwrap(),
-    );
-    let Ok(plan) = backups.plan_server(&request, &quiet()) else {
-        return;
-    };
-    let progress = match read("moment").parse::<usize>() {
-        Err(_) => quiet(),
-        Ok(moment) => {
-            let (step, bytes) = MOMENTS[moment];
-            let hangs = directory.join("hangs");
-            at(step, bytes, move || {
-                std::fs::write(&hangs, "").unwrap();
-                std::thread::sleep(Duration::from_mins(5));
-            })
-        }
-    };
-    let _ = backups.restore_server(&plan, &progress);
-}
-
-#[test]
-fn a_killed_restore_goes_on_where_it_was() {
-    let (Some(from), Some(to)) = (mariadb(&[]), mariadb(&[])) else {
-        return;
-    };
-    shop(&from, 60_000);
-    // Tables that cannot take anything back.
-    all(
-        &mut from.root(),
-        &[
-            "CREATE TABLE other.m (id INT PRIMARY KEY, t TEXT) ENGINE=MyISAM",
-            "INSERT INTO other.m SELECT id, note FROM shop.orders WHERE id <= 40000",
-            "CREATE TABLE other.keyless (t VARCHAR(10))",
-            "INSERT INTO other.keyless VALUES ('a'), ('a'), ('b')",
-        ],
-    );
-    let bench = Bench::new();
-    let text = config(&from.options(), "");
-    let backups = bench.ready(&text);
-    run_ok(&backups, "server");
-    let place = |name: &str| bench.path(name);
-    std::fs::write(place("config"), &text).unwrap();
-    std::fs::write(place("server"), to.options().endpoint.to_string()).unwrap();
-    for moment in 0..MOMENTS.len() {
-        std::fs::write(place("moment"), moment.to_string()).unwrap();
-        let _ = std::fs::remove_file(place("hangs"));
-        let mut child = helper(bench.directory.path());
-        let begun = Instant::now();
-        while !place("hangs").exists() {
-            assert!(
-                begun.elapsed() < Duration::from_mins(2),
-                "it never came there"
-            );
-            assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-    let plan = backups.plan_server(&into(&to), &quiet()).unwrap();
-    assert!(plan.resumes, "{plan}");
-    backups.restore_server(&plan, &quiet()).unwrap();
-    same_shop(&from, &to);
-}
-
-#[test]
-fn a_server_that_is_killed_has_what_was_loaded() {
-    let (Some(from), Some(mut to)) = (mariadb(&[]), mariadb(&[])) else {
-        return;
-    };
-    shop(&from, 60_000);
-    let bench = Bench::new();
-    let backups = bench.ready(&config(&from.options(), ""));
-    run_ok(&backups, "server");
-    let request = into(&to);
-    for (step, bytes) in MOMENTS {
-        let plan = backups.plan_server(&request, &quiet()).unwrap();
-        let pid = to.pid();
-        let kill = at(step, bytes, move || {
-            Command::new("kill")
-                .args(["-9", &pid.to_string()])
-                .status()
-                .unwrap();
-        });
-        let error = backups.restore_server(&plan, &kill).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Server, "{step}: {error}");
-        to.restart(&[]);
-    }
-    restore_server(&backups, &request).unwrap();
-    same_shop(&from, &to);
-}
-
-/// A number that is another one each time, from one that is told.
-fn next(state: &mut u64, below: u64) -> u64 {
-    *state = state
-        .wrapping_mul(6_364_136_223_846_793_005)
-        .wrapping_add(1_442_695_040_888_963_407);
-    (*state >> 33) % below
-}
-
-/// Something is killed at any moment: the process, the server, a connection. What is live is all there
-/// or not at all each time, and in the end everything is. `MAINSTAY_ROUNDS` says how often.
-#[test]
-fn whatever_is_killed_at_any_moment_it_goes_on() {
-    let (Some(from), Some(mut to)) = (mariadb(&[]), mariadb(&[])) else {
-        return;
-    };
-    let rounds: u64 = std::env::var("MAINSTAY_ROUNDS")
-        .ok()
-        .and_then(|rounds| rounds.parse().ok())
-        .unwrap_or(6);
-    let seed = u64::from(std::process::id());
-    println!("seed {seed}");
-    let mut state = seed;
-    shop(&from, 60_000);
-    let bench = Bench::new();
-    let text = config(&from.options(), "");
-    let backups = bench.ready(&text);
-    run_ok(&backups, "server");
-    let place = |name: &str| bench.path(name);
-    std::fs::write(place("config"), &text).unwrap();
-    std::fs::write(place("server"), to.options().endpoint.to_string()).unwrap();
-    std::fs::write(place("moment"), "none").unwrap();
-    let (mut finished, mut resumed) = (0, 0);
-    for round in 0..rounds {
-        let mut child = helper(bench.directory.path());
-        std::thread::sleep(Duration::from_millis(next(&mut state, 4000)));
-        match round % 3 {
-            0 => child.kill().unwrap(),
-            1 => to.restart(&[]),
-            _ => cut(&to),
-        }
-        let begun = Instant::now();
-        while child.try_wait().unwrap().is_none() {
-            assert!(begun.elapsed() < Duration::from_mins(3), "it does not end");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let mut root = to.root();
-        let tables = number(
-            &mut root,
-            "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND TABLE_SCHEMA IN ('shop', 'other')",
-        );
-        assert!([0, 3].contains(&tables), "{tables}");
-        if tables == 3 {
-            // Only what is made after the swap can be missing.
-            restore_or_done(&backups, &into(&to));
-            same_shop(&from, &to);
-            finished += 1;
-            all(
-                &mut root,
-                &[
-                    "SET SESSION foreign_key_checks = 0",
-                    "DROP DATABASE shop",
-                    "DROP DATABASE other",
-                ],
-            );
-        } else if databases(&mut root)
-            .iter()
-            .any(|name| name.starts_with("mainstay_restore_"))
-        {
-            resumed += 1;
-        }
-    }
-    println!("{rounds} rounds, {finished} came to the end, {resumed} were cut off before it");
-    restore_or_done(&backups, &into(&to));
-    same_shop(&from, &to);
-}
-
-/// Finishes a restore, unless it is done.
-fn restore_or_done(backups: &Backups, request: &ServerRequest) {
-    match restore_server(backups, request) {
-        Ok(_) => {}
-        Err(error) => assert_eq!(error.kind(), ErrorKind::TargetNotEmpty, "{error}"),
-    }
-}
-
-fn cut(server: &Server) {
-    end_others(&mut server.root());
-}
-
-/// Ends all connections but this one.
-fn end_others(root: &mut Connection) {
-    let own = root.id().to_string();
-    for id in texts(
-        root,
-        "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'root'",
-    ) {
-        if id[0] != own {
-            let _ = root.run(&format!("KILL {}", id[0]));
-        }
-    }
-}
-
-/// A process that restores, and hangs at the moment that it is told.
-fn helper(directory: &Path) -> std::process::Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "mysql_restores::helper_that_is_killed",
-            "--nocapture",
-        ])
-        .env("MAINSTAY_TEST_KILLED_RESTORE", directory)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
 }
 
 #[test]
@@ -871,6 +571,18 @@ fn what_goes_wrong_with_a_restore_is_told() {
             .contains("/nowhere/s as `root`: there is no such socket"),
         "{error}"
     );
+    // A server of the other kind.
+    if let Some(other) = mysql(&[]) {
+        let error = failed(&into(&other));
+        assert_eq!(error.kind(), ErrorKind::Server);
+        assert!(
+            error
+                .to_string()
+                .contains("neither takes the other's definitions"),
+            "{error}"
+        );
+        assert!(error.help().unwrap().contains("--to DIR"), "{error:?}");
+    }
     // Who may not.
     all(
         &mut root,

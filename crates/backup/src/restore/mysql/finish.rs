@@ -24,7 +24,8 @@ use crate::source::{Issue, Weight};
 const OLD: &str = "old";
 const SWAPPED: &str = "swapped";
 /// How long the swap waits for whoever uses the tables, in seconds. Who comes after it waits for it.
-const PATIENCE: u32 = 30;
+const PATIENCE: u32 = 10;
+const SWAP: &str = "swap the tables";
 /// The length of a statement that renames; what is longer are several.
 const STATEMENT: usize = 1 << 20;
 /// The table in a database that was set aside, with what could not be made there again.
@@ -212,6 +213,8 @@ impl Finish<'_> {
         }
         let there = self.tables(main)?;
         let steps = renames(self.layout, &there);
+        let patience = format!("SET SESSION lock_wait_timeout = {PATIENCE}");
+        self.server.run(main, SWAP, &patience)?;
         let swapped = self
             .take_triggers(main, old)
             .and_then(|()| self.rename(main, &steps));
@@ -263,9 +266,6 @@ impl Finish<'_> {
     }
 
     fn rename(&self, main: &mut Connection, steps: &[String]) -> Result<(), Error> {
-        let doing = "swap the tables";
-        let patience = format!("SET SESSION lock_wait_timeout = {PATIENCE}");
-        self.server.run(main, doing, &patience)?;
         let mut rest = steps;
         while !rest.is_empty() {
             let mut length = 0;
@@ -279,11 +279,11 @@ impl Finish<'_> {
                 .max(1);
             let (now, later) = rest.split_at(fits);
             let statement = format!("RENAME TABLE {}", now.join(", "));
-            self.server.run(main, doing, &statement)?;
+            self.server.run(main, SWAP, &statement)?;
             rest = later;
         }
         self.server
-            .run(main, doing, "SET SESSION lock_wait_timeout = 86400")
+            .run(main, SWAP, "SET SESSION lock_wait_timeout = 86400")
     }
 
     /// Foreign keys, now that everything has its name.

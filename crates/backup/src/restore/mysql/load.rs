@@ -21,8 +21,8 @@ use crate::progress::Progress;
 use crate::repository::{ItemKind, OpenRepository, Snapshot, Visit};
 use crate::source::mysql::{self, Failure, Load, Tally, name};
 
-/// Files that wait for a loader, for each of them.
-const WAITING: usize = 2;
+/// Files that wait for a loader, for each of them: reading is the faster part.
+const WAITING: usize = 1;
 /// So many tables are looked up one by one in the snapshot.
 const FEW: usize = 8;
 /// How often a wait looks whether the caller wants to stop.

@@ -10,6 +10,8 @@ use crate::source::mysql::{Failure, RIGHTS, literal, name, texts};
 
 /// Numbers of errors that say that there is no room: of a disk, of a table, of a file.
 const FULL: [u16; 4] = [1021, 1114, 1136, 3675];
+/// The number of the error that says that a lock was waited for, for as long as it may be.
+const WAITED: u16 = 1205;
 /// Numbers of errors that say that something is longer than `max_allowed_packet`.
 const TOO_LONG: [u16; 2] = [1153, 1301];
 /// Numbers of errors that say that no data is taken from clients.
@@ -122,6 +124,9 @@ impl Server {
                 ErrorKind::DiskFull,
                 Some("free space where the server keeps its data"),
             )
+        } else if code == WAITED {
+            let who = "somebody uses the tables: stop the programs that do (`SHOW FULL PROCESSLIST` shows who)";
+            (ErrorKind::InUse, Some(who))
         } else if TOO_LONG.contains(&code) {
             (ErrorKind::Server, Some(MORE_PACKET))
         } else if NO_LOCAL.contains(&code) {
