@@ -313,6 +313,9 @@ impl Repository for Restic {
         let (store, repository) = self.repository(progress)?;
         let mut config = ConfigOptions::default();
         config.set_version = Some(2);
+        // What stock restic does: two thirds of the time of zstd's default, and rows of databases come
+        // out no larger.
+        config.set_compression = Some(1);
         repository
             .init(&credentials, &KeyOptions::default(), &config)
             .map_err(|error| self.translate("initialise", &store, &error))?;

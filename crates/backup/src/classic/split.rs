@@ -143,6 +143,9 @@ impl Splitter {
         };
         self.count_to(start);
         let line = self.line;
+        if end - start > self.limit {
+            return Err(Broken::TooLong(line));
+        }
         let text = self.buffer[start..end].trim_ascii_end();
         if text.len() <= SETTING
             && let Some(plain) = backslash_mode(text)
@@ -219,6 +222,9 @@ impl Splitter {
     }
 
     fn wait(&mut self) -> Result<Option<(usize, usize)>, Broken> {
+        if self.at - self.start > self.limit {
+            return Err(Broken::TooLong(self.line_of_start()));
+        }
         if self.ended {
             return Err(Broken::Unfinished(self.line_of_start()));
         }
@@ -330,9 +336,10 @@ impl Splitter {
         if !behind[0].is_ascii_whitespace() {
             return Ok(None);
         }
-        let end = match behind.iter().position(|byte| *byte == b'\n') {
+        let line = &behind[..behind.len().min(DELIMITER_LINE)];
+        let end = match line.iter().position(|byte| *byte == b'\n') {
             Some(end) => end,
-            None if self.ended || behind.len() > DELIMITER_LINE => behind.len(),
+            None if self.ended || line.len() == DELIMITER_LINE => line.len(),
             None => return Ok(Some(Step::More)),
         };
         let delimiter = behind[..end]
@@ -340,7 +347,7 @@ impl Splitter {
             .split(u8::is_ascii_whitespace)
             .next()
             .unwrap_or_default();
-        if delimiter.is_empty() || delimiter.len() > DELIMITER_LINE {
+        if delimiter.is_empty() {
             return Err(Broken::NoDelimiter(self.line_of_start()));
         }
         let delimiter = delimiter.to_vec();
@@ -597,7 +604,11 @@ mod tests {
 
     /// Statements and their lines, of pieces of this length.
     fn split(text: &[u8], length: usize) -> Result<Vec<(String, u64)>, Broken> {
-        let mut splitter = Splitter::new(1000);
+        split_up_to(1000, text, length)
+    }
+
+    fn split_up_to(limit: usize, text: &[u8], length: usize) -> Result<Vec<(String, u64)>, Broken> {
+        let mut splitter = Splitter::new(limit);
         let mut found = Vec::new();
         let mut take = |splitter: &mut Splitter| -> Result<(), Broken> {
             while let Some(statement) = splitter.statement()? {
@@ -751,8 +762,11 @@ mod tests {
         fn pieces_make_no_difference(
             text in "(a|b|;|'|\"|`|\\\\|-|-- |#|/\\*|!|M|\\*/|\n| |DELIMITER |\\$)*",
             length in 1usize..20,
+            limit in 5usize..200,
         ) {
-            prop_assert_eq!(split(text.as_bytes(), length), split(text.as_bytes(), text.len().max(1)));
+            let all = text.len().max(1);
+            let text = text.as_bytes();
+            prop_assert_eq!(split_up_to(limit, text, length), split_up_to(limit, text, all));
         }
 
         #[test]
