@@ -110,6 +110,12 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// Whether its rows alone say that it is complete: nothing comes after them, and none is half
+    /// there.
+    pub(super) fn tells_itself(&self) -> bool {
+        self.transactional && self.keys.is_empty()
+    }
+
     /// Tables that only show the rows of others.
     fn is_window(table: &mysql::Table) -> bool {
         ["MRG_MYISAM", "FEDERATED", "SPIDER", "CONNECT"]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use mainstay_mysql::{Connection, Endpoint, ErrorKind as Trouble, Options, Version};
 
@@ -54,6 +55,8 @@ impl Server {
         options.local_infile = true;
         // Making the keys of a large table takes hours in which nothing is said.
         options.timeouts.read = None;
+        // One that writes to a slow disk takes nothing for minutes.
+        options.timeouts.write = Some(Duration::from_mins(10));
         Self {
             attempt: format!(
                 "restore backup `{backup}` into the server at {} as `{}`",
