@@ -166,3 +166,103 @@ fn the_schedule_drills_and_people_are_told_when_it_fails() {
         "{status}"
     );
 }
+
+/// A program of a test's own; killed when dropped.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The processes that work in a directory or below it.
+fn at_work_in(directory: &std::path::Path) -> Vec<String> {
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter(|process| {
+            std::fs::read_link(process.path().join("cwd"))
+                .is_ok_and(|cwd| cwd.starts_with(directory))
+        })
+        .map(|process| process.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+#[test]
+fn a_drill_killed_at_any_moment_leaves_no_server_and_nothing_that_is_proven() {
+    let Some(program) = installed("redis-server") else {
+        return;
+    };
+    let port = free_port();
+    let sandbox = Sandbox::new(&format!(
+        "[secret]\nrepository = {{ file = \"repository.password\" }}\n\
+         [repository.local]\npath = \"@DIR@/backups\"\npassword = \"${{secret.repository}}\"\n\
+         [backup.cache]\nredis = {{ address = \"127.0.0.1:{port}\" }}\nto = [\"local\"]\n\
+         drill = {{ assert = [{{ query = \"DBSIZE\", is = \"5000\" }}] }}\n"
+    ));
+    let path = sandbox.path().join("repository.password");
+    std::fs::write(&path, "correct horse battery staple").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let production = sandbox.path().join("production");
+    std::fs::create_dir(&production).unwrap();
+    let server = Command::new(program)
+        .args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+        ])
+        .args(["--repl-diskless-sync-delay", "0", "--dir"])
+        .arg(&production)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let _server = Killed(server);
+    let mut stream = wait_for("the server to listen", || {
+        std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+    });
+    let fill = "EVAL \"for i=1,5000 do redis.call('SET', 'key:'..i, string.rep('x', 200)) end return 1\" 0\r\n";
+    std::io::Write::write_all(&mut stream, fill.as_bytes()).unwrap();
+    let mut answer = [0; 4];
+    std::io::Read::read_exact(&mut stream, &mut answer).unwrap();
+    assert_eq!(&answer, b":1\r\n");
+    sandbox.done(&["backup", "init", "local"]);
+    sandbox.done(&["backup", "run"]);
+    let scratch = sandbox.path().join(".mainstay/backup/drill");
+    let killed_after = |milliseconds: u64| {
+        let mut drill = sandbox
+            .command(&["--quiet", "backup", "drill"])
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+        let ended = drill.try_wait().unwrap().is_some();
+        let _ = drill.kill();
+        drill.wait().unwrap();
+        wait_for("all of it to be gone", || {
+            at_work_in(&scratch).is_empty().then_some(())
+        });
+        ended
+    };
+    for round in 0..20 {
+        if killed_after(round * 40) {
+            break;
+        }
+        // What says that it is proven has come to its end, and left its report.
+        let status = sandbox.json(&["backup", "list"]);
+        if !status["backups"][0]["proven"].is_null() {
+            sandbox.done(&["backup", "drill", "--show"]);
+            break;
+        }
+    }
+    sandbox.done(&["backup", "drill"]);
+    assert_eq!(
+        std::fs::read_dir(scratch.join("scratch")).unwrap().count(),
+        0
+    );
+    let left = at_work_in(&production);
+    assert_eq!(left.len(), 1, "the one that serves goes on: {left:?}");
+}

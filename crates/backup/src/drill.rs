@@ -25,7 +25,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::catalog::DrillRecord;
-use crate::config::{Assertion, BackupConfig, DrillConfig};
+use crate::config::{Assertion, BackupConfig, DrillConfig, SourceConfig};
 use crate::error::{Error, ErrorKind};
 use crate::progress::Progress;
 use crate::repository::{OpenRepository, Repository, Snapshot};
@@ -196,6 +196,23 @@ fn millis(time: Duration) -> u64 {
 
 pub(crate) fn drill_lock(name: &str) -> String {
     format!("drill-{name}")
+}
+
+/// The program that a drill of this backup would start, or why there is none; nothing for a backup that
+/// is not drilled, or needs none.
+pub(crate) fn program_of(backup: &BackupConfig) -> Option<Result<PathBuf, String>> {
+    let named = backup.drill.as_ref()?.program.as_ref();
+    let names: &[&str] = match &backup.source {
+        SourceConfig::Mysql(_) => &["mariadbd", "mysqld"],
+        SourceConfig::Redis(_) => &redis::PROGRAMS,
+        SourceConfig::Files { .. } | SourceConfig::Sqlite { .. } => return None,
+    };
+    Some(match named {
+        Some(path) if path.is_file() => Ok(path.clone()),
+        Some(path) => Err(format!("there is no {}", path.display())),
+        None => server::find(names)
+            .ok_or_else(|| format!("there is no {} on this host", names.join(" or "))),
+    })
 }
 
 impl Backups {

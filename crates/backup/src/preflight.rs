@@ -113,10 +113,18 @@ impl Backups {
         let mut repositories: Vec<&String> = Vec::new();
         for name in names {
             let backup = self.backup_config(name)?;
+            let mut checks = self.look_at(&backup.source);
+            checks.extend(crate::drill::program_of(backup).map(|program| match program {
+                Ok(program) => Check::good(format!("a drill can start {}", program.display())),
+                Err(why) => Check::warning(
+                    format!("it cannot be drilled here: {why}"),
+                    "install the server's program, or name it as `drill.program`: it is started for drills only",
+                ),
+            }));
             found.push(Preflight {
                 backup: Some(name.clone()),
                 repository: None,
-                checks: self.look_at(&backup.source),
+                checks,
             });
             for repository in &backup.to {
                 if !repositories.contains(&repository) {

@@ -13,6 +13,9 @@ use crate::source::redis::rdb::Keys;
 use crate::source::redis::trial::Trial;
 use crate::source::redis::{RedisFacts, RedisShard, arrange, check, in_words, inside};
 
+/// What a server is called.
+pub(super) const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
+
 /// The name of the server's socket in its directory.
 const SOCKET: &str = "drill.sock";
 
@@ -83,7 +86,7 @@ pub(super) fn servers(
 /// The program, and the first number of its version.
 fn program(drill: &mut Drill<'_>) -> Result<(std::path::PathBuf, u64), Error> {
     let named = drill.config.program.clone();
-    let Some(program) = named.or_else(|| find(&["redis-server", "valkey-server"])) else {
+    let Some(program) = named.or_else(|| find(&PROGRAMS)) else {
         return Err(impossible(drill, "there is no redis-server on this host"));
     };
     let said = output(drill, &program, &["--version"], "version")

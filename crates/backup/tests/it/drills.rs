@@ -560,6 +560,15 @@ fn without_the_program_it_cannot_be_drilled_here() {
         let _ = backups.init("local", &quiet());
         assert_eq!(run(&backups, "redis").outcome, mainstay_backup::Outcome::Ok);
         bench.advance(1);
+        // It is known before the first drill, if there is nothing of that name.
+        let found = backups.preflight(&["redis".to_owned()], &quiet()).unwrap();
+        let mut checks = found[0].checks.iter().map(|check| &check.what);
+        let expected = if Path::new(program).exists() {
+            "a drill can start"
+        } else {
+            "it cannot be drilled here"
+        };
+        assert!(checks.any(|what| what.contains(expected)), "{found:?}");
         let report = drill(&backups, "redis");
         let why = failed(&bench, &backups, &report, Verdict::Impossible);
         assert!(
