@@ -266,7 +266,15 @@ impl Backups {
             Err(error) => report.notes.push(error.to_string()),
         }
         // A catalog that cannot be written is said, and takes nothing from what was found.
-        if let Err(error) = self.catalog.drilled(&record) {
+        let mut remembered = self.catalog.drilled(&record);
+        if let (true, Some(repository), Some(snapshot)) =
+            (report.is_proven(), &record.repository, &record.snapshot)
+        {
+            let whole = [snapshot.as_str()];
+            let proved = self.catalog.proved(repository, whole, record.finished);
+            remembered = remembered.and(proved);
+        }
+        if let Err(error) = remembered {
             report.notes.push(error.to_string());
         }
         Ok(report)

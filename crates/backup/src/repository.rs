@@ -81,6 +81,8 @@ pub struct Draft {
     pub host: String,
     /// Its time.
     pub time: Timestamp,
+    /// Bytes that the last good one had: how much there is to do, where nothing better is known.
+    pub usual: Option<u64>,
 }
 
 /// What became of a reading.

@@ -629,10 +629,13 @@ impl OpenRepository for Opened {
         let facts = serde_json::to_string(&reading.facts()).unwrap_or_default();
         let written = self.store.written();
         let total = reading.total();
-        self.progress.begin(
-            &format!("Backing up {} to {}", draft.backup, self.name),
-            total,
-        );
+        let what = format!("Backing up {} to {}", draft.backup, self.name);
+        match (total, draft.usual) {
+            (None, Some(usual)) => self
+                .progress
+                .begin(&format!("{what} (about as much as last time)"), Some(usual)),
+            _ => self.progress.begin(&what, total),
+        }
         let saved = self.guard("write to", || self.store(draft, reading, facts));
         self.progress.finish();
         let (saved, used) = saved?;

@@ -394,6 +394,10 @@ impl Backups {
             backup: backup.name.clone(),
             host: self.config.host.clone(),
             time: started,
+            usual: (self.catalog)
+                .good_runs(&backup.name, &done.repository, 1)
+                .ok()
+                .and_then(|mut runs| runs.pop()?.bytes),
         };
         let stored = opened.backup(&draft, reading)?;
         accept(&done.repository, &backup.name, opened.as_ref(), &stored)?;

@@ -286,6 +286,26 @@ fn a_damaged_chunk_and_a_wrong_password_fail() {
 }
 
 #[test]
+fn a_snapshot_that_was_drilled_is_a_verified_one() {
+    let bench = Bench::new();
+    tree(&bench);
+    let backups = bench.ready(&format!("{FILES}keep = {{ last = 1, verified = 1 }}\n"));
+    let drilled = run_ok(&backups, "files");
+    bench.advance(1);
+    assert!(drill(&backups, "files").is_proven());
+    bench.advance(1);
+    fs::write(bench.path("data/deep/small"), "another").unwrap();
+    let newest = run_ok(&backups, "files");
+    let listing = backups.list(None, None, &quiet()).unwrap();
+    let ids: Vec<String> = listing
+        .snapshots
+        .into_iter()
+        .map(|s| s.snapshot.id)
+        .collect();
+    assert_eq!(ids, [drilled, newest]);
+}
+
+#[test]
 fn repositories_take_turns_and_a_broken_one_is_not_passed_over() {
     let bench = Bench::new();
     tree(&bench);

@@ -85,6 +85,7 @@ fn a_stream_of_unknown_length_needs_no_file() {
         backup: "dump".to_owned(),
         host: "shop1".to_owned(),
         time: Timestamp::UNIX_EPOCH,
+        usual: None,
     };
     for breaks in [false, true] {
         let dump = Dump {
