@@ -5,8 +5,8 @@
 //! there. Times are milliseconds since the Unix epoch.
 
 mod drills;
+mod proofs;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
@@ -162,7 +162,7 @@ pub struct RunRecord {
 pub struct VerifyRecord {
     /// The repository.
     pub repository: String,
-    /// How deep it looked: `structure`, `N%` or `all`.
+    /// How deep it looked: `structure`, `part N/M` or `all`.
     pub depth: String,
     /// When it ended.
     pub finished: Timestamp,
@@ -182,39 +182,6 @@ pub(crate) struct Ending<'a> {
     pub(crate) snapshot: Option<&'a Snapshot>,
     pub(crate) added: u64,
     pub(crate) rows: Option<u64>,
-}
-
-/// Which snapshots of a repository are known to be good.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Proven {
-    /// All of their data was read back, or they were restored and found whole.
-    pub(crate) snapshots: BTreeSet<String>,
-    /// Whether damage was found, and not since found to be gone.
-    pub(crate) damaged: bool,
-}
-
-/// Whether damage is left after these verifications, oldest first: how much each looked at, and how
-/// many damages it found. Pure.
-fn is_damaged(verifies: impl Iterator<Item = (Reach, u64)>) -> bool {
-    let (mut structure, mut data) = (false, false);
-    for (reach, damaged) in verifies {
-        match (reach, damaged) {
-            (Reach::All, 0) => (structure, data) = (false, false),
-            // A look at the structure cannot find that damaged data is well again.
-            (_, 0) => structure = false,
-            (Reach::Structure, _) => structure = true,
-            _ => data = true,
-        }
-    }
-    structure || data
-}
-
-/// How much a verification looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reach {
-    Structure,
-    Some,
-    All,
 }
 
 /// A restore that was begun and not ended.
@@ -463,80 +430,6 @@ impl Catalog {
         })
     }
 
-    /// Remembers that snapshots were found whole: all of their data was read, or they were restored.
-    pub(crate) fn proved<'a>(
-        &self,
-        repository: &str,
-        snapshots: impl IntoIterator<Item = &'a str>,
-        at: Timestamp,
-    ) -> Result<(), Error> {
-        self.with("write to", |connection| {
-            let transaction = connection.unchecked_transaction()?;
-            for snapshot in snapshots {
-                transaction.execute(
-                    "INSERT OR REPLACE INTO proofs (repository, snapshot, at) VALUES (?1, ?2, ?3)",
-                    params![repository, snapshot, at.as_millisecond()],
-                )?;
-            }
-            transaction.commit()
-        })
-    }
-
-    /// Which snapshots of a repository are known to be good.
-    pub(crate) fn proven(&self, repository: &str) -> Result<Proven, Error> {
-        self.with("read", |connection| {
-            let rows: Vec<(i64, Reach, u64)> = connection
-                .prepare(
-                    "SELECT finished, depth, damaged FROM verifies
-                     WHERE repository = ?1 AND error IS NULL ORDER BY id",
-                )?
-                .query_map(params![repository], |row| {
-                    let reach = match row.get::<_, String>(1)?.as_str() {
-                        "all" => Reach::All,
-                        "structure" => Reach::Structure,
-                        _ => Reach::Some,
-                    };
-                    Ok((row.get(0)?, reach, unsigned(row.get(2)?)))
-                })?
-                .collect::<rusqlite::Result<_>>()?;
-            // What was found whole before damage was found may have it.
-            let since = rows
-                .iter()
-                .filter(|(.., damaged)| *damaged > 0)
-                .map(|(finished, ..)| *finished)
-                .max()
-                .unwrap_or(i64::MIN);
-            let snapshots = connection
-                .prepare(
-                    "SELECT snapshot FROM proofs WHERE repository = ?1 AND at > ?2
-                     UNION SELECT snapshot FROM drills WHERE repository = ?1 AND finished > ?2
-                        AND verdict = 'proven' AND snapshot IS NOT NULL",
-                )?
-                .query_map(params![repository, since], |row| row.get(0))?
-                .collect::<rusqlite::Result<_>>()?;
-            let verifies = rows.into_iter().map(|(_, reach, damaged)| (reach, damaged));
-            Ok(Proven {
-                snapshots,
-                damaged: is_damaged(verifies),
-            })
-        })
-    }
-
-    /// Remembers that a snapshot is called otherwise now.
-    pub(crate) fn renamed(&self, repository: &str, old: &str, new: &str) -> Result<(), Error> {
-        self.with("write to", |connection| {
-            for table in ["runs", "proofs", "drills"] {
-                connection.execute(
-                    &format!(
-                        "UPDATE {table} SET snapshot = ?3 WHERE repository = ?1 AND snapshot = ?2"
-                    ),
-                    params![repository, old, new],
-                )?;
-            }
-            Ok(())
-        })
-    }
-
     /// Remembers, before anything is moved, what a restore is about to move.
     pub(crate) fn restore_begins(
         &self,
@@ -756,57 +649,6 @@ mod tests {
         end(&catalog, run, 51, Outcome::Ok);
         assert_eq!(catalog.failing_since("db", "local").unwrap(), None);
         assert_eq!(catalog.failing_since("db", "offsite").unwrap(), None);
-    }
-
-    #[test]
-    fn damage_is_gone_only_when_as_much_was_looked_at() {
-        use Reach::{All, Structure};
-        let some = Reach::Some;
-        for (name, verifies, damaged) in [
-            ("nothing yet", vec![], false),
-            ("sound", vec![(Structure, 0), (All, 0), (some, 0)], false),
-            ("damage", vec![(All, 0), (some, 2)], true),
-            ("then the structure", vec![(All, 1), (Structure, 0)], true),
-            ("then a part", vec![(some, 1), (some, 0)], true),
-            (
-                "a pack is back",
-                vec![(Structure, 1), (Structure, 0)],
-                false,
-            ),
-            ("all is well again", vec![(some, 1), (All, 0)], false),
-        ] {
-            assert_eq!(is_damaged(verifies.into_iter()), damaged, "{name}");
-        }
-    }
-
-    #[test]
-    fn what_was_proved_before_damage_was_found_is_not_proved() {
-        let state = tempfile::tempdir().unwrap();
-        let catalog = Catalog::open(state.path(), at(0)).unwrap();
-        let verify = |second: i64, depth: &str, damaged: u64| {
-            let record = VerifyRecord {
-                repository: "local".to_owned(),
-                depth: depth.to_owned(),
-                finished: at(second),
-                damaged,
-                error: None,
-            };
-            catalog.verified(&record, at(second - 1)).unwrap();
-        };
-        catalog.proved("local", ["a", "b"], at(10)).unwrap();
-        catalog.proved("offsite", ["x"], at(10)).unwrap();
-        catalog.renamed("local", "b", "c").unwrap();
-        let proven = catalog.proven("local").unwrap();
-        assert_eq!(Vec::from_iter(proven.snapshots), ["a", "c"]);
-        verify(20, "5%", 1);
-        let proven = catalog.proven("local").unwrap();
-        assert!(proven.damaged && proven.snapshots.is_empty());
-        verify(30, "all", 0);
-        catalog.proved("local", ["a"], at(30)).unwrap();
-        let proven = catalog.proven("local").unwrap();
-        assert_eq!(Vec::from_iter(proven.snapshots), ["a"]);
-        assert!(!proven.damaged);
-        assert!(!catalog.proven("offsite").unwrap().damaged);
     }
 
     #[test]

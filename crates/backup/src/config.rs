@@ -2,6 +2,7 @@
 
 mod drill;
 mod mysql;
+mod place;
 mod redis;
 
 use std::path::{Component, Path, PathBuf};
@@ -19,6 +20,7 @@ use crate::source::redis::RedisConfig;
 
 pub use drill::{Assertion, DrillConfig};
 pub use mysql::MysqlConfig;
+pub use place::{PlaceConfig, S3Config, SftpConfig};
 
 /// No backup begins later than this after its time.
 const LONGEST_JITTER: Duration = Duration::from_hours(12);
@@ -41,10 +43,14 @@ pub struct Config {
 pub struct RepositoryConfig {
     /// Its name.
     pub name: String,
-    /// The directory it lives in, absolute.
-    pub path: PathBuf,
+    /// Where its files lie.
+    pub place: PlaceConfig,
     /// Where its password comes from.
     pub password: Template,
+    /// So many bytes in a second go there and come from there at most.
+    pub limit: Option<u64>,
+    /// All of its data is read in so many days, a part each day, after a run.
+    pub verify_days: Option<u32>,
 }
 
 /// One `[backup.x]`.
@@ -206,8 +212,10 @@ impl Config {
 }
 
 fn read_repository(name: String, mut section: Section<'_>) -> Option<RepositoryConfig> {
-    section.planned(&["s3", "rsync", "sftp", "rest"]);
-    let path = read_path(&mut section, "path", true);
+    section.planned(&["rsync", "rest"]);
+    let place = place::read(&mut section);
+    let limit = place::read_limit(&mut section);
+    let verify_days = read_days(&mut section, "verify_within");
     let password = section.get_spanned::<Template>("password");
     match &password {
         None if section.value("password").is_none() => section.report(
@@ -232,8 +240,10 @@ fn read_repository(name: String, mut section: Section<'_>) -> Option<RepositoryC
     section.finish();
     Some(RepositoryConfig {
         name,
-        path: path?,
+        place: place?,
         password: password?.value,
+        limit,
+        verify_days,
     })
 }
 
@@ -305,10 +315,11 @@ fn read_backup(
         (&source, section.value("files"))
     {
         for repository in repositories {
-            let inside = repository
-                .path
-                .strip_prefix(path)
-                .is_ok_and(|below| !below.ancestors().any(|part| exclude.matches(part)));
+            let inside = repository.place.path().is_some_and(|place| {
+                place
+                    .strip_prefix(path)
+                    .is_ok_and(|below| !below.ancestors().any(|part| exclude.matches(part)))
+            });
             if inside {
                 section.report(
                     Diagnostic::error(format!(
@@ -355,6 +366,24 @@ fn read_files(mut files: Section<'_>) -> Option<SourceConfig> {
         path: path?,
         exclude: exclude?,
     })
+}
+
+/// A duration of whole days.
+fn read_days(section: &mut Section<'_>, key: &str) -> Option<u32> {
+    const DAY: u64 = 24 * 3600;
+    let within = section.get_spanned::<Duration>(key)?;
+    let seconds = within.value.as_secs();
+    if seconds == 0 || seconds % DAY != 0 || seconds / DAY > 366 {
+        section.report(
+            Diagnostic::error(format!("`{key}` is a number of whole days, up to 366"))
+                .at(&within.place)
+                .help(format!(
+                    "a part is read each day, all of them in: `{key} = \"30d\"`"
+                )),
+        );
+        return None;
+    }
+    u32::try_from(seconds / DAY).ok()
 }
 
 fn read_jitter(section: &mut Section<'_>, scheduled: bool) -> Option<Duration> {
@@ -551,8 +580,8 @@ to = [\"local\"]
         assert_eq!(uploads.source.path(), Path::new("/etc/uploads"));
         assert!(uploads.keep.is_empty() && uploads.at.is_none());
         assert_eq!(
-            config.repository("local").unwrap().path,
-            Path::new("/backup")
+            config.repository("local").unwrap().place.path(),
+            Some(Path::new("/backup"))
         );
     }
 
@@ -691,6 +720,29 @@ to = [\"local\"]
                 vec!["is not a pattern"],
             ),
             (
+                "[repository.r]\npassword = \"${secret.r}\"".to_owned(),
+                vec!["does not say where it is"],
+            ),
+            (
+                format!("{REPOSITORY}s3 = {{ bucket = \"b\" }}\n"),
+                vec!["in more than one place"],
+            ),
+            (
+                "[repository.r]\npassword = \"${secret.r}\"\nlimit = \"10MB\"\nverify_within = \"36h\"\ns3 = { endpoint = \"minio:9000\", access_key = \"hunter2\" }".to_owned(),
+                vec![
+                    "`10MB` is not a rate",
+                    "`verify_within` is a number of whole days",
+                    "`minio:9000` is not an endpoint",
+                    "`repository.r.s3.bucket` is missing",
+                    "a key is not written into the config",
+                    "`repository.r.s3.secret_key` is missing",
+                ],
+            ),
+            (
+                "[repository.r]\npassword = \"${secret.r}\"\nsftp = { host = \"-oProxyCommand=x\" }".to_owned(),
+                vec!["is not a host", "`repository.r.sftp.path` is missing"],
+            ),
+            (
                 "[repository.local]\npath = \"/backup\"\npassword = \"hunter2\"".to_owned(),
                 vec!["not written into the config"],
             ),
@@ -732,6 +784,33 @@ to = [\"local\"]
         assert!(late.iter().all(|late| *late < 3600), "{late:?}");
         assert!(late.len() > 10, "{late:?}");
         assert_eq!(due("shop1"), due("shop1"));
+    }
+
+    #[test]
+    fn places_elsewhere_are_read() {
+        let (config, said) = read(
+            "[repository.cloud]
+s3 = { endpoint = \"https://minio:9000/\", bucket = \"b\", prefix = \"/shop/\", access_key = \"${secret.a}\", secret_key = { file = \"/k\" } }
+password = \"${secret.r}\"
+limit = \"10MB/s\"
+[repository.far]
+sftp = { host = \"nas\", port = 2222, user = \"backup\", path = \"shop\", key = \"/etc/mainstay/backup.key\" }
+password = \"${secret.r}\"
+",
+        );
+        assert_eq!(said, "");
+        let cloud = config.repository("cloud").unwrap();
+        assert_eq!(cloud.place.shown(), "s3:https://minio:9000/b/shop");
+        assert_eq!(cloud.limit, Some(10_000_000));
+        assert_eq!(cloud.place.path(), None);
+        let far = config.repository("far").unwrap();
+        assert_eq!(far.place.shown(), "sftp:nas:shop");
+        let PlaceConfig::Sftp(sftp) = &far.place else {
+            panic!("{far:?}");
+        };
+        assert!(sftp.command().join(" ").ends_with(
+            "-oIdentitiesOnly=yes -i /etc/mainstay/backup.key -p 2222 -l backup -s -- nas sftp"
+        ));
     }
 
     #[test]

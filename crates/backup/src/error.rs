@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use crate::restic::Advised;
+
 /// What kind of thing went wrong, for callers that decide by it (exit codes, retries).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -106,6 +108,13 @@ impl Error {
             attempt,
             format!("{}: {}", path.display(), reason_of_io(error)),
         );
+        // What speaks to servers knows better what to do.
+        let advised = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<Advised>());
+        if let Some(advised) = advised.filter(|advised| !advised.help.is_empty()) {
+            return made.with_help(&advised.help);
+        }
         match kind {
             ErrorKind::DiskFull => made.with_help(format!(
                 "free space on the file system of {}, or keep fewer snapshots, and try again; nothing was left half done",

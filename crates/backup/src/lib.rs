@@ -82,6 +82,7 @@
 mod catalog;
 pub mod classic;
 pub mod config;
+mod copies;
 pub mod drill;
 mod error;
 mod glob;
@@ -102,6 +103,7 @@ mod writer;
 
 pub use catalog::{DrillRecord, Outcome, RunRecord, VerifyRecord};
 pub use config::Config;
+pub use copies::CopyReport;
 pub use error::{Error, ErrorKind};
 pub use glob::Excludes;
 pub use preflight::{Check, Grade, Preflight};

@@ -169,7 +169,8 @@ impl Backups {
         };
         let mut checks = vec![Check::good(format!("{location} opens with its password"))];
         if let Some(config) = self.config.repository(name)
-            && let Ok(free) = free_space(&config.path)
+            && let Some(path) = config.place.path()
+            && let Ok(free) = free_space(path)
         {
             checks.push(self.room(name, free));
         }

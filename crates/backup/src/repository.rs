@@ -21,8 +21,13 @@ pub trait Repository: Send + Sync {
     /// Where it is, for people.
     fn location(&self) -> String;
 
-    /// Creates it, with its parent directories. Refuses when anything is there already.
-    fn init(&self, progress: &Arc<dyn Progress>) -> Result<(), Error>;
+    /// Creates it, with its parent directories. Refuses when anything is there already. Files will be cut
+    /// as in `like`, if there is one.
+    fn init(
+        &self,
+        like: Option<&dyn OpenRepository>,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<(), Error>;
 
     /// Opens it with its password.
     fn open(&self, progress: &Arc<dyn Progress>) -> Result<Box<dyn OpenRepository>, Error>;
@@ -35,6 +40,15 @@ pub trait OpenRepository: Send + Sync {
     /// On an error no snapshot exists; what was written before is unreferenced and goes with a later
     /// [`OpenRepository::prune`]. Entries that could not be read are left out and reported.
     fn backup(&self, draft: &Draft, reading: &dyn Reading) -> Result<Stored, Error>;
+
+    /// Whether files are cut here as they are there, so that a copy and a backup share what they store.
+    fn cuts_as(&self, other: &dyn OpenRepository) -> bool;
+
+    /// Copies a snapshot of another repository, by its content. On an error no snapshot exists.
+    fn copy_from(&self, other: &dyn OpenRepository, snapshot: &Snapshot) -> Result<Stored, Error>;
+
+    /// The same repository as what it is.
+    fn as_any(&self) -> &dyn Any;
 
     /// All snapshots that mainstay made, oldest first; those of other programs are not shown.
     fn snapshots(&self) -> Result<Vec<Snapshot>, Error>;
@@ -169,14 +183,30 @@ pub trait FileContent {
 }
 
 /// How deep a check looks.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
     /// Snapshots, directories and the index; that every pack exists and has its size.
     Structure,
-    /// Also reads so many percent of the data, chosen at random.
-    Part(f64),
+    /// Also reads a part of the data: of all packs those whose turn it is. All parts together are all.
+    Part {
+        /// Which part, from 1.
+        number: u32,
+        /// How many there are.
+        of: u32,
+    },
     /// Also reads and decrypts all of the data.
     All,
+}
+
+/// `structure`, `part 3/30` or `all`.
+impl std::fmt::Display for Depth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Structure => f.write_str("structure"),
+            Self::Part { number, of } => write!(f, "part {number}/{of}"),
+            Self::All => f.write_str("all"),
+        }
+    }
 }
 
 /// Something a check found.

@@ -8,10 +8,10 @@
 //! is hard, is the library's, `rustic_core`: keys, pruning, checking, repairing, copies of the config.
 //! What is ours around it:
 //!
-//! * The files of a local repository (`store.rs`). The library's own local backend takes a directory
-//!   it cannot list for an empty one, which a prune would take for "nothing is needed"; and it leaves
-//!   the modes of directories to the umask. Ours fails, keeps everything 0700/0600, and syncs
-//!   directories.
+//! * The files of a repository (`store.rs`), in a directory, a bucket or on another machine (`place.rs`).
+//!   The library's own local backend takes a directory it cannot list for an empty one, which a prune
+//!   would take for "nothing is needed"; and it leaves the modes of directories to the umask. Ours
+//!   fails, keeps everything 0700/0600, and syncs directories.
 //! * No cache: `no_cache` is set, so that nothing is ever written outside the repository and the state
 //!   directory, least of all below a home directory.
 //! * A write that failed poisons the opened repository: nothing is written after it, above all no
@@ -33,45 +33,54 @@
 mod archive;
 mod bars;
 mod chunker;
+mod copy;
 mod fetch;
 mod format;
 mod index;
 mod lockfile;
 mod node;
 mod pack;
+mod place;
 mod store;
+mod told;
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mainstay_base::{Clock, Resolver, SystemClock, Template};
-use rustic_core::repofile::{DeleteOption, IndexFile, IndexPack, MasterKey, SnapshotFile};
+use rustic_core::repofile::{ConfigFile, IndexFile, IndexPack, MasterKey, SnapshotFile};
 use rustic_core::{
-    CheckOptions, CheckResults, ConfigOptions, Credentials, FileType, KeyOptions, OpenStatus,
-    PruneOptions, ReadBackend, ReadSubsetOption, RepairIndexOptions, RepositoryBackends,
-    RepositoryOptions, RusticError, SnapshotOptions, StringList, WriteBackend,
+    CheckOptions, ConfigOptions, Credentials, FileType, KeyOptions, OpenStatus, PruneOptions,
+    ReadBackend, ReadSubsetOption, RepairIndexOptions, RepositoryBackends, RepositoryOptions,
+    RusticError, SnapshotOptions, StringList, WriteBackend,
 };
 
+use crate::config::PlaceConfig;
 use crate::error::{Error, ErrorKind};
 use crate::progress::Progress;
 use crate::repository::{
     Depth, Draft, Finding, OpenRepository, Pruned, Repository, Snapshot, Stored, Visit,
 };
-use crate::source::{Facts, Reading, Weight};
+use crate::source::{Reading, Weight};
 
-use archive::{Archive, Archived, Used};
+use archive::{Archive, Used};
 use bars::Bars;
 use chunker::Rules;
 use fetch::{Library, Stop, Trees};
 use format::{Id, Kind, Recipe, Spoiled};
 use index::{Index, lock};
+use place::local::Local;
+use place::s3::S3;
+use place::sftp::Sftp;
+use place::{Pace, Place};
 use store::Store;
+use told::{findings, ours, summarise};
+
+pub(crate) use place::Advised;
 
 /// The tag that every snapshot of ours carries.
 const TAG: &str = "mainstay";
@@ -80,10 +89,11 @@ const PARTIAL: &str = "partial";
 /// The tag of a snapshot that a person has pinned.
 const PINNED: &str = "keep";
 
-/// A restic repository in a local directory.
+/// A restic repository, wherever it is.
 pub struct Restic {
     name: String,
-    path: PathBuf,
+    place: PlaceConfig,
+    limit: Option<u64>,
     password: Template,
     resolver: Resolver,
     keys: Keys,
@@ -103,15 +113,23 @@ impl Keys {
 }
 
 impl Restic {
-    /// The repository called `name` in the config, in the directory `path`.
-    pub fn new(name: String, path: PathBuf, password: Template, resolver: Resolver) -> Self {
+    /// The repository called `name` in the config, in that place.
+    pub fn new(name: String, place: PlaceConfig, password: Template, resolver: Resolver) -> Self {
         Self {
             name,
-            path,
+            place,
+            limit: None,
             password,
             resolver,
             keys: Keys::default(),
         }
+    }
+
+    /// The same, with so many bytes in a second at most.
+    #[must_use]
+    pub fn with_limit(mut self, limit: Option<u64>) -> Self {
+        self.limit = limit;
+        self
     }
 
     /// The same, with the keys that were found before.
@@ -141,45 +159,61 @@ impl Restic {
         Ok(Credentials::Password(password.expose().to_owned()))
     }
 
-    /// What is at the path, before any key is tried: the library's own answers to a wrong path are
-    /// about keys and index files.
-    fn look(&self, verb: &str) -> Result<Place, Error> {
-        let entries = match fs::read_dir(&self.path) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Place::Nothing),
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-                return Ok(Place::Other("it is not a directory".to_owned()));
+    fn place(&self, verb: &str) -> Result<Arc<dyn Place>, Error> {
+        let pace = self.limit.map(Pace::new);
+        Ok(match &self.place {
+            PlaceConfig::Local(path) => Arc::new(Local::new(path.clone(), pace)),
+            PlaceConfig::S3(config) => Arc::new(
+                S3::new(config, &self.resolver, pace)
+                    .map_err(|why| Error::new(ErrorKind::Secret, self.attempt(verb), why))?,
+            ),
+            PlaceConfig::Sftp(config) => Arc::new(Sftp::new(config.clone(), &self.resolver, pace)),
+        })
+    }
+
+    /// What is there, before any key is tried: the library's own answers to a wrong place are about
+    /// keys and index files.
+    fn look(&self, place: &dyn Place, verb: &str) -> Result<Found, Error> {
+        let failed =
+            |path: &str, error: &io::Error| Error::io(self.attempt(verb), &place.path(path), error);
+        let mut names = match place.top() {
+            Ok(None) => return Ok(Found::Nothing { there: false }),
+            Ok(Some(names)) => names,
+            Err(error)
+                if error.kind() == io::ErrorKind::NotADirectory && error.get_ref().is_none() =>
+            {
+                return Ok(Found::Other("it is not a directory".to_owned()));
             }
-            Err(error) => return Err(Error::io(self.attempt(verb), &self.path, &error)),
+            Err(error) => return Err(failed("", &error)),
         };
-        let mut names: Vec<String> = entries
-            .flatten()
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .collect();
         names.sort_unstable();
         if names.iter().any(|name| name == "config") {
-            return Ok(Place::Repository);
+            return Ok(Found::Repository);
         }
         // What an `init` that was killed leaves: everything but the config.
         let ours = ["data", "index", "keys", "locks", "snapshots", "lost+found"];
-        let empty = names.iter().all(|name| ours.contains(&name.as_str()))
-            && ["data", "index", "snapshots"]
-                .iter()
-                .all(|directory| files_below(&self.path.join(directory)) == Some(0));
+        let mut empty = names.iter().all(|name| ours.contains(&name.as_str()));
+        for directory in ["data", "index", "snapshots"] {
+            if empty && names.iter().any(|name| name == directory) {
+                let files = place.list(directory);
+                empty = files.map_err(|error| failed(directory, &error))?.is_empty();
+            }
+        }
         if empty {
-            return Ok(Place::Nothing);
+            return Ok(Found::Nothing { there: true });
         }
         let some = names.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
-        Ok(Place::Other(format!(
+        Ok(Found::Other(format!(
             "there is no `config` in it, but {some}"
         )))
     }
 
     fn repository(
         &self,
+        place: Arc<dyn Place>,
         progress: &Arc<dyn Progress>,
     ) -> Result<(Arc<Store>, rustic_core::Repository<()>), Error> {
-        let store = Arc::new(Store::new(self.path.clone(), Arc::clone(progress)));
+        let store = Arc::new(Store::new(place, Arc::clone(progress)));
         let repository = raw(Arc::clone(&store) as Arc<dyn WriteBackend>, progress)
             .map_err(|error| self.translate("open", &store, &error))?;
         Ok((store, repository))
@@ -190,29 +224,13 @@ impl Restic {
     }
 }
 
-enum Place {
-    Nothing,
+enum Found {
+    Nothing {
+        /// Whether there is a place, with nothing in it.
+        there: bool,
+    },
     Repository,
     Other(String),
-}
-
-/// How many files are below a directory; a directory that does not exist has none.
-fn files_below(path: &Path) -> Option<usize> {
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(0),
-        Err(_) => return None,
-    };
-    let mut count = 0;
-    for entry in entries {
-        let entry = entry.ok()?;
-        count += if entry.file_type().ok()?.is_dir() {
-            files_below(&entry.path())?
-        } else {
-            1
-        };
-    }
-    Some(count)
 }
 
 fn raw(
@@ -251,7 +269,14 @@ fn translate(attempt: &str, store: &Store, error: &RusticError) -> Error {
                 io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => ErrorKind::Damaged,
                 _ => crate::error::kind_of_io(cause),
             };
-            return Error::new(kind, attempt, message(error));
+            let made = Error::new(kind, attempt, message(error));
+            let advised = cause
+                .get_ref()
+                .and_then(|inner| inner.downcast_ref::<Advised>());
+            return match advised.filter(|advised| !advised.help.is_empty()) {
+                Some(advised) => made.with_help(&advised.help),
+                None => made,
+            };
         }
         source = cause.source();
     }
@@ -276,26 +301,31 @@ impl Repository for Restic {
     }
 
     fn location(&self) -> String {
-        self.path.display().to_string()
+        self.place.shown()
     }
 
-    fn init(&self, progress: &Arc<dyn Progress>) -> Result<(), Error> {
+    fn init(
+        &self,
+        like: Option<&dyn OpenRepository>,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<(), Error> {
         let refuse = |kind, why: String, help: &str| {
             Err(Error::new(kind, self.attempt("initialise"), why).with_help(help))
         };
-        match self.look("initialise")? {
-            Place::Nothing => {}
-            Place::Repository => {
+        let place = self.place("initialise")?;
+        match self.look(place.as_ref(), "initialise")? {
+            Found::Nothing { .. } => {}
+            Found::Repository => {
                 return refuse(
                     ErrorKind::AlreadyInitialised,
-                    format!("{} is a repository already", self.path.display()),
+                    format!("{} is a repository already", self.place.shown()),
                     "nothing to do: `mainstay backup list` shows what is in it",
                 );
             }
-            Place::Other(why) => {
+            Found::Other(why) => {
                 return refuse(
                     ErrorKind::NotARepository,
-                    format!("{}: {why}", self.path.display()),
+                    format!("{}: {why}", self.place.shown()),
                     "name an empty directory, or one that does not exist yet",
                 );
             }
@@ -303,52 +333,54 @@ impl Repository for Restic {
         let credentials = self.credentials("initialise")?;
         // A key that an `init` which was killed left behind opens with the same password, and then
         // fits nothing. There is no data, so there is nothing it could be needed for.
-        for key in fs::read_dir(self.path.join("keys"))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            let _ = fs::remove_file(key.path());
+        for key in place.list("keys").unwrap_or_default() {
+            let _ = place.remove(&format!("keys/{}", key.name));
         }
-        let (store, repository) = self.repository(progress)?;
-        let mut config = ConfigOptions::default();
-        config.set_version = Some(2);
-        // What stock restic does: two thirds of the time of zstd's default, and rows of databases come
-        // out no larger.
-        config.set_compression = Some(1);
-        repository
-            .init(&credentials, &KeyOptions::default(), &config)
-            .map_err(|error| self.translate("initialise", &store, &error))?;
+        let (store, repository) = self.repository(place, progress)?;
+        let like = like.and_then(|like| like.as_any().downcast_ref::<Opened>());
+        let made = if let Some(like) = like {
+            let id = rustic_core::Id::random().into();
+            let mut config = like.config.clone();
+            (config.version, config.id) = (2, id);
+            (config.is_hot, config.append_only) = (None, None);
+            repository.init_with_config(&credentials, &KeyOptions::default(), config)
+        } else {
+            let mut config = ConfigOptions::default();
+            config.set_version = Some(2);
+            // What stock restic does: two thirds of the time of zstd's default, and rows of databases
+            // come out no larger.
+            config.set_compression = Some(1);
+            repository.init(&credentials, &KeyOptions::default(), &config)
+        };
+        made.map_err(|error| self.translate("initialise", &store, &error))?;
         Ok(())
     }
 
     fn open(&self, progress: &Arc<dyn Progress>) -> Result<Box<dyn OpenRepository>, Error> {
         let attempt = self.attempt("open");
-        match self.look("open")? {
-            Place::Repository => {}
-            Place::Nothing => {
-                let why = if self.path.exists() {
-                    format!("{} is empty", self.path.display())
-                } else {
-                    format!("{} does not exist", self.path.display())
+        let place = self.place("open")?;
+        match self.look(place.as_ref(), "open")? {
+            Found::Repository => {}
+            Found::Nothing { there } => {
+                let what = if there { "is empty" } else { "does not exist" };
+                let why = format!("{} {what}", self.place.shown());
+                let mounted = match self.place {
+                    PlaceConfig::Local(_) => "is its disk mounted? If it is new, ",
+                    _ => "if it is new, ",
                 };
-                return Err(
-                    Error::new(ErrorKind::NotInitialised, attempt, why).with_help(format!(
-                        "is its disk mounted? If it is new, run `mainstay backup init {}`",
-                        self.name
-                    )),
-                );
+                return Err(Error::new(ErrorKind::NotInitialised, attempt, why)
+                    .with_help(format!("{mounted}run `mainstay backup init {}`", self.name)));
             }
-            Place::Other(why) => {
+            Found::Other(why) => {
                 return Err(Error::new(
                     ErrorKind::NotARepository,
                     attempt,
-                    format!("{}: {why}", self.path.display()),
+                    format!("{}: {why}", self.place.shown()),
                 )
-                .with_help("check `path` in the config"));
+                .with_help("check where the config says it is"));
             }
         }
-        let (store, repository) = self.repository(progress)?;
+        let (store, repository) = self.repository(place, progress)?;
         let known = self.keys.lock().get(&self.name).cloned();
         // A key that does not fit any more is that of a repository that was there before.
         let again = known.and_then(|key| {
@@ -374,6 +406,7 @@ impl Repository for Restic {
         Ok(Box::new(Opened {
             name: self.name.clone(),
             key,
+            config: opened.config().clone(),
             recipe,
             rules,
             store,
@@ -421,6 +454,7 @@ impl From<Spoiled> for Trouble {
 struct Opened {
     name: String,
     key: MasterKey,
+    config: ConfigFile,
     recipe: Recipe,
     rules: Rules,
     store: Arc<Store>,
@@ -661,6 +695,79 @@ impl OpenRepository for Opened {
         })
     }
 
+    fn cuts_as(&self, other: &dyn OpenRepository) -> bool {
+        let other = other.as_any().downcast_ref::<Self>();
+        other.is_some_and(|other| self.config.has_same_chunker(&other.config))
+    }
+
+    fn copy_from(&self, other: &dyn OpenRepository, snapshot: &Snapshot) -> Result<Stored, Error> {
+        let attempt = format!(
+            "copy snapshot {} to repository `{}`",
+            snapshot.short_id(),
+            self.name
+        );
+        let Some(other) = other.as_any().downcast_ref::<Self>() else {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                attempt,
+                "it is in another format",
+            ));
+        };
+        let written = self.store.written();
+        let mut file: SnapshotFile = other.run("read", |repository| {
+            repository.get_file(&snapshot.id.parse::<rustic_core::Id>()?.into())
+        })?;
+        let root = Id::from(*file.tree);
+        let (source, index) = (other.index("read")?, self.index("write to")?);
+        *lock(&self.index) = None;
+        let from = Library {
+            store: &other.store,
+            recipe: &other.recipe,
+            index: &source,
+        };
+        let to = Library {
+            store: &self.store,
+            recipe: &self.recipe,
+            index: &index,
+        };
+        let what = format!("Copying {} to {}", snapshot.backup, self.name);
+        let used = self.guard("write to", || {
+            copy::copy(from, to, root, &what, &self.progress).map_err(|trouble| match trouble {
+                Trouble::Gone | Trouble::Library(_) => self.told(&attempt, &trouble),
+                // Only what was read can be spoiled.
+                Trouble::Spoiled(_) => other.told(&other.attempt("read"), &trouble),
+            })
+        })?;
+        // As restic does: whoever copies again sees that it is there.
+        let id = snapshot.id.parse::<rustic_core::Id>();
+        let id = id.map_err(|error| translate(&attempt, &self.store, &error))?;
+        file.original.get_or_insert(id.into());
+        file.parent = None;
+        self.run("write to", |repository| {
+            repository.save_snapshots(vec![file.clone()])
+        })?;
+        if let Some(id) = self.store.last_snapshot() {
+            file.id = id.into();
+        }
+        let snapshot = ours(&file).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Internal,
+                attempt,
+                "the new snapshot does not carry its tags",
+            )
+        })?;
+        *lock(&self.stored) = Some((snapshot.id.clone(), used));
+        Ok(Stored {
+            snapshot,
+            issues: Vec::new(),
+            added: self.store.written() - written,
+        })
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
     fn snapshots(&self) -> Result<Vec<Snapshot>, Error> {
         let mut found: Vec<Snapshot> = self
             .run("read", |repository| repository.get_all_snapshots())?
@@ -838,9 +945,9 @@ impl OpenRepository for Opened {
         let mut options = CheckOptions::default();
         match depth {
             Depth::Structure => {}
-            Depth::Part(percent) => {
+            Depth::Part { number, of } => {
                 options.read_data = true;
-                options.read_data_subset = ReadSubsetOption::Percentage(percent);
+                options.read_data_subset = ReadSubsetOption::IdSubSet((number, of.max(1)));
             }
             Depth::All => options.read_data = true,
         }
@@ -850,87 +957,4 @@ impl OpenRepository for Opened {
         self.progress.finish();
         Ok(findings(checked?))
     }
-}
-
-/// How the library speaks of a pack that nothing needs any more; that it is gone is no damage.
-const MARKED: &str = "marked to-delete: true";
-
-fn findings(results: CheckResults) -> Vec<Finding> {
-    results
-        .0
-        .into_iter()
-        .map(|(level, what)| Finding {
-            // The library does not export the type of the level.
-            damage: format!("{level:?}") != "Warn" && !what.to_string().contains(MARKED),
-            what: one_line(&what),
-        })
-        .collect()
-}
-
-/// A finding and its causes on one line.
-fn one_line(what: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = what.to_string();
-    if let Some(cause) = what.source() {
-        let cause = cause
-            .downcast_ref::<Box<RusticError>>()
-            .map(|error| message(error))
-            .or_else(|| cause.downcast_ref::<RusticError>().map(message));
-        if let Some(cause) = cause {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text.lines().next().unwrap_or_default().to_owned()
-}
-
-/// A snapshot file as ours, or nothing if another program made it.
-fn ours(file: &SnapshotFile) -> Option<Snapshot> {
-    let backup = file
-        .tags
-        .iter()
-        .find_map(|tag| tag.strip_prefix("backup="))?;
-    if !file.tags.contains(TAG) || file.delete != DeleteOption::NotSet {
-        return None;
-    }
-    // Anybody can give tags; what another program writes has no facts in it. What is not known to be
-    // ours is neither restored as the latest nor forgotten.
-    let facts: Facts = file
-        .description
-        .as_deref()
-        .and_then(|text| serde_json::from_str(text).ok())
-        .filter(|facts: &Facts| !facts.kind.is_empty())?;
-    let summary = file.summary.as_ref();
-    Some(Snapshot {
-        id: file.id.to_hex().as_str().to_owned(),
-        backup: backup.to_owned(),
-        host: file.hostname.clone(),
-        time: file.time.timestamp(),
-        path: file.paths.iter().next().map(PathBuf::from)?,
-        complete: !file.tags.contains(PARTIAL),
-        pinned: file.tags.contains(PINNED),
-        files: summary.map_or(0, |summary| summary.total_files_processed),
-        bytes: summary.map_or(0, |summary| summary.total_bytes_processed),
-        facts,
-    })
-}
-
-/// What a snapshot says of itself, as restic has it.
-fn summarise(file: &mut SnapshotFile, archived: &Archived, begun: Timestamp) {
-    let now = SystemClock::new().now();
-    let seconds = now.duration_since(begun).as_secs_f64();
-    let mut summary = file.summary.take().unwrap_or_default();
-    summary.files_new = archived.files_new;
-    summary.files_changed = archived.files_changed;
-    summary.files_unmodified = archived.files_unchanged;
-    summary.total_files_processed = archived.files;
-    summary.total_bytes_processed = archived.bytes;
-    summary.total_dirs_processed = archived.directories;
-    summary.data_blobs = archived.data_blobs;
-    summary.tree_blobs = archived.tree_blobs;
-    summary.data_added = archived.added;
-    summary.data_added_packed = archived.added_packed;
-    summary.backup_start = begun.to_zoned(TimeZone::UTC);
-    summary.backup_end = now.to_zoned(TimeZone::UTC);
-    summary.backup_duration = seconds;
-    summary.total_duration = seconds;
-    file.summary = Some(summary);
 }

@@ -93,6 +93,12 @@ pub struct Located {
     pub snapshot: Snapshot,
 }
 
+/// The first repository of a run that has its snapshot.
+struct First {
+    opened: Box<dyn OpenRepository>,
+    stored: Stored,
+}
+
 /// What a look into the repositories gave.
 #[derive(Debug, Clone)]
 pub struct Listing {
@@ -201,10 +207,11 @@ impl Backups {
         })?;
         Ok(Restic::new(
             config.name.clone(),
-            config.path.clone(),
+            config.place.clone(),
             config.password.clone(),
             self.resolver.clone(),
         )
+        .with_limit(config.limit)
         .with_keys(self.keys.clone()))
     }
 
@@ -238,7 +245,15 @@ impl Backups {
         let target = self.repository(repository)?;
         let attempt = format!("initialise repository `{repository}`");
         let _lock = self.lock(&repository_lock(repository), &attempt, progress)?;
-        target.init(progress)
+        // So that what is copied from there and what is backed up here share what they store. One that
+        // cannot be opened is no reason not to make another.
+        let like = self
+            .config
+            .repositories
+            .iter()
+            .filter(|other| other.name != repository)
+            .find_map(|other| self.repository(&other.name).ok()?.open(progress).ok());
+        target.init(like.as_deref(), progress)
     }
 
     /// Runs a backup to each of its repositories.
@@ -291,13 +306,15 @@ impl Backups {
             staged = Some(stage());
         }
         let mut repositories = Vec::new();
+        let mut first = None;
         for (repository, run) in backup.to.iter().zip(runs) {
             // The lock is let go of when its repository is done.
             let mut done = match (locks.remove(repository), &staged) {
                 (Some(Err(error)), _) => RepositoryRun::failed(repository, error),
                 (_, Some(Err(error))) => RepositoryRun::failed(repository, error.clone()),
                 (Some(Ok(_lock)), Some(Ok((_, reading)))) => {
-                    self.run_to(backup, repository, reading.as_ref(), started, progress)
+                    let reading = reading.as_ref();
+                    self.run_to(backup, repository, reading, &mut first, started, progress)
                 }
                 (_, None) | (None, _) => RepositoryRun::failed(
                     repository,
@@ -352,6 +369,7 @@ impl Backups {
         backup: &BackupConfig,
         repository: &str,
         reading: &dyn Reading,
+        first: &mut Option<First>,
         started: Timestamp,
         progress: &Arc<dyn Progress>,
     ) -> RepositoryRun {
@@ -359,7 +377,7 @@ impl Backups {
             repository,
             Error::new(ErrorKind::Internal, "run", "it did not begin"),
         );
-        if let Err(error) = self.run_into(&mut done, backup, reading, started, progress) {
+        if let Err(error) = self.run_into(&mut done, backup, reading, first, started, progress) {
             // With a snapshot in place only the tidying failed: it is not a failed backup, but loud.
             if done.snapshot.is_some() {
                 done.outcome = done.outcome.max(Outcome::Partial);
@@ -374,6 +392,7 @@ impl Backups {
         done: &mut RepositoryRun,
         backup: &BackupConfig,
         reading: &dyn Reading,
+        first: &mut Option<First>,
         started: Timestamp,
         progress: &Arc<dyn Progress>,
     ) -> Result<(), Error> {
@@ -399,7 +418,24 @@ impl Backups {
                 .ok()
                 .and_then(|mut runs| runs.pop()?.bytes),
         };
-        let stored = opened.backup(&draft, reading)?;
+        let stored = match first {
+            // The source is read once, where the copy finds again what is there.
+            Some(first) if opened.cuts_as(first.opened.as_ref()) => {
+                match opened.copy_from(first.opened.as_ref(), &first.stored.snapshot) {
+                    // What was just stored there is damaged: the source still has it.
+                    Err(error) if error.kind() == ErrorKind::Damaged => {
+                        done.notes
+                            .push(format!("{error}; the source was read again"));
+                        opened.backup(&draft, reading)?
+                    }
+                    copied => Stored {
+                        issues: first.stored.issues.clone(),
+                        ..copied?
+                    },
+                }
+            }
+            _ => opened.backup(&draft, reading)?,
+        };
         accept(&done.repository, &backup.name, opened.as_ref(), &stored)?;
         done.outcome = if stored.snapshot.complete {
             Outcome::Ok
@@ -407,19 +443,34 @@ impl Backups {
             Outcome::Partial
         };
         done.error = None;
-        done.issues = stored.issues;
+        done.issues.clone_from(&stored.issues);
         done.added = stored.added;
         let new = stored.snapshot.id.clone();
-        done.snapshot = Some(stored.snapshot);
+        done.snapshot = Some(stored.snapshot.clone());
+        let tidied = self.finish_in(done, backup, opened.as_ref(), lost, &new, progress);
+        first.get_or_insert(First { opened, stored });
+        tidied
+    }
+
+    fn finish_in(
+        &self,
+        done: &mut RepositoryRun,
+        backup: &BackupConfig,
+        opened: &dyn OpenRepository,
+        lost: u64,
+        new: &str,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<(), Error> {
         // What is left of a damaged repository is kept until somebody has looked at it.
         if lost > 0 {
             return Ok(());
         }
         // An incomplete run removes nothing: what it lacks may be in the snapshots it would remove.
         if done.outcome == Outcome::Ok {
-            self.tidy(backup, done, opened.as_ref(), &new)?;
+            self.tidy(backup, done, opened, new)?;
         }
-        self.prune_if_due(done, opened.as_ref(), progress)
+        self.prune_if_due(done, opened, progress)?;
+        self.verify_part_if_due(&done.repository, opened)
     }
 
     /// Whether a snapshot is one of this backup as it is configured here: made on this host, of the
@@ -475,7 +526,7 @@ impl Backups {
         Ok(listing)
     }
 
-    fn observe(&self, repository: &str, snapshots: &[Snapshot]) {
+    pub(crate) fn observe(&self, repository: &str, snapshots: &[Snapshot]) {
         let own: Vec<&Snapshot> = snapshots
             .iter()
             .filter(|snapshot| self.is_own(&snapshot.backup, snapshot))
@@ -624,7 +675,7 @@ impl Backups {
 ///
 /// Another program that prunes the repository without a look at locks, or with one that it took for
 /// left behind, removes packs that no snapshot it knew needed.
-fn accept(
+pub(crate) fn accept(
     repository: &str,
     backup: &str,
     opened: &dyn OpenRepository,
@@ -655,7 +706,7 @@ fn accept(
 }
 
 /// The snapshot a selector means among those of one backup, oldest first.
-fn choose<'a>(
+pub(crate) fn choose<'a>(
     snapshots: &'a [Snapshot],
     selector: &Selector,
     attempt: &str,

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 
+use crate::catalog::VerifyRecord;
 use crate::config::BackupConfig;
 use crate::error::{Error, ErrorKind};
 use crate::progress::Progress;
-use crate::repository::{OpenRepository, Repository, Snapshot};
+use crate::repository::{Depth, OpenRepository, Repository, Snapshot};
 use crate::retention::{self, Candidate, Verdict};
 use crate::run::{Backups, Located, RepositoryRun, Selector, repository_lock};
 
@@ -17,6 +18,9 @@ const PRUNE_EVERY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Snapshots, newest first, and what the rules say about each.
 type Judged = Vec<(Snapshot, Verdict)>;
+
+/// A part of the data is read by itself at most this often: once a day, however late a run may be.
+const VERIFY_EVERY: SignedDuration = SignedDuration::from_hours(20);
 
 /// What the rules say about the snapshots of a backup in one repository.
 #[derive(Debug, Clone)]
@@ -216,6 +220,52 @@ impl Backups {
         }
         located.snapshot = changed;
         Ok(located)
+    }
+
+    /// Reads the part of the data whose turn it is, if the config wants all to be read in some days, and
+    /// none was read today. Damage is an error.
+    pub(crate) fn verify_part_if_due(
+        &self,
+        repository: &str,
+        opened: &dyn OpenRepository,
+    ) -> Result<(), Error> {
+        let config = self.config.repository(repository);
+        let Some(of) = config.and_then(|config| config.verify_days) else {
+            return Ok(());
+        };
+        let now = self.clock.now();
+        let (number, last) = self.catalog.next_part(repository, of)?;
+        if last.is_some_and(|last| last <= now && now.duration_since(last) < VERIFY_EVERY) {
+            return Ok(());
+        }
+        let depth = Depth::Part { number, of };
+        let checked = opened.check(depth);
+        let damages: Vec<String> = checked
+            .iter()
+            .flatten()
+            .filter(|finding| finding.damage)
+            .map(|finding| finding.what.clone())
+            .collect();
+        let record = VerifyRecord {
+            repository: repository.to_owned(),
+            depth: depth.to_string(),
+            finished: self.clock.now(),
+            damaged: damages.len() as u64,
+            error: checked.as_ref().err().map(ToString::to_string),
+        };
+        self.catalog.verified(&record, now)?;
+        checked?;
+        if let Some(first) = damages.first() {
+            return Err(Error::new(
+                ErrorKind::Damaged,
+                format!("verify repository `{repository}`"),
+                format!("{first} ({} in all)", damages.len()),
+            )
+            .with_help("see `mainstay backup verify --read-data`; nothing is removed from it until that finds no damage"));
+        }
+        let read = self.catalog.read_in_parts(repository, of)?;
+        let ids = read.iter().map(String::as_str);
+        self.catalog.proved(repository, ids, self.clock.now())
     }
 
     pub(crate) fn prune_if_due(

@@ -113,11 +113,7 @@ impl Backups {
                     .count();
             let record = VerifyRecord {
                 repository: repository.name.clone(),
-                depth: match depth {
-                    Depth::Structure => "structure".to_owned(),
-                    Depth::Part(percent) => format!("{percent}%"),
-                    Depth::All => "all".to_owned(),
-                },
+                depth: depth.to_string(),
                 finished: self.clock.now(),
                 damaged: damaged as u64,
                 error: report.error.as_ref().map(ToString::to_string),
@@ -185,7 +181,7 @@ impl Backups {
         Ok(())
     }
 
-    fn remember_proofs(&self, repository: &str, snapshots: &[Snapshot]) {
+    pub(crate) fn remember_proofs(&self, repository: &str, snapshots: &[Snapshot]) {
         let ids = snapshots.iter().map(|snapshot| snapshot.id.as_str());
         if let Err(error) = self.catalog.proved(repository, ids, self.clock.now()) {
             log::warn!("{error}");

@@ -639,6 +639,24 @@ pub(crate) enum Backup {
         dry_run: bool,
     },
 
+    /// Copy snapshots from one repository to another; the source is not read
+    #[command(
+        after_help = "Example:\n  mainstay backup copy db --from local --to offsite\n  mainstay backup copy db latest --from local --to offsite"
+    )]
+    Copy {
+        /// A backup of the config
+        name: String,
+        /// `latest` or the beginning of a snapshot's id [default: all that are not there yet]
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        snapshot: Option<String>,
+        /// The repository they are in
+        #[arg(long, value_name = "NAME")]
+        from: String,
+        /// The repository they are copied to
+        #[arg(long, value_name = "NAME")]
+        to: String,
+    },
+
     /// Remove the snapshots that no rule of `keep` keeps, as each run does
     #[command(
         after_help = "Example:\n  mainstay backup expire db --dry-run --why\n  mainstay backup expire db --repository offsite"

@@ -616,7 +616,7 @@ pub(crate) fn disks(config: &Config) -> Vec<DiskStatus> {
         .backup
         .repositories
         .iter()
-        .map(|repository| repository.path.as_path());
+        .filter_map(|repository| repository.place.path());
     let paths = [config.host.state.as_path(), config.log.directory.as_path()]
         .into_iter()
         .chain(repositories);

@@ -22,6 +22,8 @@ const NEEDED: &[Needed] = &[
     ("mariadbd", "mariadb-server"),
     // initdb is not in PATH on Debian; this comes with it.
     ("pg_ctlcluster", "postgresql"),
+    // What repositories over SFTP are tested with.
+    ("sshd", "openssh-server"),
     // Looks at the error pages.
     ("chromium", "chromium"),
 ];
@@ -176,7 +178,7 @@ mod tests {
         assert!(!script.contains('\''), "{script}");
         assert!(!script.contains('\n'), "{script}");
         assert!(script.ends_with(
-            " restic redis-server nginx curl gunicorn supervisor rsync rsyslog strace sqlite3 mariadb-server postgresql chromium"
+            " restic redis-server nginx curl gunicorn supervisor rsync rsyslog strace sqlite3 mariadb-server postgresql openssh-server chromium"
         ));
     }
 }

@@ -77,33 +77,9 @@ impl Archive<'_> {
         entries: impl Iterator<Item = Entry>,
         parent: Option<Id>,
     ) -> Result<Archived, Trouble> {
-        let (out, coming) = sync_channel::<Full>(0);
-        let coming = Mutex::new(coming);
-        let shelf = Shelf::new(self.store);
-        let failure = Failure::default();
-        let done = std::thread::scope(|writers| {
-            for _ in 0..WRITERS {
-                writers.spawn(|| {
-                    let mut coder = self.recipe.coder();
-                    loop {
-                        let full = lock(&coming).recv();
-                        let Ok(full) = full else { break };
-                        // After a failure it goes on taking them, so that nobody waits for it.
-                        if !failure.is_there()
-                            && let Err(trouble) = shelf.put(full, &mut coder)
-                        {
-                            failure.note(trouble);
-                        }
-                    }
-                });
-            }
-            // The writers end when nobody can give them packs any more.
-            self.with_workers(entries, parent, out, &failure)
-        });
-        failure.take()?;
-        let archived = done?;
-        shelf.finish(&mut self.recipe.coder())?;
-        Ok(archived)
+        written(self.store, self.recipe, |out, failure| {
+            self.with_workers(entries, parent, out, failure)
+        })
     }
 
     fn with_workers(
@@ -147,20 +123,55 @@ impl Archive<'_> {
     }
 }
 
+/// Does what makes packs while others write them; then the index of them is on disk too.
+pub(super) fn written<T>(
+    store: &Store,
+    recipe: &Recipe,
+    work: impl FnOnce(SyncSender<Full>, &Failure) -> Result<T, Trouble>,
+) -> Result<T, Trouble> {
+    let (out, coming) = sync_channel::<Full>(0);
+    let coming = Mutex::new(coming);
+    let shelf = Shelf::new(store);
+    let failure = Failure::default();
+    let done = std::thread::scope(|writers| {
+        for _ in 0..WRITERS {
+            writers.spawn(|| {
+                let mut coder = recipe.coder();
+                loop {
+                    let full = lock(&coming).recv();
+                    let Ok(full) = full else { break };
+                    // After a failure it goes on taking them, so that nobody waits for it.
+                    if !failure.is_there()
+                        && let Err(trouble) = shelf.put(full, &mut coder)
+                    {
+                        failure.note(trouble);
+                    }
+                }
+            });
+        }
+        // The writers end when nobody can give them packs any more.
+        work(out, &failure)
+    });
+    failure.take()?;
+    let done = done?;
+    shelf.finish(&mut recipe.coder())?;
+    Ok(done)
+}
+
 /// The first thing that went wrong, for all threads.
 #[derive(Default)]
-struct Failure {
+pub(super) struct Failure {
     there: AtomicBool,
     trouble: Mutex<Option<Trouble>>,
 }
 
 impl Failure {
-    fn note(&self, trouble: Trouble) {
+    pub(super) fn note(&self, trouble: Trouble) {
         lock(&self.trouble).get_or_insert(trouble);
         self.there.store(true, Ordering::Release);
     }
 
-    fn is_there(&self) -> bool {
+    pub(super) fn is_there(&self) -> bool {
         self.there.load(Ordering::Acquire)
     }
 

@@ -308,8 +308,8 @@ mod tests {
 
     #[test]
     fn long_parts_are_cut_as_short_ones() {
-        let rules = rules(64, 1 << 17, 1 << 20);
-        let text = noise(3_000_000, 7);
+        let rules = rules(64, 1 << 15, 1 << 18);
+        let text = noise(700_000, 7);
         let found = lengths(&rules, &text, usize::MAX);
         assert!(found.len() > 10, "{found:?}");
         assert_eq!(found, slowly(&rules, &text));

@@ -44,7 +44,7 @@ pub(super) struct Library<'a> {
 }
 
 impl Library<'_> {
-    fn place(&self, kind: Kind, id: &Id) -> Result<Place, Trouble> {
+    pub(super) fn place(&self, kind: Kind, id: &Id) -> Result<Place, Trouble> {
         self.index
             .get(kind, id)
             .ok_or_else(|| Trouble::Spoiled(format!("blob {id} is not in the index")))
@@ -57,7 +57,7 @@ impl Library<'_> {
         self.decode(&bytes, id, &place, coder)
     }
 
-    fn range(&self, pack: u32, offset: u32, length: u32) -> Result<Bytes, Trouble> {
+    pub(super) fn range(&self, pack: u32, offset: u32, length: u32) -> Result<Bytes, Trouble> {
         let pack = self.index.packs[pack as usize].id.library();
         Ok(self
             .store

@@ -278,6 +278,28 @@ impl Coder {
         id: &Id,
     ) -> Result<Vec<u8>, Spoiled> {
         let text = self.open(sealed)?;
+        self.content(text, plain, id)
+    }
+
+    /// Appends a blob as it is in a pack of another repository. What is compressed stays so.
+    pub(super) fn repack(
+        &mut self,
+        sealed: &mut [u8],
+        plain: u32,
+        id: &Id,
+        to: &mut Self,
+        out: &mut Vec<u8>,
+    ) -> Result<u32, Spoiled> {
+        let text = self.open(sealed)?;
+        let content = self.content(text, plain, id)?;
+        if plain > 0 && to.level.is_some() {
+            to.seal(text, out).map(|()| plain)
+        } else {
+            to.pack(&content, out)
+        }
+    }
+
+    fn content(&mut self, text: &[u8], plain: u32, id: &Id) -> Result<Vec<u8>, Spoiled> {
         let content = if plain == 0 {
             text.to_vec()
         } else {
@@ -385,6 +407,24 @@ mod tests {
                 assert!(coder.unpack(&mut short, plain, &id).is_err());
             }
             assert!(coder.unpack(&mut [0; 31], 0, &Id::default()).is_err());
+        }
+    }
+
+    #[test]
+    fn blobs_move_to_other_repositories() {
+        let long = b"0123456789".repeat(1000);
+        for (from, to) in [(2, 2), (2, 1), (1, 2), (1, 1)] {
+            let (mut from, mut other) = (coder(from), coder(to));
+            let id = Id::of(&long);
+            let mut sealed = Vec::new();
+            let plain = from.pack(&long, &mut sealed).unwrap();
+            let mut moved = Vec::new();
+            let plain = from
+                .repack(&mut sealed, plain, &id, &mut other, &mut moved)
+                .unwrap();
+            assert_eq!(plain > 0, to == 2);
+            assert!(from.unpack(&mut moved.clone(), plain, &id).is_err());
+            assert_eq!(other.unpack(&mut moved, plain, &id).unwrap(), long);
         }
     }
 

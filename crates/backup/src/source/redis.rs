@@ -37,6 +37,7 @@ use super::{Content, Context, Entry, Facts, Issue, Issues, Meta, Reading, Source
 use crate::error::{Error, ErrorKind, reason_of_io};
 use crate::progress::Progress;
 
+pub(crate) use self::client::certificates;
 pub use self::client::{Address, Tls};
 pub(crate) use self::data::{ACL, CONFIG, arrange, check, displaced, inside, loaded};
 pub(crate) use self::facts::in_words;

@@ -245,3 +245,60 @@ fn of_two_runs_at_once_one_is_kept_out() {
     });
     assert_eq!(ids(&backups).len(), 2);
 }
+
+#[test]
+fn all_data_is_read_part_by_part_and_damage_is_loud() {
+    let bench = Bench::new();
+    write(&bench, 0);
+    let config = format!("verify_within = \"3d\"\n{FILES}keep = {{ last = 4, verified = 1 }}\n");
+    let backups = bench.ready(&config);
+    let first = run_ok(&backups, "files");
+    let depth = || {
+        let status = backups.status().unwrap().remove(0);
+        status.repositories[0].last_verify.clone().unwrap().depth
+    };
+    assert_eq!(depth(), "part 1/3");
+    bench.advance(1);
+    run_ok(&backups, "files");
+    assert_eq!(depth(), "part 1/3", "not twice in a day");
+    for part in [2, 3, 1, 2, 3] {
+        bench.advance(23);
+        run_ok(&backups, "files");
+        assert_eq!(depth(), format!("part {part}/3"));
+    }
+    // What was there before a round of all parts is proved by it.
+    let kept = why(&backups);
+    assert!(
+        kept.iter().any(|why| why.contains("verified 1 of 1")),
+        "{kept:?}"
+    );
+    assert!(
+        ids(&backups).contains(&first),
+        "it is the first that was proved"
+    );
+    let mut packs = Vec::new();
+    for directory in fs::read_dir(bench.path("repo/data")).unwrap().flatten() {
+        packs.extend(
+            fs::read_dir(directory.path())
+                .unwrap()
+                .flatten()
+                .map(|pack| pack.path()),
+        );
+    }
+    for pack in &packs {
+        let mut bytes = fs::read(pack).unwrap();
+        bytes[20] ^= 1;
+        fs::write(pack, bytes).unwrap();
+    }
+    let mut found = None;
+    for _ in 0..3 {
+        bench.advance(23);
+        let report = run(&backups, "files");
+        if report.outcome != Outcome::Ok {
+            found = report.repositories[0].error.clone();
+            break;
+        }
+    }
+    assert_eq!(found.unwrap().kind(), ErrorKind::Damaged);
+    assert!(!backups.status().unwrap()[0].is_well());
+}

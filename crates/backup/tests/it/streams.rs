@@ -4,6 +4,7 @@ use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use mainstay_backup::config::PlaceConfig;
 use mainstay_backup::repository::{Draft, Repository, Visit};
 use mainstay_backup::restic::Restic;
 use mainstay_backup::source::{Entry, Facts, Reading, segments};
@@ -75,11 +76,11 @@ fn a_stream_of_unknown_length_needs_no_file() {
     let directory = tempfile::tempdir().unwrap();
     let repository = Restic::new(
         "local".to_owned(),
-        directory.path().join("repo"),
+        PlaceConfig::Local(directory.path().join("repo")),
         Template::literal("secret"),
         Resolver::default(),
     );
-    repository.init(&quiet()).unwrap();
+    repository.init(None, &quiet()).unwrap();
     let opened = repository.open(&quiet()).unwrap();
     let draft = Draft {
         backup: "dump".to_owned(),

@@ -278,6 +278,12 @@ pub(crate) fn run(cli: &Cli, output: &Output, command: &Backup) -> Result<Exit, 
             over,
             dry_run: *dry_run,
         }),
+        Backup::Copy {
+            name,
+            snapshot,
+            from,
+            to,
+        } => session.copy(name, snapshot.as_deref(), from, to),
         Backup::Expire {
             name,
             repository,

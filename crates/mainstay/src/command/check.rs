@@ -77,7 +77,7 @@ fn document(config: &Config) -> serde_json::Value {
             "user": program.user,
             "autostart": program.autostart,
         })).collect::<Vec<_>>(),
-        "repositories": config.backup.repositories.iter().map(|r| json!({ "name": r.name, "path": r.path })).collect::<Vec<_>>(),
+        "repositories": config.backup.repositories.iter().map(|r| json!({ "name": r.name, "path": r.place.path(), "place": r.place.shown() })).collect::<Vec<_>>(),
         "backups": config.backup.backups.iter().map(|b| json!({
             "name": b.name,
             "source": b.source.kind(),

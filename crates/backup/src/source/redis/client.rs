@@ -474,7 +474,8 @@ pub(super) fn prepare(tls: &Tls) -> Result<Arc<ClientConfig>, String> {
     Ok(Arc::new(config))
 }
 
-fn certificates(file: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The certificates of a PEM file.
+pub(crate) fn certificates(file: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let shown = file.display();
     let found: Vec<_> = CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect)

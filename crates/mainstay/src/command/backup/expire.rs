@@ -1,4 +1,4 @@
-//! `mainstay backup expire`, `keep` and `unkeep`.
+//! `mainstay backup expire`, `keep`, `unkeep` and `copy`: which snapshots are where.
 
 use mainstay_backup::{Error, Expiry, Selector};
 use mainstay_base::Size;
@@ -99,6 +99,54 @@ impl Session<'_> {
         for note in &expiry.notes {
             self.output.warn(note);
         }
+    }
+
+    pub(super) fn copy(
+        &self,
+        name: &str,
+        snapshot: Option<&str>,
+        from: &str,
+        to: &str,
+    ) -> Result<Exit, Failure> {
+        let only = snapshot.map(Selector::from);
+        let report = self
+            .backups
+            .copy(name, only.as_ref(), from, to, &self.progress)?;
+        if self.output.json {
+            self.output.document(&json!({
+                "schema": 1,
+                "backup": name,
+                "from": from,
+                "to": to,
+                "copied": report.copied.iter().map(|snapshot| json!({
+                    "id": snapshot.id,
+                    "time": snapshot.time.to_string(),
+                    "bytes": snapshot.bytes,
+                })).collect::<Vec<_>>(),
+                "present": report.present,
+                "added": report.added,
+                "error": report.error.as_ref().map(ToString::to_string),
+                "help": report.error.as_ref().and_then(Error::help),
+            }));
+        } else {
+            let number = report.copied.len();
+            self.output.say(&format!(
+                "{name}: {number} snapshot{} copied from {from} to {to} ({} new), {} there already",
+                if number == 1 { "" } else { "s" },
+                Size(report.added).human(),
+                report.present
+            ));
+            if let Some(error) = &report.error {
+                let message = format!("{name} → {to}: {error}");
+                self.output
+                    .failure_text(&Failure::new(Exit::Failed, message).help_if(error.help()));
+            }
+        }
+        Ok(match &report.error {
+            None => Exit::Done,
+            Some(_) if report.copied.is_empty() => Exit::Failed,
+            Some(_) => Exit::Partly,
+        })
     }
 
     pub(super) fn pin(&self, pin: &Pin, pinned: bool) -> Result<Exit, Failure> {

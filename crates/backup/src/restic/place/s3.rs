@@ -1,0 +1,740 @@
+//! A bucket of S3, or of what speaks like it.
+//!
+//! Of the protocol five requests are needed: get, put, head, delete and list, signed with version 4 of
+//! Amazon's signatures
+//! (<https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html>). They are sent by
+//! the same blocking client as webhooks.
+
+use std::fmt::Write as _;
+use std::io::{self, Cursor, Read};
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use mainstay_base::{Clock, Credential, Resolver, Secret, SystemClock};
+use sha2::{Digest, Sha256};
+use ureq::http::Method;
+use ureq::tls::{RootCerts, TlsConfig};
+use ureq::{Agent, Proxy, SendBody};
+
+use super::{Advised, Listed, Pace, Place, STRIDE, wait};
+use crate::config::S3Config;
+
+/// How often a request is tried that fails in a way that may pass, and how long the first pause is.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(400);
+/// A server that says nothing for so long is gone.
+const SILENCE: Duration = Duration::from_mins(1);
+/// So slow a connection is as good as none: bytes in a second.
+const SLOWEST: u64 = 20_000;
+/// Of an error's text so much is read.
+const WORDS: u64 = 16 << 10;
+
+/// A bucket, or a part of one.
+pub(in crate::restic) struct S3 {
+    agent: Agent,
+    config: S3Config,
+    /// `https` or `http`.
+    scheme: String,
+    /// The host, with its port, as it is in the header.
+    host: String,
+    /// What is before the key in a path: the bucket, where it is not in the host.
+    base: String,
+    access_key: Secret,
+    secret_key: Secret,
+    pace: Option<Pace>,
+}
+
+/// What was answered.
+struct Answer {
+    status: u16,
+    length: Option<u64>,
+    body: Vec<u8>,
+}
+
+struct Request<'a> {
+    method: Method,
+    /// The key below the prefix; nothing for the bucket itself.
+    key: Option<&'a str>,
+    /// Sorted by name.
+    query: &'a [(&'a str, String)],
+    range: Option<(u32, u32)>,
+    body: &'a [Bytes],
+}
+
+impl S3 {
+    pub(in crate::restic) fn new(
+        config: &S3Config,
+        resolver: &Resolver,
+        pace: Option<Pace>,
+    ) -> Result<Self, String> {
+        let (scheme, host) = config
+            .endpoint
+            .split_once("://")
+            .ok_or("its endpoint is no URL")?;
+        let host = host.trim_end_matches('/');
+        let (host, base) = if config.path_style {
+            (host.to_owned(), format!("/{}", config.bucket))
+        } else {
+            (format!("{}.{host}", config.bucket), String::new())
+        };
+        let secret = |key: &Credential, what: &str| {
+            key.read(what, resolver)
+                .map_err(|error| format!("{error}; {}", error.help()))
+        };
+        let mut builder = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_connect(Some(Duration::from_secs(15)))
+            .timeout_recv_response(Some(SILENCE))
+            .max_idle_connections_per_host(8)
+            .proxy(None::<Proxy>)
+            .user_agent("mainstay");
+        if scheme == "https" {
+            let found = match &config.ca {
+                Some(file) => crate::source::redis::certificates(file)?,
+                // Systems have some that cannot be read; they believe nobody.
+                None => rustls_native_certs::load_native_certs().certs,
+            };
+            let certificates: Vec<_> = found
+                .iter()
+                .map(|der| ureq::tls::Certificate::from_der(der).to_owned())
+                .collect();
+            builder = builder.tls_config(
+                TlsConfig::builder()
+                    .root_certs(RootCerts::new_with_certs(&certificates))
+                    .unversioned_rustls_crypto_provider(std::sync::Arc::new(
+                        rustls::crypto::ring::default_provider(),
+                    ))
+                    .build(),
+            );
+        }
+        Ok(Self {
+            agent: builder.build().new_agent(),
+            scheme: scheme.to_owned(),
+            host,
+            base,
+            access_key: secret(&config.access_key, "s3.access_key")?,
+            secret_key: secret(&config.secret_key, "s3.secret_key")?,
+            config: config.clone(),
+            pace,
+        })
+    }
+
+    fn key(&self, path: &str) -> String {
+        match self.config.prefix.as_str() {
+            "" => path.to_owned(),
+            prefix => format!("{prefix}/{path}"),
+        }
+    }
+
+    /// Sends it, and again if that may help. Any answer that is none of trouble is one.
+    fn send(&self, request: &Request<'_>) -> io::Result<Answer> {
+        let mut pause = PAUSE;
+        let mut tried = 1;
+        loop {
+            let passing = match self.send_once(request) {
+                Ok(answer) => match self.trouble(&answer) {
+                    None => return Ok(answer),
+                    Some((error, false)) => return Err(error),
+                    Some((error, true)) => error,
+                },
+                Err(Broken::Passing(error)) => error,
+                Err(Broken::Lasting(error)) => return Err(error),
+            };
+            if tried == TRIES {
+                return Err(passing);
+            }
+            log::debug!(target: "backup", "S3: {passing}; tried again");
+            sleep(pause);
+            pause *= 2;
+            tried += 1;
+        }
+    }
+
+    fn send_once(&self, request: &Request<'_>) -> Result<Answer, Broken> {
+        let path = match request.key {
+            Some(key) => format!("{}/{}", self.base, encoded(&self.key(key), true)),
+            None => format!("{}/", self.base),
+        };
+        let query = request
+            .query
+            .iter()
+            .map(|(name, value)| format!("{name}={}", encoded(value, false)))
+            .collect::<Vec<_>>()
+            .join("&");
+        let mut hash = Sha256::new();
+        let mut length = 0;
+        for part in request.body {
+            hash.update(part);
+            length += part.len() as u64;
+        }
+        let signed = self.signature(
+            SystemClock::new().now(),
+            request.method.as_str(),
+            &path,
+            &query,
+            &hex(&hash.finalize()),
+        );
+        let mut url = format!("{}://{}{path}", self.scheme, self.host);
+        if !query.is_empty() {
+            let _ = write!(url, "?{query}");
+        }
+        let mut built = ureq::http::Request::builder()
+            .method(request.method.clone())
+            .uri(url)
+            .header("x-amz-date", signed.date)
+            .header("x-amz-content-sha256", signed.content)
+            .header("authorization", signed.authorization);
+        let mut expected = length;
+        if let Some((offset, length)) = request.range {
+            let last = u64::from(offset) + u64::from(length) - 1;
+            built = built.header("range", format!("bytes={offset}-{last}"));
+            expected = length.into();
+        }
+        // Packs are larger than what is said here of a body that comes.
+        let time = SILENCE + Duration::from_secs(expected.max(128 << 20) / SLOWEST);
+        let answered = if request.method == Method::PUT {
+            let mut body = Upload {
+                parts: request.body,
+                current: Cursor::new(Bytes::new()),
+                pace: self.pace.as_ref(),
+            };
+            built = built.header("content-length", length);
+            built
+                .body(SendBody::from_reader(&mut body))
+                .map_err(ureq::Error::Http)
+                .and_then(|built| {
+                    let built = self
+                        .agent
+                        .configure_request(built)
+                        .timeout_global(Some(time))
+                        .build();
+                    self.agent.run(built)
+                })
+        } else {
+            built.body(()).map_err(ureq::Error::Http).and_then(|built| {
+                let built = self
+                    .agent
+                    .configure_request(built)
+                    .timeout_global(Some(time))
+                    .build();
+                self.agent.run(built)
+            })
+        };
+        let mut response = answered.map_err(|error| self.broken(&error))?;
+        let status = response.status().as_u16();
+        let length = response
+            .headers()
+            .get("content-length")
+            .and_then(|value| value.to_str().ok()?.parse().ok());
+        let mut body = Vec::new();
+        if request.method != Method::HEAD {
+            let good = (200..300).contains(&status);
+            let mut reader = response.body_mut().as_reader();
+            let read = if good {
+                self.download(&mut reader, &mut body)
+            } else {
+                reader.take(WORDS).read_to_end(&mut body).map(|_| ())
+            };
+            if good {
+                read.map_err(|error| {
+                    Broken::Passing(io::Error::new(
+                        io::ErrorKind::ConnectionReset,
+                        format!("the answer of {} broke off: {error}", self.host),
+                    ))
+                })?;
+                if length.is_some_and(|length: u64| length != body.len() as u64) {
+                    return Err(Broken::Passing(io::Error::new(
+                        io::ErrorKind::ConnectionReset,
+                        format!("the answer of {} broke off", self.host),
+                    )));
+                }
+            }
+        }
+        Ok(Answer {
+            status,
+            length,
+            body,
+        })
+    }
+
+    fn download(&self, reader: &mut dyn Read, body: &mut Vec<u8>) -> io::Result<()> {
+        if self.pace.is_none() {
+            reader.read_to_end(body)?;
+            return Ok(());
+        }
+        loop {
+            let before = body.len();
+            (&mut *reader).take(STRIDE as u64).read_to_end(body)?;
+            if body.len() == before {
+                return Ok(());
+            }
+            wait(self.pace.as_ref(), body.len() - before);
+        }
+    }
+
+    /// What is wrong with an answer, and whether it may pass.
+    fn trouble(&self, answer: &Answer) -> Option<(io::Error, bool)> {
+        if (200..300).contains(&answer.status) {
+            return None;
+        }
+        let text = String::from_utf8_lossy(&answer.body);
+        let code = element(&text, "Code").unwrap_or_default();
+        let said = element(&text, "Message").unwrap_or_default();
+        let what = match (code.as_str(), said.as_str()) {
+            ("", _) => format!("{} answered with status {}", self.host, answer.status),
+            (code, "") => format!("{} answered: {code}", self.host),
+            (code, said) => format!("{} answered: {code}: {said}", self.host),
+        };
+        let bucket = &self.config.bucket;
+        let (kind, help, passing) = match (answer.status, code.as_str()) {
+            (_, "NoSuchBucket") => (
+                io::ErrorKind::NotADirectory,
+                format!("create the bucket `{bucket}`, or check `s3.bucket` in the config"),
+                false,
+            ),
+            (
+                _,
+                "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "AuthorizationHeaderMalformed",
+            ) => (
+                io::ErrorKind::PermissionDenied,
+                "check what `s3.access_key` and `s3.secret_key` refer to, and `s3.region`"
+                    .to_owned(),
+                false,
+            ),
+            (_, "RequestTimeTooSkewed") => (
+                io::ErrorKind::PermissionDenied,
+                "set the clock of this machine: signatures carry the time".to_owned(),
+                false,
+            ),
+            (507, _)
+            | (_, "QuotaExceeded" | "XMinioStorageFull" | "StorageFull" | "EntityTooLarge") => (
+                io::ErrorKind::StorageFull,
+                format!(
+                    "make room in the bucket `{bucket}`, or keep fewer snapshots, and try again; nothing was left half done"
+                ),
+                false,
+            ),
+            (404, _) => (io::ErrorKind::NotFound, String::new(), false),
+            (401 | 403, _) => (
+                io::ErrorKind::PermissionDenied,
+                format!(
+                    "the key must be allowed to list the bucket `{bucket}`, and to get, put and delete what is in it"
+                ),
+                false,
+            ),
+            (301 | 307, _) => (
+                io::ErrorKind::Other,
+                "check `s3.endpoint` and `s3.region`: the bucket is elsewhere".to_owned(),
+                false,
+            ),
+            (status, _) => (
+                io::ErrorKind::Other,
+                "try again later; check `s3.endpoint`".to_owned(),
+                status >= 500 || status == 429 || status == 408,
+            ),
+        };
+        Some((Advised::error(kind, what, help), passing))
+    }
+
+    /// No answer at all.
+    fn broken(&self, error: &ureq::Error) -> Broken {
+        let host = &self.host;
+        let advice = "check `s3.endpoint`, and that this host may connect to it";
+        let passing = |kind, why: String| Broken::Passing(Advised::error(kind, why, advice));
+        match error {
+            ureq::Error::Timeout(_) => passing(
+                io::ErrorKind::TimedOut,
+                format!("{host} did not answer in time"),
+            ),
+            ureq::Error::HostNotFound => Broken::Lasting(Advised::error(
+                io::ErrorKind::HostUnreachable,
+                format!("{host} has no address"),
+                advice,
+            )),
+            ureq::Error::Rustls(_) | ureq::Error::Tls(_) => Broken::Lasting(Advised::error(
+                io::ErrorKind::ConnectionRefused,
+                format!("no TLS with {host}: {error}"),
+                "check that its certificate is for this name and signed by an authority in `s3.ca`, or one of the system's",
+            )),
+            ureq::Error::Io(error) => {
+                passing(error.kind(), format!("{host} cannot be reached: {error}"))
+            }
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => Broken::Lasting(Advised::error(
+                io::ErrorKind::InvalidInput,
+                format!("the address {host} is none"),
+                advice,
+            )),
+            error => passing(
+                io::ErrorKind::ConnectionReset,
+                format!("the connection to {host} broke off: {error}"),
+            ),
+        }
+    }
+
+    /// The signature of a request, its time, and the digest of its body.
+    fn signature(
+        &self,
+        now: Timestamp,
+        method: &str,
+        path: &str,
+        query: &str,
+        content: &str,
+    ) -> Signed {
+        let date = now.strftime("%Y%m%dT%H%M%SZ").to_string();
+        let day = &date[..8];
+        let region = &self.config.region;
+        let names = "host;x-amz-content-sha256;x-amz-date";
+        let canonical = format!(
+            "{method}\n{path}\n{query}\nhost:{}\nx-amz-content-sha256:{content}\nx-amz-date:{date}\n\n{names}\n{content}",
+            self.host
+        );
+        let scope = format!("{day}/{region}/s3/aws4_request");
+        let to_sign = format!(
+            "AWS4-HMAC-SHA256\n{date}\n{scope}\n{}",
+            hex(&Sha256::digest(&canonical))
+        );
+        let mut key = hmac(format!("AWS4{}", self.secret_key.expose()).as_bytes(), day);
+        for part in [region.as_str(), "s3", "aws4_request"] {
+            key = hmac(&key, part);
+        }
+        let signature = hex(&hmac(&key, &to_sign));
+        Signed {
+            authorization: format!(
+                "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
+                self.access_key.expose()
+            ),
+            content: content.to_owned(),
+            date,
+        }
+    }
+
+    fn simple(&self, method: Method, path: &str) -> io::Result<Answer> {
+        self.send(&Request {
+            method,
+            key: Some(path),
+            query: &[],
+            range: None,
+            body: &[],
+        })
+    }
+
+    /// Lists keys below a prefix, or with a delimiter the names right below it.
+    fn keys(
+        &self,
+        prefix: &str,
+        delimiter: bool,
+        found: &mut dyn FnMut(String, u64, Option<SystemTime>),
+    ) -> io::Result<()> {
+        let prefix = self.key(prefix);
+        let mut token = None;
+        loop {
+            let mut query = Vec::new();
+            if let Some(token) = token.take() {
+                query.push(("continuation-token", token));
+            }
+            if delimiter {
+                query.push(("delimiter", "/".to_owned()));
+            }
+            query.push(("list-type", "2".to_owned()));
+            query.push(("prefix", prefix.clone()));
+            let answer = self.send(&Request {
+                method: Method::GET,
+                key: None,
+                query: &query,
+                range: None,
+                body: &[],
+            })?;
+            let text = String::from_utf8_lossy(&answer.body);
+            for entry in elements(&text, "Contents") {
+                let (Some(key), Some(size)) = (element(entry, "Key"), element(entry, "Size"))
+                else {
+                    continue;
+                };
+                let modified = element(entry, "LastModified")
+                    .and_then(|text| text.parse::<Timestamp>().ok())
+                    .map(SystemTime::from);
+                if let Some(name) = key.strip_prefix(&prefix) {
+                    found(name.to_owned(), size.parse().unwrap_or(0), modified);
+                }
+            }
+            for entry in elements(&text, "CommonPrefixes") {
+                if let Some(key) = element(entry, "Prefix")
+                    && let Some(name) = key.strip_prefix(&prefix)
+                {
+                    found(name.trim_end_matches('/').to_owned(), 0, None);
+                }
+            }
+            if element(&text, "IsTruncated").as_deref() != Some("true") {
+                return Ok(());
+            }
+            token = Some(element(&text, "NextContinuationToken").ok_or_else(|| {
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("{} does not say how its list goes on", self.host),
+                )
+            })?);
+        }
+    }
+}
+
+/// Why there was no answer.
+enum Broken {
+    Passing(io::Error),
+    Lasting(io::Error),
+}
+
+struct Signed {
+    authorization: String,
+    content: String,
+    date: String,
+}
+
+/// The parts of a body, one after the other, no faster than they may be.
+struct Upload<'a> {
+    parts: &'a [Bytes],
+    current: Cursor<Bytes>,
+    pace: Option<&'a Pace>,
+}
+
+impl Read for Upload<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let most = buffer.len().min(STRIDE);
+            let count = self.current.read(&mut buffer[..most])?;
+            if count > 0 || buffer.is_empty() {
+                wait(self.pace, count);
+                return Ok(count);
+            }
+            let Some((first, rest)) = self.parts.split_first() else {
+                return Ok(0);
+            };
+            self.current = Cursor::new(first.clone());
+            self.parts = rest;
+        }
+    }
+}
+
+impl Place for S3 {
+    fn path(&self, path: &str) -> PathBuf {
+        let path = self.key(path);
+        PathBuf::from(format!(
+            "s3:{}/{}/{path}",
+            self.config.endpoint, self.config.bucket
+        ))
+    }
+
+    fn top(&self) -> io::Result<Option<Vec<String>>> {
+        let mut names = Vec::new();
+        self.keys("", true, &mut |name, _, _| {
+            if !name.is_empty() {
+                names.push(name);
+            }
+        })?;
+        Ok(Some(names))
+    }
+
+    fn create(&self) -> io::Result<()> {
+        // There are no directories.
+        Ok(())
+    }
+
+    fn list(&self, directory: &str) -> io::Result<Vec<Listed>> {
+        let mut found = Vec::new();
+        self.keys(
+            &format!("{directory}/"),
+            false,
+            &mut |name, size, modified| {
+                let name = name.rsplit('/').next().unwrap_or_default().to_owned();
+                found.push(Listed {
+                    name,
+                    size,
+                    modified,
+                });
+            },
+        )?;
+        Ok(found)
+    }
+
+    fn size(&self, path: &str) -> io::Result<u64> {
+        let answer = self.simple(Method::HEAD, path)?;
+        answer
+            .length
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the server gives no length"))
+    }
+
+    fn read(&self, path: &str) -> io::Result<Bytes> {
+        Ok(self.simple(Method::GET, path)?.body.into())
+    }
+
+    fn read_range(&self, path: &str, offset: u32, length: u32) -> io::Result<Bytes> {
+        if length == 0 {
+            return Ok(Bytes::new());
+        }
+        let answer = self.send(&Request {
+            method: Method::GET,
+            key: Some(path),
+            query: &[],
+            range: Some((offset, length)),
+            body: &[],
+        })?;
+        let bytes = Bytes::from(answer.body);
+        // A server may give the whole instead.
+        let start = if answer.status == 206 {
+            0
+        } else {
+            offset as usize
+        };
+        let end = start + length as usize;
+        if bytes.len() < end {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(bytes.slice(start..end))
+    }
+
+    fn write(&self, path: &str, parts: &[Bytes]) -> io::Result<()> {
+        self.send(&Request {
+            method: Method::PUT,
+            key: Some(path),
+            query: &[],
+            range: None,
+            body: parts,
+        })
+        .map(drop)
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        self.simple(Method::DELETE, path).map(drop)
+    }
+}
+
+/// HMAC-SHA-256 (RFC 2104).
+fn hmac(key: &[u8], text: &str) -> [u8; 32] {
+    let mut block = [0; 64];
+    if key.len() > block.len() {
+        block[..32].copy_from_slice(&Sha256::digest(key));
+    } else {
+        block[..key.len()].copy_from_slice(key);
+    }
+    let inner = Sha256::new()
+        .chain_update(block.map(|byte| byte ^ 0x36))
+        .chain_update(text)
+        .finalize();
+    Sha256::new()
+        .chain_update(block.map(|byte| byte ^ 0x5c))
+        .chain_update(inner)
+        .finalize()
+        .into()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// As signatures want it: everything but letters, digits and `-._~` as `%XX`.
+fn encoded(text: &str, path: bool) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || (path && byte == b'/') {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+/// The texts of all elements of that name, as they stand there. What a list of keys has is never
+/// nested in itself, and none has attributes that matter.
+fn elements<'a>(text: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let start = rest.find(&open)? + open.len();
+        let length = rest[start..].find(&close)?;
+        let found = &rest[start..start + length];
+        rest = &rest[start + length + close.len()..];
+        Some(found)
+    })
+}
+
+/// The text of the first element of that name.
+fn element(text: &str, name: &str) -> Option<String> {
+    elements(text, name).next().map(|text| {
+        text.replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&quot;", "\"")
+            .replace("&apos;", "'")
+            .replace("&#34;", "\"")
+            .replace("&amp;", "&")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn s3(path_style: bool) -> S3 {
+        let key = |text: &str| Credential::Value(Secret::new(text.to_owned()));
+        let config = S3Config {
+            endpoint: "https://s3.amazonaws.com".to_owned(),
+            bucket: "examplebucket".to_owned(),
+            prefix: String::new(),
+            region: "us-east-1".to_owned(),
+            access_key: key("AKIAIOSFODNN7EXAMPLE"),
+            secret_key: key("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+            path_style,
+            ca: None,
+        };
+        let resolver = Resolver::new(
+            mainstay_base::Secrets::default(),
+            std::collections::BTreeMap::new(),
+        );
+        S3::new(&config, &resolver, None).unwrap()
+    }
+
+    /// The example "GET Bucket (List Objects)" of Amazon's manual.
+    #[test]
+    fn requests_are_signed_as_the_manual_does() {
+        let now = "2013-05-24T00:00:00Z".parse().unwrap();
+        let empty = hex(&Sha256::digest(b""));
+        let signed = s3(false).signature(now, "GET", "/", "max-keys=2&prefix=J", &empty);
+        assert!(
+            signed.authorization.ends_with(
+                "Signature=34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"
+            ),
+            "{}",
+            signed.authorization
+        );
+        assert!(
+            signed
+                .authorization
+                .contains("Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request")
+        );
+    }
+
+    #[test]
+    fn buckets_are_in_the_path_or_in_the_host() {
+        assert_eq!(s3(true).host, "s3.amazonaws.com");
+        assert_eq!(s3(true).base, "/examplebucket");
+        assert_eq!(s3(false).host, "examplebucket.s3.amazonaws.com");
+        assert_eq!(s3(false).base, "");
+    }
+
+    #[test]
+    fn lists_are_read() {
+        let text = "<R><IsTruncated>true</IsTruncated><NextContinuationToken>a&amp;b==</NextContinuationToken><Contents><Key>data/ab</Key><LastModified>2026-11-22T03:00:00.000Z</LastModified><Size>7</Size></Contents><Contents><Key>x</Key></Contents></R>";
+        assert_eq!(elements(text, "Contents").count(), 2);
+        assert_eq!(element(text, "NextContinuationToken").unwrap(), "a&b==");
+        assert_eq!(element("<Code>", "Code"), None);
+        assert_eq!(encoded("a b/ä+", true), "a%20b/%C3%A4%2B");
+        assert_eq!(encoded("a/b", false), "a%2Fb");
+    }
+}
