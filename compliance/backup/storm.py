@@ -143,8 +143,11 @@ class Small:
     def fill(self):
         try:
             with open(self.filler, "wb", buffering=0) as filler:
+                room = os.statvfs(self.path)
+                os.posix_fallocate(filler.fileno(), 0, max(1, room.f_bavail * room.f_frsize - 65536))
                 while True:
-                    filler.write(b"x" * 65536)
+                    filler.seek(0, os.SEEK_END)
+                    filler.write(b"x" * 4096)
         except OSError:
             pass
 
@@ -681,7 +684,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--only", action="append", default=[], help="the beginning of a kind, as backup.mysql")
     parser.add_argument("--seed", type=int, default=None, help="of the random moments")
-    parser.add_argument("--size", default="256m", help="of the small file systems")
+    parser.add_argument("--size", default="1g", help="of the small file systems")
     options = parser.parse_args()
     if options.seed is None:
         options.seed = random.SystemRandom().randrange(1 << 32)
