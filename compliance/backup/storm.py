@@ -43,6 +43,8 @@ import threading
 import time
 
 PATIENCE = 180
+# Servers that were started; none of them outlives this.
+STARTED = []
 ROWS = 20_000
 KEYS = 20_000
 FILES = 200
@@ -197,6 +199,7 @@ class MariaDb:
              "--innodb-buffer-pool-size=64M", "--log-bin", "--server-id=1", f"--tmpdir={self.directory}"],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, **nobody(),
         )
+        STARTED.append(self.process)
         wait_for("MariaDB", lambda: subprocess.run(self.client("SELECT 1"), capture_output=True).returncode == 0)
 
     def client(self, statement):
@@ -227,6 +230,7 @@ class RedisServer:
              "--repl-diskless-sync-delay", "0", "--daemonize", "no"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
+        STARTED.append(self.process)
         wait_for("Redis", lambda: self.answers())
 
     def answers(self):
@@ -696,6 +700,10 @@ def main():
     try:
         return 1 if storm.all(options.only) else 0
     finally:
+        for process in STARTED:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
         storm.clean()
         shutil.rmtree(scratch, ignore_errors=True)
 
