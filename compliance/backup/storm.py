@@ -22,7 +22,7 @@ Every fifth round, and at the end, a run that nobody hurts is good. At the end e
 stock restic too (`restic check --read-data`), where that is installed.
 
 A line for each kind, with how many rounds were hurt in their midst, and 1 as exit code on any fault.
-Linux, Python 3.8 or newer; what is not installed is left out, and said.
+Linux, Python 3.9 or newer; what is not installed is left out, and said.
 """
 
 import argparse
@@ -388,12 +388,17 @@ class Storm:
         self.number = 0
         self.random = random.Random(options.seed)
         self.places = {"full-state": f"{scratch}/state", "full-repository": f"{scratch}/repository"}
-        self.is_root = os.geteuid() == 0
         self.small = {}
-        for fault, path in self.places.items():
+        for path in self.places.values():
             os.makedirs(path)
-            if self.is_root:
-                self.small[fault] = Small(path, options.size)
+        self.can_mount = os.geteuid() == 0
+        try:
+            for fault, path in self.places.items():
+                if self.can_mount:
+                    self.small[fault] = Small(path, options.size)
+        except Fault:
+            # Root in a container that may not mount.
+            self.can_mount = False
         with open(f"{scratch}/password", "w", encoding="utf-8") as file:
             file.write("correct horse")
         os.chmod(f"{scratch}/password", 0o600)
@@ -632,7 +637,7 @@ class Storm:
         sources, target = {}, f"{self.scratch}/live"
         os.makedirs(target)
         self.target = None
-        if self.is_root:
+        if self.can_mount:
             self.target = Small(target, "128m")
         for kind in self.kinds(chosen):
             if chosen and not any(kind.startswith(part) for part in chosen):
@@ -641,8 +646,8 @@ class Storm:
             if name in needs and not shutil.which(needs[name]):
                 print(f"{kind}: left out, {needs[name]} is not installed", flush=True)
                 continue
-            if fault.startswith("full") and not self.is_root:
-                print(f"{kind}: left out, a small file system takes root", flush=True)
+            if fault.startswith("full") and not self.can_mount:
+                print(f"{kind}: left out, a small file system takes root and mount(8)", flush=True)
                 continue
             if name not in sources:
                 sources[name] = classes[name](target if name not in needs else self.scratch)
