@@ -32,6 +32,7 @@ pub mod config;
 mod diagnostic;
 mod fingerprint;
 pub mod fs;
+mod hmac;
 mod mail;
 mod pattern;
 #[cfg(feature = "schedule")]
@@ -45,6 +46,7 @@ pub use base64::base64;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, SourceText, Spanned, nearest};
 pub use fingerprint::{fingerprint, hex, shape};
+pub use hmac::hmac_sha256;
 pub use mail::is_composed_header;
 pub use pattern::Pattern;
 #[cfg(feature = "schedule")]

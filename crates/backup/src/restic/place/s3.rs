@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use mainstay_base::{Clock, Credential, Resolver, Secret, SystemClock};
+use mainstay_base::{Clock, Credential, Resolver, Secret, SystemClock, hex, hmac_sha256};
 use sha2::{Digest, Sha256};
 use ureq::http::Method;
 use ureq::tls::{RootCerts, TlsConfig};
@@ -398,11 +398,14 @@ impl S3 {
             "AWS4-HMAC-SHA256\n{date}\n{scope}\n{}",
             hex(&Sha256::digest(&canonical))
         );
-        let mut key = hmac(format!("AWS4{}", self.secret_key.expose()).as_bytes(), day);
+        let mut key = hmac_sha256(
+            format!("AWS4{}", self.secret_key.expose()).as_bytes(),
+            day.as_bytes(),
+        );
         for part in [region.as_str(), "s3", "aws4_request"] {
-            key = hmac(&key, part);
+            key = hmac_sha256(&key, part.as_bytes());
         }
-        let signature = hex(&hmac(&key, &to_sign));
+        let signature = hex(&hmac_sha256(&key, to_sign.as_bytes()));
         Signed {
             authorization: format!(
                 "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
@@ -610,32 +613,6 @@ impl Place for S3 {
     fn remove(&self, path: &str) -> io::Result<()> {
         self.simple(Method::DELETE, path).map(drop)
     }
-}
-
-/// HMAC-SHA-256 (RFC 2104).
-fn hmac(key: &[u8], text: &str) -> [u8; 32] {
-    let mut block = [0; 64];
-    if key.len() > block.len() {
-        block[..32].copy_from_slice(&Sha256::digest(key));
-    } else {
-        block[..key.len()].copy_from_slice(key);
-    }
-    let inner = Sha256::new()
-        .chain_update(block.map(|byte| byte ^ 0x36))
-        .chain_update(text)
-        .finalize();
-    Sha256::new()
-        .chain_update(block.map(|byte| byte ^ 0x5c))
-        .chain_update(inner)
-        .finalize()
-        .into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// As signatures want it: everything but letters, digits and `-._~` as `%XX`.
