@@ -2,6 +2,7 @@
 """Snapshots of files, ours and those of restic, of the same tree, side by side."""
 
 import argparse
+import math
 import os
 import pathlib
 import random
@@ -28,7 +29,7 @@ def text(random_, length):
     return bytes(out[:length])
 
 
-def small(root, count):
+def small(root, count, median):
     """Many small files, a hundred in each directory: half text, half what does not compress."""
     random_ = random.Random(1)
     pool = text(random_, 4 << 20)
@@ -36,7 +37,7 @@ def small(root, count):
         directory = root / f"{number // 10000:03}" / f"{number // 100 % 100:02}"
         if number % 100 == 0:
             directory.mkdir(parents=True)
-        size = int(random_.lognormvariate(8.3, 1.2))
+        size = int(random_.lognormvariate(math.log(median), 1.2))
         if number % 2:
             data = random_.randbytes(size)
         else:
@@ -155,6 +156,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ours", required=True, help="the binary mainstay")
     parser.add_argument("--small", type=int, nargs="*", default=[10_000, 100_000], help="trees of so many small files")
+    parser.add_argument("--bytes", type=int, default=4000,
+                        help="half of the small files are smaller; a tree needs six times its size on the disk")
     parser.add_argument("--large", type=int, default=8, help="a tree of so many files of 128 MiB; 0 for none")
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
@@ -167,7 +170,7 @@ def main():
         print(subprocess.run(["restic", "version"], capture_output=True, text=True).stdout.strip())
         print(f"{os.cpu_count()} processors, median of {options.repeat} runs each")
         for count in options.small:
-            bench("small files", lambda tree: small(tree, count), directory, options)
+            bench("small files", lambda tree: small(tree, count, options.bytes), directory, options)
         if options.large:
             bench("big files", lambda tree: large(tree, options.large), directory, options)
     finally:
