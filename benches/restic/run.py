@@ -59,16 +59,20 @@ def large(root, count):
 def change(root, share, seed):
     """Changes that share of the files: small ones wholly, in big ones a few bytes in one place."""
     random_ = random.Random(seed)
-    files = sorted(path for path in root.rglob("*") if path.is_file())
-    if len(files) <= 100:
-        for path in files:
-            size = path.stat().st_size
-            with open(path, "r+b") as file:
-                file.seek(random_.randrange(size - size // 100))
-                file.write(random_.randbytes(size // 100))
+    files = sorted(root.rglob("*.bin"))
+    for path in files:
+        size = path.stat().st_size
+        with open(path, "r+b") as file:
+            file.seek(random_.randrange(size - size // 100))
+            file.write(random_.randbytes(size // 100))
+    if files:
         return
-    for path in random_.sample(files, max(1, int(len(files) * share))):
-        path.write_bytes(random_.randbytes(path.stat().st_size))
+    # One by one: the greatest memory of a program is at least that of the one that starts it.
+    for directory, _, names in os.walk(root):
+        for name in names:
+            if random_.random() < share:
+                path = pathlib.Path(directory, name)
+                path.write_bytes(random_.randbytes(path.stat().st_size))
 
 
 def measure(arguments, environment):
@@ -98,7 +102,7 @@ to = ["local"]
 
 
 def tree_size(path):
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return sum(os.lstat(os.path.join(directory, name)).st_size for directory, _, names in os.walk(path) for name in names)
 
 
 def bench(name, make, directory, options):
@@ -140,7 +144,7 @@ def bench(name, make, directory, options):
         sizes = {who: tree_size(path) for who, path in [("ours", ours_to), ("restic", theirs_to)]}
     for back in directory.glob("back-*"):
         shutil.rmtree(back)
-    files = sum(1 for file in tree.rglob("*") if file.is_file())
+    files = sum(len(names) for _, _, names in os.walk(tree))
     shutil.rmtree(tree)
     print(f"\n### {name}: {files} files, {size / 1e6:.0f} MB; "
           f"repositories {sizes['ours'] / 1e6:.0f} MB (ours), {sizes['restic'] / 1e6:.0f} MB (restic)\n")

@@ -254,6 +254,20 @@ fn a_failing_backup_is_loud_in_status_until_it_works_again() {
 }
 
 #[test]
+fn without_a_daemon_status_shows_the_backups_all_the_same() {
+    let sandbox = sandbox("");
+    sandbox.done(&["backup", "init", "local"]);
+    sandbox.done(&["backup", "run"]);
+    let screen = sandbox.run(&["status"]);
+    assert_eq!(screen.code, 7, "{screen:?}");
+    assert!(screen.err.contains("no daemon"), "{screen:?}");
+    assert!(
+        screen.out.contains("files") && screen.out.contains("PROVEN"),
+        "{screen:?}"
+    );
+}
+
+#[test]
 fn the_schedule_runs_backups_by_itself() {
     let sandbox = sandbox(
         "at = \"every 1s\"\nkeep = { last = 2 }\n[program.web]\ncommand = \"sleep 1000\"\nstart_secs = 0\n",

@@ -161,6 +161,16 @@ pub struct Issue {
     pub what: String,
 }
 
+/// `PATH: WHAT`; what is of no path in particular stands alone.
+impl std::fmt::Display for Issue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.path.as_os_str().is_empty() {
+            write!(f, "{}: ", self.path.display())?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
 /// Issues that are found on many threads.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Issues(Arc<Mutex<Vec<Issue>>>);

@@ -54,7 +54,7 @@ pub(super) fn tree(
         written.bytes == snapshot.bytes,
     );
     for issue in written.issues {
-        let line = format!("{}: {}", issue.path.display(), issue.what);
+        let line = issue.to_string();
         match issue.weight {
             Weight::Missing => drill.check(line, "restored", "is not", false),
             Weight::Warning => drill.report.notes.push(line),

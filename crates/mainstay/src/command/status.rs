@@ -5,8 +5,8 @@ use std::path::Path;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mainstay_base::fs;
-use mainstay_control::metrics;
 use mainstay_control::wire::{Desired, ProcessStatus, State, StatusDocument};
+use mainstay_control::{Kind, metrics};
 
 use crate::cli::Cli;
 use crate::exit::{Exit, Failure};
@@ -16,7 +16,15 @@ use crate::{command, render};
 /// Asks the daemon and draws its answer.
 pub(crate) fn run(cli: &Cli, output: &Output, names: &[String]) -> Result<Exit, Failure> {
     let client = command::client(cli)?;
-    let mut document = command::ask(async { Ok(client.status().await?) })?;
+    let mut document = match command::ask(async { Ok(client.status().await) })? {
+        Ok(document) => document,
+        Err(error) => {
+            if error.kind == Kind::NotReachable && names.is_empty() && !output.json {
+                backups_alone(cli, output);
+            }
+            return Err(error.into());
+        }
+    };
     if !names.is_empty() {
         let known: Vec<&str> = document.programs.iter().map(|p| p.name.as_str()).collect();
         if let Some(unknown) = names
@@ -40,6 +48,18 @@ pub(crate) fn run(cli: &Cli, output: &Output, names: &[String]) -> Result<Exit, 
         output.print(&render::status(&document, Timestamp::now(), &paint));
     }
     Ok(verdict(&document))
+}
+
+/// How the backups are is known without a daemon too: cron may run them.
+fn backups_alone(cli: &Cli, output: &Output) {
+    // That there is no daemon is said in any case, and is what the command fails with.
+    let known = command::load(cli, output).and_then(|config| command::backup::statuses(&config));
+    if let Ok(backups) = known
+        && !backups.is_empty()
+    {
+        let paint = output.paint(TimeZone::system());
+        output.print(&render::backups(&backups, Timestamp::now(), &paint));
+    }
 }
 
 /// Asks the daemon for the same in numbers, and shows them or leaves them in a file.

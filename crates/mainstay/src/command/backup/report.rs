@@ -29,7 +29,7 @@ impl Session<'_> {
                 ));
             }
             for issue in &run.issues {
-                let line = format!("{}: {}", issue.path.display(), issue.what);
+                let line = issue.to_string();
                 match issue.weight {
                     Weight::Missing => self
                         .output

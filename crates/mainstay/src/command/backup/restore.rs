@@ -149,8 +149,7 @@ impl Session<'_> {
             report.checked
         ));
         for issue in &report.issues {
-            self.output
-                .warn(&plain(&format!("{}: {}", issue.path.display(), issue.what)));
+            self.output.warn(&plain(&issue.to_string()));
         }
         for aside in &report.set_aside {
             self.output
