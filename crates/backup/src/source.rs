@@ -228,6 +228,43 @@ pub struct ServerFacts {
     pub tables: u64,
     /// Where its binary log was, if it has one.
     pub position: Option<mysql::Position>,
+    /// For how long writers were held up, in microseconds; snapshots of older versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall_us: Option<u64>,
+}
+
+/// A line: what it is, the moment, its binary log.
+impl std::fmt::Display for ServerFacts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let plural = |number| if number == 1 { "" } else { "s" };
+        write!(
+            f,
+            "{}, {} database{}, {} table{}, all of {}",
+            self.version,
+            self.databases,
+            plural(self.databases),
+            self.tables,
+            plural(self.tables),
+            self.taken
+        )?;
+        if let Some(position) = &self.position {
+            write!(f, ", binary log at {}:{}", position.file, position.offset)?;
+            if !position.gtid.is_empty() {
+                // A set of MySQL comes in lines.
+                write!(f, ", GTID {}", position.gtid.replace('\n', ""))?;
+            }
+        }
+        match self.stall_us {
+            None => Ok(()),
+            Some(0) => f.write_str("; writers were not held up"),
+            Some(held) => write!(f, "; writers were held up for {}", milliseconds(held)),
+        }
+    }
+}
+
+/// Microseconds in milliseconds, for people.
+fn milliseconds(microseconds: u64) -> String {
+    format!("{}.{} ms", microseconds / 1000, microseconds % 1000 / 100)
 }
 
 /// What is known about the file of a `SQLite` database.
@@ -242,4 +279,36 @@ pub struct DatabaseFacts {
     /// Rows of each table when it was copied.
     #[serde(default)]
     pub tables: std::collections::BTreeMap<String, u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_in_a_line() {
+        let mut facts = ServerFacts {
+            version: "9.7.4".to_owned(),
+            taken: "2026-11-26T14:21:59Z".to_owned(),
+            databases: 2,
+            tables: 1,
+            position: None,
+            stall_us: Some(1_970),
+        };
+        assert_eq!(
+            facts.to_string(),
+            "9.7.4, 2 databases, 1 table, all of 2026-11-26T14:21:59Z; writers were held up for 1.9 ms"
+        );
+        facts.position = Some(mysql::Position {
+            file: "bin.000001".to_owned(),
+            offset: 702,
+            gtid: "a:1-5,\nb:1".to_owned(),
+        });
+        for (stall, said) in [(None, ""), (Some(0), "; writers were not held up")] {
+            facts.stall_us = stall;
+            assert!(facts.to_string().ends_with(&format!(
+                "binary log at bin.000001:702, GTID a:1-5,b:1{said}"
+            )));
+        }
+    }
 }

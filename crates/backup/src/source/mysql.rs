@@ -332,6 +332,7 @@ impl Reading for Server {
                 databases: self.manifest.databases.len() as u64,
                 tables: self.plans.len() as u64,
                 position: self.manifest.position.clone(),
+                stall_us: Some(self.manifest.consistency.stall_us),
             }),
             ..Facts::default()
         }

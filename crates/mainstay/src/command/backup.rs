@@ -572,6 +572,10 @@ impl Session<'_> {
                 let servers: Vec<String> = redis.to_string().lines().map(plain).collect();
                 self.output.print(&format!("{}\n\n", servers.join("\n")));
             }
+            if let Some(server) = &snapshot.facts.server {
+                self.output
+                    .print(&format!("{}\n\n", plain(&server.to_string())));
+            }
             let rows: Vec<_> = items
                 .iter()
                 .filter(|item| !item.path.as_os_str().is_empty())

@@ -27,6 +27,9 @@ impl Session<'_> {
                         n => format!(", {n} old removed"),
                     }
                 ));
+                if let Some(server) = &snapshot.facts.server {
+                    self.output.say(&plain(&server.to_string()));
+                }
             }
             for issue in &run.issues {
                 let line = issue.to_string();
@@ -139,9 +142,10 @@ pub(super) fn run_document(report: &RunReport) -> Value {
             "snapshot": run.snapshot.as_ref().map(|s| &s.id),
             "files": run.snapshot.as_ref().map(|s| s.files),
             "bytes": run.snapshot.as_ref().map(|s| s.bytes),
+            "facts": run.snapshot.as_ref().map(|s| &s.facts),
             "added": run.added,
             "forgotten": run.forgotten.len(),
-            "issues": run.issues.iter().map(|i| format!("{}: {}", i.path.display(), i.what)).collect::<Vec<_>>(),
+            "issues": run.issues.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "notes": run.notes,
         })).collect::<Vec<_>>(),
     })
