@@ -619,7 +619,7 @@ pub(crate) enum Backup {
 
     /// Give dumps of mysqldump or mariadb-dump to the server of a backup
     #[command(
-        after_help = "Example:\n  mainstay backup import --into db shop-202611260300.sql.gz\n  mainstay backup import --into db --database shop --over shop old.sql --dry-run"
+        after_help = "Example:\n  mainstay backup import --into db --user root shop-202611260300.sql.gz\n  mainstay backup import --into db --database shop --over shop old.sql --dry-run"
     )]
     Import {
         /// Dumps, plain or with gzip or zstd, in the order in which they are loaded
@@ -634,6 +634,8 @@ pub(crate) enum Backup {
         /// Write to this database although it is there; may be given several times
         #[arg(long, value_name = "NAME")]
         over: Vec<String>,
+        #[command(flatten)]
+        login: Login,
         /// Only look: whether the dumps are whole, and which databases they write to
         #[arg(long)]
         dry_run: bool,
@@ -756,6 +758,16 @@ pub(crate) struct IntoServer {
     /// Write it into the server's binary log too, and so to its replicas
     #[arg(long)]
     pub(crate) binlog: bool,
+    #[command(flatten)]
+    pub(crate) login: Login,
+    /// How many connections load at once [default: as for the backup]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) connections: Option<u8>,
+}
+
+/// Where something is loaded into, and as whom.
+#[derive(Debug, Args)]
+pub(crate) struct Login {
     /// Into this server: a backup of the config, a socket, or a host [default: the backup's own]
     #[arg(long, value_name = "NAME|SOCKET|HOST[:PORT]")]
     pub(crate) server: Option<String>,
@@ -765,9 +777,6 @@ pub(crate) struct IntoServer {
     /// The file with the user's password, which nobody else may read
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
-    /// How many connections load at once [default: as for the backup]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
-    pub(crate) connections: Option<u8>,
 }
 
 /// Which snapshot is pinned.

@@ -12,19 +12,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
-use mainstay_mysql::Connection;
+use mainstay_mysql::{Connection, Options};
 
 use super::split::{Broken, Effect, Splitter, effect, first_words};
 use crate::config::SourceConfig;
 use crate::error::{Error, ErrorKind};
 use crate::progress::Progress;
 use crate::run::{Backups, backup_lock};
-use crate::source::mysql::{Mysql, literal};
+use crate::source::mysql::{Mysql, RIGHTS, literal};
 
 /// What is read at once.
 const PIECE: usize = 256 << 10;
 /// What a header and an end of a dump are looked for in.
 const EDGE: usize = 4096;
+/// What helps a user who may not do what a dump says.
+const AS_ANOTHER: &str = "who backs up may read only, as a rule: import as a user who may write with --user NAME and --password-file FILE";
 /// Character sets in which a byte of a character may be a backslash or a quote.
 const DOUBLE: [&str; 5] = ["big5", "cp932", "gbk", "gb18030", "sjis"];
 
@@ -33,6 +35,8 @@ const DOUBLE: [&str; 5] = ["big5", "cp932", "gbk", "gb18030", "sjis"];
 pub struct ImportRequest {
     /// The backup whose server it is.
     pub backup: String,
+    /// Another server than the backup's own, or as another user: see [`Backups::server_at`].
+    pub server: Option<Options>,
     /// The dumps, in this order: `.sql`, or the same with gzip or zstd.
     pub files: Vec<PathBuf>,
     /// The database of those that name none. It is made if it is not there.
@@ -92,8 +96,11 @@ impl Backups {
         };
         let begun = self.clock.monotonic();
         let _lock = self.lock(&backup_lock(&request.backup), &attempt, progress)?;
-        let source = Mysql::new(config, self.resolver())?;
-        let mut server = Server::open(&source, &attempt)?;
+        let options = match &request.server {
+            Some(options) => options.clone(),
+            None => Mysql::new(config, self.resolver())?.options().clone(),
+        };
+        let mut server = Server::open(&options, &attempt)?;
         let mut looked = Vec::new();
         let mut databases = BTreeSet::new();
         for path in &request.files {
@@ -415,9 +422,9 @@ struct Server {
 }
 
 impl Server {
-    fn open(source: &Mysql, attempt: &str) -> Result<Self, Error> {
+    fn open(options: &Options, attempt: &str) -> Result<Self, Error> {
         let opened = || -> Result<Self, mainstay_mysql::Error> {
-            let mut connection = Connection::open(source.options())?;
+            let mut connection = Connection::open(options)?;
             let text = |cell: Option<Vec<u8>>| {
                 String::from_utf8_lossy(&cell.unwrap_or_default()).into_owned()
             };
@@ -540,7 +547,12 @@ impl Server {
                             first_words(text),
                             error.reason()
                         );
-                        return Err(Error::new(ErrorKind::Io, attempt, reason));
+                        let refused = error.code().is_some_and(|code| RIGHTS.contains(&code));
+                        return Err(if refused {
+                            Error::new(ErrorKind::Denied, attempt, reason).with_help(AS_ANOTHER)
+                        } else {
+                            Error::new(ErrorKind::Io, attempt, reason)
+                        });
                     }
                 }
                 Ok(())

@@ -246,15 +246,19 @@ struct Act {
 
 impl Backups {
     /// How to reach a server that is named on a command line: the one of another backup of the config,
-    /// a socket, or a host with or without a port. What is not said is as for this backup.
+    /// a socket, or a host with or without a port. What is not said is as for this backup; `None` if
+    /// nothing is.
     pub fn server_at(
         &self,
         backup: &str,
         server: Option<&str>,
         user: Option<&str>,
         password: Option<&Path>,
-    ) -> Result<Options, Error> {
-        let attempt = format!("restore backup `{backup}` into a server");
+    ) -> Result<Option<Options>, Error> {
+        if server.is_none() && user.is_none() && password.is_none() {
+            return Ok(None);
+        }
+        let attempt = format!("find the server for backup `{backup}`");
         let of = |name: &str| match self.config.backup(name).map(|backup| &backup.source) {
             Some(SourceConfig::Mysql(config)) => {
                 Some(Mysql::new(config, self.resolver()).map(|source| source.options().clone()))
@@ -301,7 +305,7 @@ impl Backups {
                 Error::new(ErrorKind::Secret, &attempt, error.to_string()).with_help(error.help())
             })?;
         }
-        Ok(options)
+        Ok(Some(options))
     }
 
     /// Says what a restore into a server would do, without doing anything.

@@ -267,14 +267,18 @@ fn an_export_is_whole_or_not_there() {
 }
 
 fn import(backups: &Backups, files: &[&Path], over: &[&str]) -> Result<ImportReport, Error> {
-    let request = ImportRequest {
+    backups.import(&request(files, over), &quiet())
+}
+
+fn request(files: &[&Path], over: &[&str]) -> ImportRequest {
+    ImportRequest {
         backup: "server".to_owned(),
+        server: None,
         files: files.iter().map(|file| file.to_path_buf()).collect(),
         database: None,
         over: over.iter().map(|name| (*name).to_owned()).collect(),
         dry_run: false,
-    };
-    backups.import(&request, &quiet())
+    }
 }
 
 fn run(command: &mut Command) {
@@ -358,6 +362,40 @@ fn what_mysqldump_makes_is_imported() {
     )
     .unwrap();
     same(&from, &to);
+}
+
+#[test]
+fn a_user_who_may_only_read_imports_nothing_and_another_does() {
+    let Some(server) = mariadb(&[]) else {
+        return;
+    };
+    let mut root = server.root();
+    all(
+        &mut root,
+        &[
+            "CREATE USER reader@localhost",
+            "GRANT SELECT ON *.* TO reader@localhost",
+        ],
+    );
+    let mut options = server.options();
+    options.user = "reader".to_owned();
+    let bench = Bench::new();
+    let backups = bench.ready(&config(&options, ""));
+    let path = bench.path("dump.sql");
+    fs::write(
+        &path,
+        "CREATE DATABASE a; USE a; CREATE TABLE t (i INT); INSERT INTO t VALUES (7);\n-- Dump completed\n",
+    )
+    .unwrap();
+    let mut request = request(&[&path], &[]);
+    let error = backups.import(&request, &quiet()).unwrap_err();
+    assert!(error.to_string().contains("reader"), "{error}");
+    assert!(error.help().unwrap().contains("--user"), "{error:?}");
+    request.server = backups
+        .server_at("server", None, Some("root"), None)
+        .unwrap();
+    backups.import(&request, &quiet()).unwrap();
+    assert_eq!(texts(&mut root, "SELECT i FROM a.t"), [["7"]]);
 }
 
 #[test]

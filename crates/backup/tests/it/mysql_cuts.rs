@@ -221,11 +221,9 @@ fn helper_that_is_killed() {
     let read = |name: &str| std::fs::read_to_string(directory.join(name)).unwrap();
     let backups = Bench::new().backups_at(&read("config"), directory);
     let mut request = ServerRequest::new("server");
-    request.server = Some(
-        backups
-            .server_at("server", Some(&read("server")), None, None)
-            .unwrap(),
-    );
+    request.server = backups
+        .server_at("server", Some(&read("server")), None, None)
+        .unwrap();
     let Ok(plan) = backups.plan_server(&request, &quiet()) else {
         return;
     };

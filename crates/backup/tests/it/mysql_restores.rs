@@ -558,11 +558,9 @@ fn what_goes_wrong_with_a_restore_is_told() {
     );
     // Nobody is there.
     let mut nobody = into(&to);
-    nobody.server = Some(
-        backups
-            .server_at("server", Some("/nowhere/s"), None, None)
-            .unwrap(),
-    );
+    nobody.server = backups
+        .server_at("server", Some("/nowhere/s"), None, None)
+        .unwrap();
     let error = failed(&nobody);
     assert_eq!(error.kind(), ErrorKind::Server);
     assert!(

@@ -7,6 +7,7 @@ use mainstay_base::Size;
 use serde_json::json;
 
 use super::Session;
+use crate::cli::Login;
 use crate::exit::{Exit, Failure};
 use crate::render::plain;
 
@@ -16,13 +17,21 @@ pub(super) struct Wanted<'a> {
     pub(super) into: Option<&'a str>,
     pub(super) database: Option<&'a str>,
     pub(super) over: &'a [String],
+    pub(super) login: &'a Login,
     pub(super) dry_run: bool,
 }
 
 impl Session<'_> {
     pub(super) fn import(&self, wanted: &Wanted<'_>) -> Result<Exit, Failure> {
+        let backup = self.server(wanted.into)?;
         let request = ImportRequest {
-            backup: self.server(wanted.into)?,
+            server: self.backups.server_at(
+                &backup,
+                wanted.login.server.as_deref(),
+                wanted.login.user.as_deref(),
+                wanted.login.password_file.as_deref(),
+            )?,
+            backup,
             files: wanted.files.to_vec(),
             database: wanted.database.map(str::to_owned),
             over: wanted.over.to_vec(),

@@ -26,9 +26,9 @@ impl Session<'_> {
             ("--no-users", server.no_users),
             ("--check", server.check),
             ("--binlog", server.binlog),
-            ("--server", server.server.is_some()),
-            ("--user", server.user.is_some()),
-            ("--password-file", server.password_file.is_some()),
+            ("--server", server.login.server.is_some()),
+            ("--user", server.login.user.is_some()),
+            ("--password-file", server.login.password_file.is_some()),
             ("--connections", server.connections.is_some()),
         ]
         .into_iter()
@@ -41,15 +41,17 @@ impl Session<'_> {
                 ),
             )
             .help("leave one of them out")),
-            (None, Some(option)) if !of_server && server.server.is_none() => Err(Failure::new(
-                Exit::Usage,
-                format!(
-                    "{option} is for backups of MySQL and MariaDB, and `{}` is none",
-                    wanted.name
-                ),
-            )
-            .help("name a server with --server if the config does not know it any more")),
-            (None, _) => Ok(of_server || server.server.is_some()),
+            (None, Some(option)) if !of_server && server.login.server.is_none() => {
+                Err(Failure::new(
+                    Exit::Usage,
+                    format!(
+                        "{option} is for backups of MySQL and MariaDB, and `{}` is none",
+                        wanted.name
+                    ),
+                )
+                .help("name a server with --server if the config does not know it any more"))
+            }
+            (None, _) => Ok(of_server || server.login.server.is_some()),
             (Some(_), None) => Ok(false),
         }
     }
@@ -64,14 +66,12 @@ impl Session<'_> {
         request.binlog = asked.binlog;
         request.check = asked.check;
         request.connections = asked.connections.map(usize::from);
-        if asked.server.is_some() || asked.user.is_some() || asked.password_file.is_some() {
-            request.server = Some(self.backups.server_at(
-                wanted.name,
-                asked.server.as_deref(),
-                asked.user.as_deref(),
-                asked.password_file.as_deref(),
-            )?);
-        }
+        request.server = self.backups.server_at(
+            wanted.name,
+            asked.login.server.as_deref(),
+            asked.login.user.as_deref(),
+            asked.login.password_file.as_deref(),
+        )?;
         let plan = self.backups.plan_server(&request, &self.progress)?;
         let programs = if plan.stop.is_empty() {
             Stops::default()
