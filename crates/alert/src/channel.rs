@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use mainstay_base::SecretError;
+use mainstay_base::{SecretError, tls};
 
 use crate::message::Message;
 
@@ -61,6 +61,13 @@ pub trait Channel: Send + Sync {
 impl From<SecretError> for Failure {
     /// The place may be mended while we run: it is read at each use.
     fn from(error: SecretError) -> Self {
+        Self::temporary(error.to_string(), error.help())
+    }
+}
+
+impl From<tls::Error> for Failure {
+    /// The files may be mended while we run: they are read at each use.
+    fn from(error: tls::Error) -> Self {
         Self::temporary(error.to_string(), error.help())
     }
 }

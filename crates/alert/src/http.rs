@@ -5,12 +5,12 @@ use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mainstay_base::tls;
 use ureq::http::Method;
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Proxy};
 
 use crate::channel::Failure;
-use crate::trust;
 
 /// How much of an answer is read: enough to say why.
 const ANSWER: u64 = 4 << 10;
@@ -102,14 +102,14 @@ impl Request<'_> {
             .proxy(None::<Proxy>)
             .user_agent("mainstay");
         if secure {
-            let certificates: Vec<_> = trust::authorities(self.ca)?
+            let certificates: Vec<_> = tls::authorities(self.ca)?
                 .iter()
                 .map(|der| ureq::tls::Certificate::from_der(der).to_owned())
                 .collect();
             builder = builder.tls_config(
                 TlsConfig::builder()
                     .root_certs(RootCerts::new_with_certs(&certificates))
-                    .unversioned_rustls_crypto_provider(trust::provider())
+                    .unversioned_rustls_crypto_provider(tls::provider())
                     .build(),
             );
         }
@@ -120,11 +120,8 @@ impl Request<'_> {
     /// they could.
     fn broken(&self, error: &ureq::Error) -> Failure {
         let whom = self.whom;
-        let no_tls = |why: String| {
-            Failure::temporary(
-                format!("no TLS with {whom}: {why}"),
-                "check that the server's certificate is for this name and signed by an authority in `ca`, or one of the system's where `ca` is absent",
-            )
+        let no_tls = |fault: &rustls::Error| {
+            Failure::temporary(format!("no TLS with {whom}: {fault}"), tls::help(fault))
         };
         match error {
             ureq::Error::Timeout(_) => Failure::temporary(
@@ -135,15 +132,18 @@ impl Request<'_> {
                 format!("the host of {whom} has no address"),
                 "check the address, and the name servers of this host",
             ),
-            ureq::Error::Rustls(error) => no_tls(error.to_string()),
-            ureq::Error::Io(error) => match trust::fault(error) {
-                Some(fault) => no_tls(fault.to_string()),
+            ureq::Error::Rustls(fault) => no_tls(fault),
+            ureq::Error::Io(error) => match tls::fault(error) {
+                Some(fault) => no_tls(fault),
                 None => Failure::temporary(
                     format!("{whom} cannot be reached: {error}"),
                     "check the address, and that this host may connect to it",
                 ),
             },
-            ureq::Error::Tls(why) => no_tls((*why).to_owned()),
+            ureq::Error::Tls(why) => Failure::temporary(
+                format!("no TLS with {whom}: {why}"),
+                format!("check the host in what `{}` refers to", self.key),
+            ),
             ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::temporary(
                 format!("the address of {whom} is not a URL"),
                 format!("check what `{}` refers to", self.key),

@@ -74,7 +74,6 @@ mod read_channel;
 mod severity;
 mod smtp;
 mod text;
-mod trust;
 mod webhook;
 mod worker;
 

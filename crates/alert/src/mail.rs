@@ -5,8 +5,7 @@ use std::time::{Duration, SystemTime};
 use jiff::tz::TimeZone;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
 use lettre::message::{Mailbox, Message as Mail};
-use mainstay_base::{Resolver, Secret, base64, is_composed_header};
-use rustls::pki_types::ServerName;
+use mainstay_base::{Resolver, Secret, base64, is_composed_header, tls};
 
 use crate::channel::{Channel, Failure};
 use crate::config::{MailConfig, Tls};
@@ -14,7 +13,6 @@ use crate::error::{Error, ErrorKind};
 use crate::message::Message;
 use crate::smtp::{Conversation, Protection, Reply, Trouble};
 use crate::text;
-use crate::trust;
 
 /// A channel that sends mail.
 pub(crate) struct MailChannel {
@@ -195,24 +193,20 @@ impl MailChannel {
     }
 
     fn protection(&self) -> Result<Protection, Failure> {
-        let name = ServerName::try_from(self.config.host.clone()).map_err(|error| {
-            Failure::temporary(
-                format!("no certificate can be for {}: {error}", self.config.host),
-                "check `server` of the channel",
-            )
-        })?;
+        let tls = tls::Tls {
+            ca: self.config.ca.clone(),
+            ..tls::Tls::default()
+        };
         Ok(Protection {
-            config: trust::client(&self.config.ca)?,
-            name,
+            name: tls.name(&self.config.host)?,
+            config: tls.client()?,
         })
     }
 
     /// What goes wrong at a step that a server has no reason to refuse.
     fn failure(&self, step: &str, trouble: &Trouble) -> Failure {
         let help = match trouble {
-            Trouble::Tls(_) => {
-                "check that the server's certificate is for this name and signed by an authority in `ca`, or one of the system's where `ca` is absent"
-            }
+            Trouble::Tls(_, help) => *help,
             Trouble::Late => {
                 "check that the server is up and that no firewall swallows the connection"
             }

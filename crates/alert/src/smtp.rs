@@ -8,11 +8,9 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mainstay_base::{Secret, base64};
+use mainstay_base::{Secret, base64, tls};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
-
-use crate::trust;
 
 /// The longest line of an answer (RFC 5321 section 4.5.3.1.5 asks for 512).
 const LINE: usize = 4096;
@@ -54,8 +52,8 @@ impl fmt::Display for Reply {
 pub(crate) enum Trouble {
     /// The server said no, and the conversation can go on.
     Refused(Reply),
-    /// TLS with it does not come about.
-    Tls(String),
+    /// TLS with it does not come about: why, and what to do.
+    Tls(String, &'static str),
     /// It took too long.
     Late,
     /// The connection broke, or what was said is no SMTP.
@@ -67,15 +65,15 @@ impl fmt::Display for Trouble {
         match self {
             Self::Refused(reply) => reply.fmt(f),
             Self::Late => f.write_str("no answer in time"),
-            Self::Tls(why) | Self::Broken(why) => f.write_str(why),
+            Self::Tls(why, _) | Self::Broken(why) => f.write_str(why),
         }
     }
 }
 
 impl From<std::io::Error> for Trouble {
     fn from(error: std::io::Error) -> Self {
-        if let Some(fault) = trust::fault(&error) {
-            return Self::Tls(fault.to_string());
+        if let Some(fault) = tls::fault(&error) {
+            return Self::Tls(fault.to_string(), tls::help(fault));
         }
         match error.kind() {
             // A time limit of a socket shows as either.
@@ -255,6 +253,7 @@ impl Conversation {
             // Somebody put words in between, to be taken for the server's under TLS.
             return Err(Trouble::Tls(
                 "the server spoke on before TLS began".to_owned(),
+                "use `tls = \"implicit\"` with port 465: somebody may sit in between",
             ));
         }
         let mut wire = self.wire.into_inner();
@@ -373,17 +372,17 @@ impl Conversation {
 }
 
 /// TLS over a connection, with the handshake done.
-fn secured(wire: Wire, tls: &Protection) -> Result<Wire, Trouble> {
-    let mut timed = match wire {
+fn secured(wire: Wire, protection: &Protection) -> Result<Wire, Trouble> {
+    let timed = match wire {
         Wire::Plain(timed) => timed,
         Wire::Tls(_) => return Ok(wire),
     };
-    let mut connection = ClientConnection::new(Arc::clone(&tls.config), tls.name.clone())
-        .map_err(|error| Trouble::Tls(error.to_string()))?;
-    while connection.is_handshaking() {
-        connection.complete_io(&mut timed)?;
-    }
-    Ok(Wire::Tls(Box::new(StreamOwned::new(connection, timed))))
+    let stream = tls::begin(
+        Arc::clone(&protection.config),
+        protection.name.clone(),
+        timed,
+    )?;
+    Ok(Wire::Tls(Box::new(stream)))
 }
 
 /// A mail as it goes over the wire (RFC 5321 section 4.5.2): a dot before each line that begins with

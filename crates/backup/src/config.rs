@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mainstay_base::config::Section;
+use mainstay_base::tls::Tls;
 use mainstay_base::{Diagnostic, Schedule, Spanned, Template, nearest};
 use sha2::{Digest, Sha256};
 
@@ -496,6 +497,21 @@ fn read_names(section: &mut Section<'_>, key: &str) -> Vec<Spanned<String>> {
     names
 }
 
+/// Reads `tls` of a server: yes or no, or a table; `own` reads keys that only this server has in it.
+fn read_tls(
+    section: &mut Section<'_>,
+    own: impl FnOnce(&mut Section<'_>, &mut Tls),
+) -> Option<Tls> {
+    if !section.value("tls")?.is_table() {
+        return section.get::<bool>("tls")?.then(Tls::default);
+    }
+    let mut table = section.section("tls")?;
+    let mut tls = Tls::read(&mut table);
+    own(&mut table, &mut tls);
+    table.finish();
+    Some(tls)
+}
+
 /// An absolute path without `.`; one with `..` is refused, because what it means changes with links.
 fn read_path(section: &mut Section<'_>, key: &str, required: bool) -> Option<PathBuf> {
     if required && section.value(key).is_none() {
@@ -648,7 +664,7 @@ to = [\"local\"]
                     "`backup.x.mysql.user` is missing",
                     "not written into the config",
                     "any name is taken only from",
-                    "`certificate` and `key` go together",
+                    "`key` does nothing without `cert`",
                 ],
             ),
             (
@@ -677,7 +693,10 @@ to = [\"local\"]
             ),
             (
                 backup("redis = { socket = \"/b\", tls = { key = \"/k\" } }\nto = [\"local\"]"),
-                vec!["they belong together", "TLS is for addresses"],
+                vec![
+                    "`key` does nothing without `cert`",
+                    "TLS is for addresses",
+                ],
             ),
             (
                 backup("redis = { adress = \"a\" }\nto = [\"local\"]"),
@@ -821,7 +840,7 @@ password = \"${secret.r}\"
 redis = {{ address = \"db1\", user = \"b\", password = \"${{secret.redis}}\", tls = true, data = \"/var/lib/redis\" }}
 to = [\"local\"]
 [backup.b]
-redis = {{ address = \"s1:26379\", group = \"shop\", replica = true, tls = {{ ca = \"/ca.pem\", certificate = \"/c.pem\", key = \"/k.pem\", name = \"db\" }} }}
+redis = {{ address = \"s1:26379\", group = \"shop\", replica = true, tls = {{ ca = \"/ca.pem\", cert = \"/c.pem\", key = \"/k.pem\", server_name = \"db\" }} }}
 to = [\"local\"]
 [backup.c]
 redis = {{ socket = \"/run/redis.sock\", tls = false }}
@@ -841,7 +860,9 @@ to = [\"local\"]
             panic!("{:?}", source("b"));
         };
         let tls = b.tls.as_ref().unwrap();
-        assert_eq!(tls.identity, Some(("/c.pem".into(), "/k.pem".into())));
+        let identity = tls.identity.as_ref().unwrap();
+        assert_eq!(identity.certificates, Path::new("/c.pem"));
+        assert_eq!(identity.key, Path::new("/k.pem"));
         let SourceConfig::Redis(c) = source("c") else {
             panic!("{:?}", source("c"));
         };
@@ -867,10 +888,7 @@ to = [\"local\"]
         assert_eq!(server.endpoint.to_string(), "db.example:3306");
         assert_eq!(server.path, Path::new("/mysql/db.example:3306"));
         assert_eq!(server.selection.databases.len(), 2);
-        assert_eq!(
-            server.tls.as_ref().unwrap().ca.as_deref(),
-            Some(Path::new("/ca.pem"))
-        );
+        assert_eq!(server.tls.as_ref().unwrap().ca, [Path::new("/ca.pem")]);
         assert!(server.users && server.connections == 2);
         let SourceConfig::Mysql(local) = &config.backup("local").unwrap().source else {
             panic!("it is a server")

@@ -2,8 +2,8 @@
 //!
 //! This crate hides how TOML is parsed, how a fault in a config is shown, how sizes, durations and
 //! schedules are written, where secrets are kept, where time comes from, which texts tell the same
-//! kind of thing, how a file is replaced without ever being half of each, and how a database of our own
-//! is opened whatever became of it. It knows nothing of programs, logs or backups: each engine reads its
+//! kind of thing, how a file is replaced without ever being half of each, how a database of our own is
+//! opened whatever became of it, and whom a client of TLS believes. It knows nothing of programs, logs or backups: each engine reads its
 //! own section through [`config::Section`], so that there is no crate that knows every key.
 //!
 //! Nothing here prints, reads the environment or starts a thread; what is needed is handed in.
@@ -40,6 +40,8 @@ mod schedule;
 pub mod secret;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod unit;
 
 pub use base64::base64;
@@ -52,4 +54,4 @@ pub use pattern::Pattern;
 #[cfg(feature = "schedule")]
 pub use schedule::{Schedule, ScheduleError};
 pub use secret::{Credential, Resolver, Secret, SecretError, SecretRef, Secrets, Template};
-pub use unit::{Size, UnitError, format_duration, parse_duration};
+pub use unit::{Size, UnitError, counted, format_duration, parse_duration};

@@ -1,4 +1,4 @@
-//! Sizes and durations as people write them.
+//! Sizes, durations and numbers of things as people write them.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,6 +13,17 @@ use std::time::Duration;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Size(pub u64);
+
+/// So many of something: `1 file`, `2 files`, `3 directories`.
+pub fn counted<N: fmt::Display + PartialEq + From<u8>>(number: N, what: &str) -> String {
+    if number == N::from(1) {
+        return format!("{number} {what}");
+    }
+    match what.strip_suffix('y') {
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{number} {stem}ies"),
+        _ => format!("{number} {what}s"),
+    }
+}
 
 const SIZE_UNITS: [(&str, u64); 9] = [
     ("TiB", 1 << 40),
@@ -186,6 +197,21 @@ pub fn format_duration(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn things_are_counted() {
+        for (number, what, expected) in [
+            (0_u64, "file", "0 files"),
+            (1, "file", "1 file"),
+            (2, "file", "2 files"),
+            (1, "directory", "1 directory"),
+            (3, "directory", "3 directories"),
+            (2, "key", "2 keys"),
+        ] {
+            assert_eq!(counted(number, what), expected);
+        }
+        assert_eq!(counted(1_usize, "row"), "1 row");
+    }
     use proptest::prelude::*;
 
     #[test]

@@ -43,7 +43,7 @@ struct Page {
     language: Option<String>,
 }
 
-/// Why a page can't be used.
+/// Why a page can't be used, or the directory of all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Trouble {
     file: PathBuf,
@@ -55,8 +55,13 @@ pub struct Trouble {
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_words = self.file.ends_with(FILE);
-        let what = if is_words { "texts" } else { "error page" };
+        let what = if self.file.ends_with(FILE) {
+            "texts"
+        } else if self.file.extension().is_some_and(|end| end == "html") {
+            "error page"
+        } else {
+            "directory of error pages"
+        };
         write!(f, "cannot use the {what} {}", self.file.display())?;
         for place in [self.line, self.column].into_iter().flatten() {
             write!(f, ":{place}")?;
@@ -128,14 +133,11 @@ impl PageSet {
         let files = match list(directory) {
             Ok(files) => files,
             Err(why) => {
-                let why = format!(
-                    "{why}; the pages that were there before, or those that are built in, go on"
-                );
                 troubles.push(Trouble {
                     file: directory.to_owned(),
                     line: None,
                     column: None,
-                    why,
+                    why: why.to_string(),
                 });
                 return (last.clone(), troubles);
             }

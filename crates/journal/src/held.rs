@@ -2,12 +2,11 @@
 //! is known to have happened or not, also when the store's answer got lost.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use mainstay_base::Clock;
+use mainstay_base::{Clock, hex};
 use tokio::sync::{Notify, mpsc};
 
 use crate::error::{Error, ErrorKind};
@@ -178,12 +177,7 @@ pub(crate) fn millis(duration: Duration) -> Millis {
 
 /// An id nobody has had, that sorts by time.
 pub(crate) fn fresh_id() -> String {
-    let mut id = format!("{:012x}-", wall_clock());
-    for byte in random::<10>() {
-        // Writing into a string cannot fail.
-        let _ = write!(id, "{byte:02x}");
-    }
-    id
+    format!("{:012x}-{}", wall_clock(), hex(&random::<10>()))
 }
 
 /// Random bytes of the kernel.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mainstay_base::tls;
+
 use crate::level::Level;
 
 /// An error of this crate: what was tried, on what, why it failed, what to do next.
@@ -128,16 +130,23 @@ impl Error {
             }
             (Kind::Config, _) => "name a sink that the config has",
             (Kind::Install, _) => "install one logger only, early in main",
-            (Kind::Setup, Some(io::ErrorKind::PermissionDenied)) => {
-                "give the user mainstay runs as the right to use it, or name another one"
-            }
-            (Kind::Setup, _) => "check what the config says about this sink",
+            (Kind::Setup, kind) => match self.source.as_ref().and_then(of_tls) {
+                Some(error) => error.help(),
+                None if kind == Some(io::ErrorKind::PermissionDenied) => {
+                    "give the user mainstay runs as the right to use it, or name another one"
+                }
+                None => "check what the config says about this sink",
+            },
             (Kind::Drain, _) => "flush the log before the process ends",
             (Kind::Thread, _) => {
                 "raise the limit of threads (ulimit -u, pids.max), or use no queue"
             }
         }
     }
+}
+
+fn of_tls(error: &io::Error) -> Option<&tls::Error> {
+    error.get_ref()?.downcast_ref()
 }
 
 impl fmt::Display for Error {

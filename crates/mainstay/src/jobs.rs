@@ -72,12 +72,12 @@ impl fmt::Display for Job {
 
 /// When each job was last begun, for those that ever were.
 fn last_begun(config: &Config) -> Result<Vec<(Job, Timestamp)>, Failure> {
-    let backups = crate::command::backup::last_begun(config)?.into_iter();
-    let drills = crate::command::backup::last_drilled(config)?.into_iter();
-    Ok(backups
-        .map(|(name, at)| (Job::Backup(name), at))
-        .chain(drills.map(|(name, at)| (Job::Drill(name), at)))
-        .collect())
+    let mut last = Vec::new();
+    for (name, run, drill) in crate::command::backup::last_begun(config)? {
+        last.extend(run.map(|at| (Job::Backup(name.clone()), at)));
+        last.extend(drill.map(|at| (Job::Drill(name), at)));
+    }
+    Ok(last)
 }
 
 /// What happens next in the timetable.

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::tz::TimeZone;
-use mainstay_base::{Diagnostic, Severity};
+use mainstay_base::{Diagnostic, Severity, counted};
 use serde::Serialize;
 
 use crate::cli::{Cli, ColorChoice};
@@ -158,10 +158,7 @@ impl Output {
         if self.json {
             let message = match failure.diagnostics.len() {
                 0 => failure.message.clone(),
-                n => format!(
-                    "the config is wrong in {n} place{}",
-                    if n == 1 { "" } else { "s" }
-                ),
+                n => format!("the config is wrong in {}", counted(n, "place")),
             };
             self.document(&serde_json::json!({
                 "schema": 1,

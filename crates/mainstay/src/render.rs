@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use mainstay_base::Size;
+use mainstay_base::{Size, counted};
 use mainstay_control::wire::{
     AlertSummary, BackupOutcome, BackupStatus, ProcessStatus, State, StatusDocument,
 };
@@ -327,10 +327,9 @@ fn alerts_line(alerts: &AlertSummary, paint: &Paint) -> String {
         parts.push(format!("{} kept back", alerts.muted));
     }
     if let Some(until) = alerts.silenced_until {
-        let plural = if alerts.silences == 1 { "" } else { "s" };
         parts.push(format!(
-            "{} silence{plural} until {}",
-            alerts.silences,
+            "{} until {}",
+            counted(alerts.silences, "silence"),
             paint.moment(until)
         ));
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::Read;
 
 use mainstay_base::Secret;
-use rustls::{ClientConnection, StreamOwned};
+use mainstay_base::tls::{self, Tls};
 
 use crate::auth::{Act, Exchange, Method, ServerKey, unsupported};
 use crate::channel::{Channel, Packet};
@@ -12,7 +12,6 @@ use crate::error::{Error, ErrorKind};
 use crate::handshake::{Done, Greeting, Response, Switch, can, request_tls, server_error};
 use crate::row::{Column, Param, Row};
 use crate::stream::{Endpoint, Stream, Timeouts, Transport};
-use crate::tls::Tls;
 use crate::version::Version;
 use crate::wire::Bytes;
 
@@ -575,7 +574,7 @@ fn start_tls(
         Endpoint::Tcp { host, .. } => host.as_str(),
         Endpoint::Unix(_) => "localhost",
     };
-    let config = tls.config()?;
+    let client = tls.client()?;
     let name = tls.name(host)?;
     // What came in clear behind the greeting would be read as if it had come under TLS.
     if channel.has_unread() {
@@ -590,15 +589,8 @@ fn start_tls(
             "there is no TLS over a stream that somebody else has opened",
         ));
     };
-    let session = ClientConnection::new(config, name).map_err(|error| Error::of_tls(&error))?;
-    let mut stream = Box::new(StreamOwned::new(session, socket));
-    while stream.conn.is_handshaking() {
-        stream
-            .conn
-            .complete_io(&mut stream.sock)
-            .map_err(Error::of_stream)?;
-    }
-    channel.stream = Stream::Tls(stream);
+    let stream = tls::begin(client, name, socket).map_err(Error::of_stream)?;
+    channel.stream = Stream::Tls(Box::new(stream));
     Ok(channel)
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use mainstay_base::tls;
+
 /// What kind of thing went wrong, for callers that decide by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -96,11 +98,8 @@ impl Error {
 
     /// What a failed read or write of the connection means.
     pub(crate) fn of_stream(error: io::Error) -> Self {
-        if let Some(tls) = error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        {
-            return Self::of_tls(tls);
+        if let Some(fault) = tls::fault(&error) {
+            return Self::new(ErrorKind::Tls, format!("TLS: {fault}")).with_help(tls::help(fault));
         }
         let (kind, reason) = match error.kind() {
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => (
@@ -116,16 +115,6 @@ impl Error {
         let mut made = Self::new(kind, reason);
         made.0.source = Some(error);
         made
-    }
-
-    pub(crate) fn of_tls(error: &rustls::Error) -> Self {
-        let made = Self::new(ErrorKind::Tls, format!("TLS: {error}"));
-        match error {
-            rustls::Error::InvalidCertificate(_) => made.with_help(
-                "name the file with the authority of the server's certificate in `ca`, and the name that is in the certificate in `server_name`",
-            ),
-            _ => made,
-        }
     }
 
     #[must_use]
@@ -172,6 +161,12 @@ impl Error {
     /// The number of the server's error, if it was the server that refused.
     pub fn code(&self) -> Option<u16> {
         self.server().map(|error| error.code)
+    }
+}
+
+impl From<tls::Error> for Error {
+    fn from(error: tls::Error) -> Self {
+        Self::new(ErrorKind::Setup, error.to_string()).with_help(error.help())
     }
 }
 

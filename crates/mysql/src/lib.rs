@@ -49,7 +49,6 @@ mod handshake;
 mod row;
 mod rsa;
 mod stream;
-mod tls;
 mod version;
 mod wire;
 
@@ -57,7 +56,7 @@ pub use auth::ServerKey;
 pub use connection::{Connection, Options, Results, Statement};
 pub use error::{Error, ErrorKind, ServerError};
 pub use handshake::Done;
+pub use mainstay_base::tls::{Check, Identity, Tls};
 pub use row::{Cell, Cells, Column, ColumnType, DateTime, Param, Row, Time};
 pub use stream::{Endpoint, Timeouts, Transport};
-pub use tls::{Identity, Tls};
 pub use version::{Flavour, Version};

@@ -11,6 +11,7 @@ use std::io::{Read, Seek, SeekFrom, Write as _};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError};
 
+use mainstay_base::hex;
 use mainstay_log::Stream;
 use mainstay_sys::pipe;
 use rustix::fs::{FileType, MemfdFlags, fstat, memfd_create};
@@ -53,11 +54,7 @@ impl Notes {
             let _ = writeln!(text, "output {inode} {} {process}", stream.name());
         }
         for (inode, bytes) in &self.inputs {
-            let _ = write!(text, "input {inode} ");
-            for byte in bytes {
-                let _ = write!(text, "{byte:02x}");
-            }
-            text.push('\n');
+            let _ = writeln!(text, "input {inode} {}", hex(bytes));
         }
         for (inode, program) in &self.sockets {
             let _ = writeln!(text, "socket {inode} {program}");

@@ -287,25 +287,28 @@ fn https_believes_the_authority_it_is_told_and_no_other() {
             "another's",
             server.url(),
             vec![stranger.ca()],
-            Some("no TLS with the webhook: invalid peer certificate"),
+            Some(("no TLS with the webhook: invalid peer certificate", "`ca`")),
         ),
         (
             "the system's",
             server.url(),
             Vec::new(),
-            Some("no TLS with the webhook: invalid peer certificate"),
+            Some(("no TLS with the webhook: invalid peer certificate", "`ca`")),
         ),
         (
             "its own, under another name",
             by_address,
             vec![server.ca()],
-            Some("no TLS with the webhook: invalid peer certificate"),
+            Some((
+                "no TLS with the webhook: invalid peer certificate",
+                "use a name",
+            )),
         ),
         (
             "a file that is none",
             server.url(),
             vec!["no/such/ca.pem".into()],
-            Some("cannot read the certificates in no/such/ca.pem"),
+            Some(("cannot read the certificates in no/such/ca.pem", "`ca`")),
         ),
     ] {
         let mut hook = hook(Dialect::Json, url);
@@ -316,9 +319,9 @@ fn https_believes_the_authority_it_is_told_and_no_other() {
         let result = try_channels(&config, moment).unwrap().remove(0).result;
         match (result, expected) {
             (Ok(()), None) => assert_eq!(server.asked().len(), before + 1, "{name}"),
-            (Err(failure), Some(expected)) => {
-                assert!(failure.why.contains(expected), "{name}: {failure}");
-                assert!(failure.help.contains("`ca`"), "{name}: {}", failure.help);
+            (Err(failure), Some((why, help))) => {
+                assert!(failure.why.contains(why), "{name}: {failure}");
+                assert!(failure.help.contains(help), "{name}: {}", failure.help);
                 assert!(failure.temporary && !failure.why.contains("SECRET"));
                 assert_eq!(server.asked().len(), before, "{name}: nothing was sent");
             }

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use mainstay_base::config::Section;
+use mainstay_base::tls::{Check, Tls};
 use mainstay_base::{Credential, Diagnostic, Pattern};
-use mainstay_mysql::{Endpoint, Identity, ServerKey, Tls};
+use mainstay_mysql::{Endpoint, ServerKey};
 
-use super::{SourceConfig, read_path};
+use super::{SourceConfig, read_path, read_tls};
 use crate::source::mysql::Selection;
 
 /// `mysql` of a `[backup.x]`.
@@ -104,7 +105,7 @@ pub(super) fn read(mut server: Section<'_>) -> Option<SourceConfig> {
         Some(path) => ServerKey::File(path),
         None => ServerKey::AskOnThisMachine,
     };
-    let tls = server.section("tls").map(read_tls);
+    let tls = read_tls(&mut server, read_any_name);
     server.finish();
     let (endpoint, user) = (endpoint?, user?);
     let place = match &endpoint {
@@ -124,32 +125,19 @@ pub(super) fn read(mut server: Section<'_>) -> Option<SourceConfig> {
     })))
 }
 
-fn read_tls(mut section: Section<'_>) -> Tls {
-    let any_name = section.get_spanned::<bool>("any_name");
-    let mut tls = Tls {
-        ca: read_path(&mut section, "ca", false),
-        server_name: section.get("server_name"),
-        any_name: any_name.as_ref().is_some_and(|any_name| any_name.value),
-        identity: None,
+/// Certificates that a server made for itself have no name of a host.
+fn read_any_name(section: &mut Section<'_>, tls: &mut Tls) {
+    let Some(any_name) = section.get_spanned::<bool>("any_name") else {
+        return;
     };
-    if let Some(any_name) = any_name
-        && any_name.value
-        && tls.ca.is_none()
-    {
+    if any_name.value {
+        tls.check = Check::AnyName;
+    }
+    if any_name.value && tls.ca.is_empty() {
         section.report(
             Diagnostic::error("any name is taken only from an authority of one's own")
                 .at(&any_name.place)
                 .help("name the file with the server's own authority in `ca`"),
         );
     }
-    let certificates = read_path(&mut section, "certificate", false);
-    let key = read_path(&mut section, "key", false);
-    match (certificates, key) {
-        (Some(certificates), Some(key)) => tls.identity = Some(Identity { certificates, key }),
-        (None, None) => {}
-        _ => section
-            .report(Diagnostic::error("`certificate` and `key` go together").at(section.place())),
-    }
-    section.finish();
-    tls
 }

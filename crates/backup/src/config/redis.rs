@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use mainstay_base::config::Section;
 use mainstay_base::{Credential, Diagnostic};
 
-use super::{SourceConfig, read_path};
-use crate::source::redis::{Address, RedisConfig, Tls};
+use super::{SourceConfig, read_path, read_tls};
+use crate::source::redis::{Address, RedisConfig};
 
 /// The port of a server that names none.
 const PORT: u16 = 6379;
@@ -33,7 +33,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<SourceConfig> {
                 .at(section.place()),
         );
     }
-    let tls = read_tls(&mut section);
+    let tls = read_tls(&mut section, |_, _| {});
     let group = section.get::<String>("group");
     let replica = section.get::<bool>("replica").unwrap_or(false);
     if replica && group.is_none() {
@@ -132,34 +132,6 @@ fn parse_address(text: &str) -> Option<Address> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
     let fits = !host.is_empty() && !host.starts_with('.') && host.chars().all(is_name);
     (fits && port != 0).then(|| Address::Tcp(host.to_owned(), port))
-}
-
-fn read_tls(section: &mut Section<'_>) -> Option<Tls> {
-    let value = section.value("tls")?;
-    if !value.is_table() {
-        return section.get::<bool>("tls")?.then(Tls::default);
-    }
-    let mut tls = section.section("tls")?;
-    let ca = read_path(&mut tls, "ca", false);
-    let certificate = read_path(&mut tls, "certificate", false);
-    let key = read_path(&mut tls, "key", false);
-    let name = tls.get::<String>("name");
-    let identity = match (certificate, key) {
-        (Some(certificate), Some(key)) => Some((certificate, key)),
-        (None, None) => None,
-        _ => {
-            tls.report(
-                Diagnostic::error(format!(
-                    "`{}` has one of `certificate` and `key`, and they belong together",
-                    tls.path()
-                ))
-                .at(tls.place()),
-            );
-            None
-        }
-    };
-    tls.finish();
-    Some(Tls { ca, identity, name })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use mainstay_base::counted;
 use mainstay_mysql::{Connection, Endpoint, Flavour, Options, Version};
 
 use super::Drill;
@@ -335,8 +336,7 @@ fn compare(drill: &mut Drill<'_>, manifest: &Manifest, options: &Options) -> Res
 }
 
 fn told(rows: u64, digest: &str) -> String {
-    let plural = if rows == 1 { "" } else { "s" };
-    format!("{rows} row{plural}, digest {digest}")
+    format!("{}, digest {digest}", counted(rows, "row"))
 }
 
 /// What must be there of a kind, as [`objects`] names it. What cannot be used is kept as text only.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use mainstay_base::Size;
+use mainstay_base::{Size, counted};
 
 use super::{DrillReport, Verdict};
 
@@ -46,12 +46,11 @@ pub fn page(report: &DrillReport) -> String {
                 snapshot.path
             ),
         ));
-        let plural = if snapshot.files == 1 { "" } else { "s" };
         rows.push((
             "size",
             format!(
-                "{} file{plural}, {}",
-                snapshot.files,
+                "{}, {}",
+                counted(snapshot.files, "file"),
                 Size(snapshot.bytes).human()
             ),
         ));

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use mainstay_base::counted;
+
 use super::scratch::Socket;
 use super::server::{Running, find, impossible, output};
 use super::{Drill, files};
@@ -200,7 +202,8 @@ fn compare(drill: &mut Drill<'_>, shard: &RedisShard, found: &BTreeMap<u64, u64>
     }
     if expired > 0 {
         drill.report.notes.push(format!(
-            "{of}{expired} keys have expired since they were stored, and no server loads those"
+            "{of}{} expired since they were stored, and no server loads those",
+            counted(expired, "key")
         ));
     }
 }

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_base::{Credential, Secret, SecretRef, Size};
+use mainstay_base::{Credential, Secret, SecretRef, Size, counted};
 use mainstay_mysql::{Connection, Endpoint, Options, Version};
 
 use crate::config::SourceConfig;
@@ -177,10 +177,6 @@ impl ServerPlan {
     }
 }
 
-fn counted(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
 impl fmt::Display for ServerPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let snapshot = &self.from.snapshot;
@@ -209,8 +205,8 @@ impl fmt::Display for ServerPlan {
             }
             writeln!(
                 f,
-                ": {what}, {} rows, {}",
-                database.rows,
+                ": {what}, {}, {}",
+                counted(database.rows, "row"),
                 Size(database.bytes).human()
             )?;
             if let Some(aside) = &database.aside {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mainstay_base::Size;
+use mainstay_base::{Size, counted};
 
 use crate::run::{Located, Selector};
 use crate::source::Issue;
@@ -134,9 +134,8 @@ impl fmt::Display for RestorePlan {
         }
         writeln!(
             f,
-            "  writes  {} file{}, {}; {} free",
-            self.files,
-            if self.files == 1 { "" } else { "s" },
+            "  writes  {}, {}; {} free",
+            counted(self.files, "file"),
             Size(self.bytes).human(),
             Size(self.free).human()
         )?;

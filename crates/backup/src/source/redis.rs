@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
+use mainstay_base::tls::Tls;
 use mainstay_base::{Credential, Resolver};
 
 use self::client::{Client, Dial, Trouble};
@@ -37,8 +38,7 @@ use super::{Content, Context, Entry, Facts, Issue, Issues, Meta, Reading, Source
 use crate::error::{Error, ErrorKind, reason_of_io};
 use crate::progress::Progress;
 
-pub(crate) use self::client::certificates;
-pub use self::client::{Address, Tls};
+pub use self::client::Address;
 pub(crate) use self::data::{ACL, CONFIG, arrange, check, displaced, inside, loaded};
 pub(crate) use self::facts::in_words;
 pub use self::facts::{Layout, RedisFacts, RedisShard};
@@ -126,15 +126,12 @@ impl Redis {
         };
         let tls = match &self.config.tls {
             None => None,
-            Some(tls) => Some((
-                client::prepare(tls).map_err(|why| {
-                    refuse(
-                        why,
-                        "check the PEM files that `redis.tls` names, and that mainstay may read them",
-                    )
-                })?,
-                tls.name.clone(),
-            )),
+            Some(tls) => {
+                // Only a name of the config's own can be none; which one is asked for, the address says.
+                let client = tls.name("localhost").and_then(|_| tls.client());
+                let client = client.map_err(|error| refuse(error.to_string(), error.help()))?;
+                Some((tls.clone(), client))
+            }
         };
         Ok(Dial {
             user: self.config.user.clone(),
@@ -305,6 +302,7 @@ impl Source for Redis {
         if let Some(before) = &found.cluster {
             self.look_again(before, &dial, &issues)?;
         }
+        issues.settle();
         Ok(Box::new(Copy {
             path: self.config.path.clone(),
             cluster: found.cluster.is_some(),

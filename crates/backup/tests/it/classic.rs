@@ -13,7 +13,7 @@ use mainstay_backup::{Backups, Error, ErrorKind, Selector};
 use crate::bench::{Bench, DATABASE, quiet, run_ok};
 use crate::databases::bank;
 use crate::mysql::{COMMON, OF_MARIADB, config, same, texts};
-use crate::servers::{Server, all, find, mariadb, mysql};
+use crate::servers::{Server, all, mariadb, mysql};
 
 fn wanted(bench: &Bench, format: Format) -> ExportRequest {
     ExportRequest {
@@ -28,7 +28,7 @@ fn wanted(bench: &Bench, format: Format) -> ExportRequest {
 
 /// A stock program with these arguments, told of the server.
 fn stock(program: &str, server: &Server) -> Command {
-    let mut command = Command::new(find(program).unwrap());
+    let mut command = Command::new(testbed::find(program).unwrap());
     command
         .arg("--no-defaults")
         .arg(format!("--socket={}", server.options().endpoint))
@@ -142,7 +142,7 @@ fn round_trip(from: &Server, to: &Server, format: Format, arguments: &[&str]) {
 
 #[test]
 fn what_is_exported_is_loaded_by_the_stock_client() {
-    if find("mysql").is_none() {
+    if testbed::find("mysql").is_none() {
         println!("SKIPPED: no mysql client on this machine");
         return;
     }
@@ -150,7 +150,7 @@ fn what_is_exported_is_loaded_by_the_stock_client() {
         (Format::SqlGz, &[][..]),
         (Format::SqlZst, &["--default-character-set=latin1"]),
     ] {
-        if format == Format::SqlZst && find("zstdcat").is_none() {
+        if format == Format::SqlZst && testbed::find("zstdcat").is_none() {
             println!("SKIPPED: no zstd on this machine");
             continue;
         }
@@ -289,7 +289,7 @@ fn run(command: &mut Command) {
 
 #[test]
 fn what_mysqldump_makes_is_imported() {
-    if find("mariadb-dump").is_none() {
+    if testbed::find("mariadb-dump").is_none() {
         println!("SKIPPED: no mariadb-dump on this machine");
         return;
     }

@@ -246,20 +246,20 @@ fn tls_with_a_certificate_of_our_own() {
         ],
     );
     server.cli().line("DEBUG POPULATE 5000 key 1000");
-    let ours = ", certificate = \"@/backup.pem\", key = \"@/backup.key\"";
+    let ours = ", cert = \"@/backup.pem\", key = \"@/backup.key\"";
     let backups = bench.ready(&source(
         tls_port,
-        &format!(", tls = {{ ca = \"@/ca.pem\", name = \"localhost\"{ours} }}"),
+        &format!(", tls = {{ ca = \"@/ca.pem\", server_name = \"localhost\"{ours} }}"),
     ));
     run_ok(&backups, "redis");
     assert_eq!(facts(&backups).shards[0].keys(), 5000);
     for (tls, expected) in [
         (
-            format!("{{ ca = \"@/ca.pem\", name = \"other\"{ours} }}"),
+            format!("{{ ca = \"@/ca.pem\", server_name = \"other\"{ours} }}"),
             "certificate",
         ),
         (
-            "{ ca = \"@/ca.pem\", name = \"localhost\" }".to_owned(),
+            "{ ca = \"@/ca.pem\", server_name = \"localhost\" }".to_owned(),
             "ertificate",
         ),
         ("{ ca = \"@/nothing.pem\" }".to_owned(), "nothing.pem"),

@@ -40,11 +40,11 @@ async fn sqlite() {
 
 #[tokio::test]
 async fn mariadb() {
-    let Some(server) = servers::mariadb() else {
+    let Some(mut server) = testbed::mariadb(&["--skip-networking"]) else {
         return;
     };
-    let pool = servers::mariadb_pool(&server).await;
-    let directory = servers::directory_of(&server);
+    let pool = servers::mariadb_pool(&mut server).await;
+    let directory = server.directory().to_owned();
     let portable = backend::mysql(&directory, false).await;
     conformance::all(&portable.store).await;
     let backend = backend::mysql(&directory, true).await;
@@ -59,11 +59,11 @@ async fn mariadb() {
 
 #[tokio::test]
 async fn postgres() {
-    let Some(server) = servers::postgres() else {
+    let Some(mut server) = testbed::postgres() else {
         return;
     };
-    let pool = servers::postgres_pool(&server).await;
-    let directory = servers::directory_of(&server);
+    let pool = servers::postgres_pool(&mut server).await;
+    let directory = server.directory().to_owned();
     let portable = backend::postgres(&directory, false).await;
     conformance::all(&portable.store).await;
     let backend = backend::postgres(&directory, true).await;

@@ -1,7 +1,6 @@
 //! The types of sinks, and the keys that belong to each.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use mainstay_base::config::{FromValue, Section, Value, one_of};
@@ -16,8 +15,8 @@ use crate::seelog::{Archive, ArchiveKind, DateLayout};
 use crate::sinks::journald::JournaldFormat;
 use crate::sinks::syslog::{self, Facility, Transport};
 use crate::sinks::{
-    AlertConfig, Framing, HttpConfig, Identity, JournaldConfig, LokiConfig, Net, OtlpConfig, Roots,
-    StreamConfig, SyslogConfig, TlsConfig, check_header, check_url,
+    AlertConfig, Check, Framing, HttpConfig, JournaldConfig, LokiConfig, Net, OtlpConfig,
+    StreamConfig, SyslogConfig, Tls, check_header, check_url,
 };
 
 /// What a section says, whatever its type. All keys are read, so that what is wrong with one is told
@@ -45,7 +44,7 @@ struct Keys {
     labels: Option<Spanned<BTreeMap<String, String>>>,
     gzip: Option<Spanned<bool>>,
     headers: Option<Spanned<BTreeMap<String, HeaderText>>>,
-    tls: Option<(TlsConfig, Place)>,
+    tls: Option<(Tls, Place)>,
 }
 
 impl Keys {
@@ -341,44 +340,13 @@ fn needed<T>(value: Option<Spanned<T>>, key: &str, section: &mut Section<'_>) ->
 }
 
 /// Reads `tls` of a sink.
-fn read_tls(mut section: Section<'_>) -> TlsConfig {
-    let certificates = section.get_spanned::<PathBuf>("cert");
-    let key = section.get_spanned::<PathBuf>("key");
-    let identity = match (certificates, key) {
-        (Some(certificates), Some(key)) => Some(Identity {
-            certificates: certificates.value,
-            key: key.value,
-        }),
-        (None, None) => None,
-        (Some(alone), None) => {
-            lonely(&section, "cert", "key", &alone.place);
-            None
-        }
-        (None, Some(alone)) => {
-            lonely(&section, "key", "cert", &alone.place);
-            None
-        }
-    };
-    let config = TlsConfig {
-        roots: match section.get::<PathBuf>("ca") {
-            Some(file) => Roots::File(file),
-            None => Roots::System,
-        },
-        server_name: section.get("server_name"),
-        insecure_skip_verify: section.get("insecure_skip_verify").unwrap_or(false),
-        identity,
-    };
+fn read_tls(mut section: Section<'_>) -> Tls {
+    let mut tls = Tls::read(&mut section);
+    if section.get("insecure_skip_verify").unwrap_or(false) {
+        tls.check = Check::Nothing;
+    }
     section.finish();
-    config
-}
-
-/// A certificate proves nothing without its key, and the other way round.
-fn lonely(section: &Section<'_>, there: &str, missing: &str, place: &Place) {
-    section.report(
-        Diagnostic::error(format!("`{there}` does nothing without `{missing}`"))
-            .at(place)
-            .help(format!("add {missing} = \"…\", the path of a PEM file")),
-    );
+    tls
 }
 
 /// Checks `headers`: what is a secret is referred to, everything else may stand there.

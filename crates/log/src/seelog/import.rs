@@ -16,7 +16,7 @@ use crate::route::When;
 use crate::seelog::{
     Buffered, Config, Conn, Header, Leaf, LoggerType, NameMode, Receiver, RollWhen, Rolling, Smtp,
 };
-use crate::sinks::{AlertConfig, Framing, Net, StreamConfig, TlsConfig, UnknownNet};
+use crate::sinks::{AlertConfig, Check, Framing, Net, StreamConfig, Tls, UnknownNet};
 
 /// What "never" is for a buffer that is only written when it is full.
 const NEVER: Duration = Duration::from_hours(24 * 365);
@@ -160,11 +160,15 @@ fn stream(conn: &Conn, place: &Place, said: &mut Diagnostics) -> Result<SinkKind
         Box::new(diagnostic.help("seelog finds out at the first record, and loses it"))
     };
     let net = conn.network.parse::<Net>().map_err(unknown)?;
-    let tls = conn.tls.map(|tls| TlsConfig {
-        insecure_skip_verify: !tls.verify,
-        ..TlsConfig::default()
+    let tls = conn.tls.map(|tls| Tls {
+        check: if tls.verify {
+            Check::Name
+        } else {
+            Check::Nothing
+        },
+        ..Tls::default()
     });
-    if tls.as_ref().is_some_and(|tls| tls.insecure_skip_verify) {
+    if tls.as_ref().is_some_and(|tls| tls.check == Check::Nothing) {
         said.push(
             Diagnostic::warning("whoever sits in between reads and changes all records")
                 .at(place)

@@ -1,17 +1,19 @@
 //! One connection to a peer, with a time limit on everything.
 
+use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use mainstay_base::tls;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socket_with, sockopt};
 use rustls::ClientConnection;
 
 use super::endpoint::{self, Net};
-use super::tls::Tls;
+use super::tls::TlsClient;
 use crate::error::Reason;
 
 /// How long a sink waits for a peer.
@@ -117,7 +119,7 @@ impl Write for Socket {
 pub(super) struct Target {
     pub(super) net: Net,
     pub(super) address: String,
-    pub(super) tls: Option<Tls>,
+    pub(super) tls: Option<TlsClient>,
     pub(super) timeouts: Timeouts,
     /// A peer that is silent so long is asked whether it is there (tcp(7)).
     pub(super) keepalive: Option<Duration>,
@@ -133,12 +135,15 @@ impl Connection {
     /// Connects, at most for as long as the target says.
     pub(super) fn open(target: &Target) -> io::Result<Self> {
         Self::try_open(target).map_err(|error| {
-            let text = format!(
+            let mut text = format!(
                 "cannot connect to {} {}: {}",
                 target.net,
                 target.address,
                 Reason(&error)
             );
+            if let Some(fault) = tls::fault(&error) {
+                let _ = write!(text, "; {}", tls::help(fault));
+            }
             io::Error::new(error.kind(), text)
         })
     }

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::Timestamp;
+use mainstay_base::tls::Tls;
 use mainstay_base::{Clock, Credential, Resolver, Secret};
 
 use super::backoff::{Backoff, Pause};
 use super::connection::{Connection, Target, Timeouts};
 use super::endpoint::{self, Net};
 use super::losses::Losses;
-use super::tls::{Tls, TlsConfig};
+use super::tls::TlsClient;
 use crate::batch::{Batch, Entry, Unwritten};
 use crate::error::{Error, Reason};
 
@@ -26,7 +27,7 @@ pub struct HttpConfig {
     /// Headers beside those that belong to the protocol; for instance `Authorization`.
     pub headers: Vec<(String, Credential)>,
     /// TLS, for `https`.
-    pub tls: TlsConfig,
+    pub tls: Tls,
     /// How long to wait for the server.
     pub timeouts: Timeouts,
     /// Compresses what is posted.
@@ -67,7 +68,7 @@ impl HttpConfig {
         Self {
             url: url.into(),
             headers: Vec::new(),
-            tls: TlsConfig::default(),
+            tls: Tls::default(),
             timeouts: Timeouts::default(),
             gzip: true,
             largest: 1 << 20,
@@ -224,7 +225,7 @@ impl Http {
         };
         let url = parse(&config.url).map_err(|UrlError(text)| invalid(text))?;
         let tls = if url.tls {
-            Some(Tls::load(&config.tls, endpoint::host(&url.address))?)
+            Some(TlsClient::load(&config.tls, endpoint::host(&url.address))?)
         } else {
             None
         };
@@ -287,7 +288,7 @@ impl Http {
     pub(super) fn reopen(&mut self) -> Result<(), Error> {
         if self.target.tls.is_some() {
             let host = endpoint::host(&self.target.address);
-            self.target.tls = Some(Tls::load(&self.config.tls, host)?);
+            self.target.tls = Some(TlsClient::load(&self.config.tls, host)?);
         }
         self.connection = None;
         Ok(())

@@ -30,6 +30,8 @@ pub mod syslog;
 mod text;
 mod tls;
 
+pub use mainstay_base::tls::{Check, Identity, Tls};
+
 pub use alert::{AlertConfig, OpenAlerts, Raise, Raised};
 pub use backoff::Pause;
 pub use connection::Timeouts;
@@ -43,4 +45,3 @@ pub use redact::{Named, OwnPattern, Redact, RedactConfig};
 pub use spool::{Spool, SpoolConfig};
 pub use stream::{Framing, StreamConfig, StreamSink};
 pub use syslog::{SyslogConfig, SyslogFormat};
-pub use tls::{Identity, Roots, TlsConfig};

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use mainstay_base::Clock;
+use mainstay_base::tls::Tls;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketType, send, sockopt};
@@ -17,7 +18,7 @@ use super::connection::{self, Connection, Target, Timeouts, wait_for};
 use super::endpoint::{self, Net};
 use super::losses::Losses;
 use super::text;
-use super::tls::{Tls, TlsConfig};
+use super::tls::TlsClient;
 use crate::batch::{Batch, Entry, Unwritten};
 use crate::error::{Error, Notice, Reason};
 use crate::level::Level;
@@ -45,7 +46,7 @@ pub struct StreamConfig {
     /// `host:port`, or the path of a unix socket, or `@name` in the abstract namespace.
     pub address: String,
     /// TLS, over TCP only.
-    pub tls: Option<TlsConfig>,
+    pub tls: Option<Tls>,
     /// Each record gets a connection of its own (seelog's `reconnectonmsg`).
     pub reconnect_per_message: bool,
     /// How long to wait for the peer.
@@ -400,7 +401,7 @@ impl StreamSink {
     }
 }
 
-fn load(config: &StreamConfig) -> Result<Option<Tls>, Error> {
+fn load(config: &StreamConfig) -> Result<Option<TlsClient>, Error> {
     let invalid = |text: String| {
         let subject = format!("{} {}", config.net, config.address);
         Error::setup(subject, io::Error::new(io::ErrorKind::InvalidInput, text))
@@ -410,7 +411,7 @@ fn load(config: &StreamConfig) -> Result<Option<Tls>, Error> {
         Some(_) if !config.net.is_tcp() => {
             Err(invalid(format!("there is no TLS over {}", config.net)))
         }
-        Some(tls) => Tls::load(tls, endpoint::host(&config.address)).map(Some),
+        Some(tls) => TlsClient::load(tls, endpoint::host(&config.address)).map(Some),
     }
 }
 

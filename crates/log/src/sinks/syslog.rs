@@ -9,12 +9,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use mainstay_base::Clock;
+use mainstay_base::tls::Tls;
 
 use super::connection::Timeouts;
 use super::endpoint::Net;
 use super::stream::{Framing, StreamConfig, StreamSink};
 use super::text::{self, Raw};
-use super::tls::TlsConfig;
 use crate::error::Error;
 use crate::level::Level;
 use crate::record::Record;
@@ -44,7 +44,7 @@ pub enum Transport {
     /// RFC 6587; port 601 or 514. Octet counting is understood by rsyslog and syslog-ng; lines by all.
     Tcp(Framing),
     /// RFC 5425; port 6514.
-    Tls(TlsConfig),
+    Tls(Tls),
 }
 
 impl Default for SyslogConfig {
@@ -613,7 +613,7 @@ mod tests {
             (Dialect::Rfc5424, 2048)
         );
         let tls = SyslogConfig {
-            transport: Transport::Tls(TlsConfig::default()),
+            transport: Transport::Tls(Tls::default()),
             ..udp
         };
         assert_eq!(tls.stream().framing, Framing::OctetCounting);

@@ -17,9 +17,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mainstay_backup::{
-    Backups, Depth, Error, ErrorKind, Outcome, Progress, RunReport, Selector, Shrunken,
+    BackupStatus, Backups, Depth, Error, ErrorKind, Outcome, Progress, RunReport, Selector,
+    Shrunken,
 };
-use mainstay_base::{Size, SystemClock};
+use mainstay_base::{Size, SystemClock, counted};
 use mainstay_control::wire;
 use serde_json::json;
 
@@ -147,7 +148,7 @@ fn drill_error(status: &mainstay_backup::BackupStatus) -> Option<String> {
 fn shrunken(shrunken: Shrunken) -> String {
     let human = |number: u64| {
         if shrunken.rows {
-            format!("{number} rows")
+            counted(number, "row")
         } else {
             Size(number).human()
         }
@@ -159,18 +160,6 @@ fn shrunken(shrunken: Shrunken) -> String {
     )
 }
 
-/// When each backup was last drilled, for those that ever were.
-pub(crate) fn last_drilled(config: &Config) -> Result<Vec<(String, Timestamp)>, Failure> {
-    if config.backup.backups.is_empty() {
-        return Ok(Vec::new());
-    }
-    let statuses = open(config)?.status()?;
-    Ok(statuses
-        .into_iter()
-        .filter_map(|status| Some((status.name, status.last_drill?.started)))
-        .collect())
-}
-
 /// Finishes or takes back restores that were cut off half way; says what was done.
 pub(crate) fn recover(config: &Config) -> Result<Vec<String>, Failure> {
     if config.backup.backups.is_empty() {
@@ -179,16 +168,19 @@ pub(crate) fn recover(config: &Config) -> Result<Vec<String>, Failure> {
     Ok(open(config)?.recover()?)
 }
 
-/// When each backup last began, for those that ever did.
-pub(crate) fn last_begun(config: &Config) -> Result<Vec<(String, Timestamp)>, Failure> {
+/// A backup, when it last began, and when it was last drilled.
+pub(crate) type LastBegun = (String, Option<Timestamp>, Option<Timestamp>);
+
+/// When each backup and its drill last began.
+pub(crate) fn last_begun(config: &Config) -> Result<Vec<LastBegun>, Failure> {
     if config.backup.backups.is_empty() {
         return Ok(Vec::new());
     }
-    let statuses = open(config)?.status()?;
-    Ok(statuses
-        .into_iter()
-        .filter_map(|status| Some((status.name, status.last_run?)))
-        .collect())
+    let of = |status: BackupStatus| {
+        let drilled = status.last_drill.map(|drill| drill.started);
+        (status.name, status.last_run, drilled)
+    };
+    Ok(open(config)?.status()?.into_iter().map(of).collect())
 }
 
 /// One invocation: the engine, the config and how to talk.
@@ -560,13 +552,13 @@ impl Session<'_> {
             let paint = self.output.paint(self.zone());
             let snapshot = &located.snapshot;
             self.output.print(&format!(
-                "snapshot {} of {} in {}, taken {} on {}\n{} files, {}, from {}\n\n",
+                "snapshot {} of {} in {}, taken {} on {}\n{}, {}, from {}\n\n",
                 snapshot.short_id(),
                 snapshot.backup,
                 located.repository,
                 paint.moment(snapshot.time),
                 plain(&snapshot.host),
-                snapshot.files,
+                counted(snapshot.files, "file"),
                 Size(snapshot.bytes).human(),
                 snapshot.path.display()
             ));

@@ -13,7 +13,7 @@ pub(crate) struct Certificates {
 impl Certificates {
     /// For a server of this name.
     pub(crate) fn new(name: &str) -> Self {
-        let directory = crate::servers::directory();
+        let directory = testbed::directory();
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca_key = KeyPair::generate().unwrap();
@@ -25,7 +25,7 @@ impl Certificates {
         let write = |name: &str, text: String| {
             let path = directory.path().join(name);
             std::fs::write(&path, text).unwrap();
-            crate::servers::give(&path);
+            testbed::give(&path);
         };
         write("ca.pem", ca.pem());
         write("certificate.pem", certificate.pem());

@@ -1,7 +1,7 @@
 //! Who is let in, by which method, and over what.
 
 use mainstay_base::Secret;
-use mainstay_mysql::{Connection, Endpoint, ErrorKind, Flavour, Options, ServerKey, Tls};
+use mainstay_mysql::{Check, Connection, Endpoint, ErrorKind, Flavour, Options, ServerKey, Tls};
 
 use crate::certificates::Certificates;
 use crate::servers::{Server, all, mariadb, mysql};
@@ -74,7 +74,7 @@ fn users_of_mariadb_are_let_in_by_their_methods() {
         }
     }
     let ca = Tls {
-        ca: Some(certificates.path("ca.pem")),
+        ca: vec![certificates.path("ca.pem")],
         ..Tls::default()
     };
     let named = Tls {
@@ -82,7 +82,7 @@ fn users_of_mariadb_are_let_in_by_their_methods() {
         ..ca.clone()
     };
     let any = Tls {
-        any_name: true,
+        check: Check::AnyName,
         ..ca.clone()
     };
     let sealed = with(server.tcp("sealed"), "s");
@@ -95,32 +95,32 @@ fn users_of_mariadb_are_let_in_by_their_methods() {
     assert!(!cipher(&on_socket).is_empty());
     // Its certificate is for another name; it is of another authority; nobody we know signed it.
     let others = Certificates::new("db.example");
-    let other = |any_name| Tls {
-        ca: Some(others.path("ca.pem")),
-        any_name,
+    let other = |check| Tls {
+        ca: vec![others.path("ca.pem")],
+        check,
         ..named.clone()
     };
     for (tls, kind) in [
         (ca.clone(), ErrorKind::Tls),
-        (other(false), ErrorKind::Tls),
-        (other(true), ErrorKind::Tls),
+        (other(Check::Name), ErrorKind::Tls),
+        (other(Check::AnyName), ErrorKind::Tls),
         (
             Tls {
-                ca: None,
+                ca: Vec::new(),
                 ..named.clone()
             },
             ErrorKind::Tls,
         ),
         (
             Tls {
-                ca: None,
+                ca: Vec::new(),
                 ..any.clone()
             },
             ErrorKind::Setup,
         ),
         (
             Tls {
-                ca: Some("/nowhere".into()),
+                ca: vec!["/nowhere".into()],
                 ..named.clone()
             },
             ErrorKind::Setup,
@@ -128,7 +128,7 @@ fn users_of_mariadb_are_let_in_by_their_methods() {
     ] {
         let error = Connection::open(&over_tls(sealed.clone(), tls.clone())).unwrap_err();
         // A system without any authority of its own says so.
-        let bare = tls.ca.is_none() && error.kind() == ErrorKind::Setup;
+        let bare = tls.ca.is_empty() && error.kind() == ErrorKind::Setup;
         assert!(error.kind() == kind || bare, "{tls:?}: {error}");
     }
 }
@@ -140,7 +140,7 @@ fn a_server_without_tls_gets_no_password_where_tls_was_asked_for() {
     };
     let certificates = Certificates::new("localhost");
     let tls = Tls {
-        ca: Some(certificates.path("ca.pem")),
+        ca: vec![certificates.path("ca.pem")],
         ..Tls::default()
     };
     let error = Connection::open(&over_tls(server.tcp("root"), tls)).unwrap_err();
@@ -201,8 +201,8 @@ fn users_of_mysql_are_let_in_by_their_methods() {
     let data = std::path::PathBuf::from(String::from_utf8(data).unwrap());
     let socket = |user: &str| Options::new(server.options().endpoint, user);
     let tls = Tls {
-        ca: Some(data.join("ca.pem")),
-        any_name: true,
+        ca: vec![data.join("ca.pem")],
+        check: Check::AnyName,
         ..Tls::default()
     };
     let sealed = |user: &str| over_tls(server.tcp(user), tls.clone());

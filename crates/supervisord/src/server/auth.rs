@@ -4,7 +4,7 @@ use std::fmt;
 
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
-use mainstay_base::Secret;
+use mainstay_base::{Secret, hex};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
@@ -95,16 +95,6 @@ fn same(one: &[u8], other: &[u8]) -> bool {
         .zip(other.iter())
         .fold(0, |all, (one, other)| all | (one ^ other));
     std::hint::black_box(difference) == 0
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    let mut out = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{byte:02x}");
-    }
-    out
 }
 
 #[cfg(test)]

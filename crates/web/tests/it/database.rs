@@ -434,11 +434,11 @@ async fn on_sqlite() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_mariadb() {
-    let Some(server) = servers::mariadb() else {
+    let Some(mut server) = testbed::mariadb(&["--skip-networking"]) else {
         return;
     };
-    servers::mariadb_pool(&server).await.close().await;
-    let options = servers::mariadb_options(&servers::directory_of(&server));
+    servers::mariadb_pool(&mut server).await.close().await;
+    let options = servers::mariadb_options(server.directory());
     let pool = |connections| {
         sqlx::mysql::MySqlPoolOptions::new()
             .max_connections(connections)
@@ -451,11 +451,11 @@ async fn on_mariadb() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_postgres() {
-    let Some(server) = servers::postgres() else {
+    let Some(mut server) = testbed::postgres() else {
         return;
     };
-    servers::postgres_pool(&server).await.close().await;
-    let options = servers::postgres_options(&servers::directory_of(&server));
+    servers::postgres_pool(&mut server).await.close().await;
+    let options = servers::postgres_options(server.directory());
     let pool = |connections| {
         sqlx::postgres::PgPoolOptions::new()
             .max_connections(connections)

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use mainstay_base::{Clock, Credential, Resolver, Secret, SystemClock, hex, hmac_sha256};
+use mainstay_base::{Clock, Credential, Resolver, Secret, SystemClock, hex, hmac_sha256, tls};
 use sha2::{Digest, Sha256};
 use ureq::http::Method;
 use ureq::tls::{RootCerts, TlsConfig};
@@ -94,21 +94,15 @@ impl S3 {
             .proxy(None::<Proxy>)
             .user_agent("mainstay");
         if scheme == "https" {
-            let found = match &config.ca {
-                Some(file) => crate::source::redis::certificates(file)?,
-                // Systems have some that cannot be read; they believe nobody.
-                None => rustls_native_certs::load_native_certs().certs,
-            };
-            let certificates: Vec<_> = found
+            let certificates: Vec<_> = tls::authorities(config.ca.as_slice())
+                .map_err(|error| format!("{error}; {}", error.help()))?
                 .iter()
                 .map(|der| ureq::tls::Certificate::from_der(der).to_owned())
                 .collect();
             builder = builder.tls_config(
                 TlsConfig::builder()
                     .root_certs(RootCerts::new_with_certs(&certificates))
-                    .unversioned_rustls_crypto_provider(std::sync::Arc::new(
-                        rustls::crypto::ring::default_provider(),
-                    ))
+                    .unversioned_rustls_crypto_provider(tls::provider())
                     .build(),
             );
         }
@@ -346,6 +340,13 @@ impl S3 {
         let host = &self.host;
         let advice = "check `s3.endpoint`, and that this host may connect to it";
         let passing = |kind, why: String| Broken::Passing(Advised::error(kind, why, advice));
+        let no_tls = |fault: &rustls::Error| {
+            Broken::Lasting(Advised::error(
+                io::ErrorKind::ConnectionRefused,
+                format!("no TLS with {host}: {fault}"),
+                tls::help(fault),
+            ))
+        };
         match error {
             ureq::Error::Timeout(_) => passing(
                 io::ErrorKind::TimedOut,
@@ -356,14 +357,16 @@ impl S3 {
                 format!("{host} has no address"),
                 advice,
             )),
-            ureq::Error::Rustls(_) | ureq::Error::Tls(_) => Broken::Lasting(Advised::error(
+            ureq::Error::Rustls(fault) => no_tls(fault),
+            ureq::Error::Tls(why) => Broken::Lasting(Advised::error(
                 io::ErrorKind::ConnectionRefused,
-                format!("no TLS with {host}: {error}"),
-                "check that its certificate is for this name and signed by an authority in `s3.ca`, or one of the system's",
+                format!("no TLS with {host}: {why}"),
+                advice,
             )),
-            ureq::Error::Io(error) => {
-                passing(error.kind(), format!("{host} cannot be reached: {error}"))
-            }
+            ureq::Error::Io(error) => match tls::fault(error) {
+                Some(fault) => no_tls(fault),
+                None => passing(error.kind(), format!("{host} cannot be reached: {error}")),
+            },
             ureq::Error::BadUri(_) | ureq::Error::Http(_) => Broken::Lasting(Advised::error(
                 io::ErrorKind::InvalidInput,
                 format!("the address {host} is none"),

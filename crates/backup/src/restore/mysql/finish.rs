@@ -461,18 +461,7 @@ impl Finish<'_> {
             else {
                 continue;
             };
-            let names: BTreeSet<String> = old
-                .tables
-                .iter()
-                .map(|table| &table.name)
-                .chain(
-                    [&old.sequences, &old.views, &old.routines]
-                        .into_iter()
-                        .flatten()
-                        .map(|object| &object.name),
-                )
-                .cloned()
-                .collect();
+            let names = old.names();
             let mut kept = Vec::new();
             let objects = old
                 .routines

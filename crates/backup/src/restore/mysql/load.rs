@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use mainstay_base::counted;
 use mainstay_mysql::{Connection, Done};
 
 use super::ddl;
@@ -595,7 +596,8 @@ impl Loader<'_> {
         if done.affected != rows {
             return refused(
                 format!(
-                    "{rows} rows were sent, and the server took {}",
+                    "of {} that were sent the server took {}",
+                    counted(rows, "row"),
                     done.affected
                 ),
                 None,
@@ -624,8 +626,9 @@ impl Loader<'_> {
                     format!("the rows of table {whole} are not those that were stored")
                 } else {
                     format!(
-                        "table {whole} has {} rows in the repository, and {} when it was stored",
-                        tally.rows, stored.rows
+                        "table {whole} has {} in the repository, and {} when it was stored",
+                        counted(tally.rows, "row"),
+                        stored.rows
                     )
                 },
             )

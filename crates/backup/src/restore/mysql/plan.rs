@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+use mainstay_base::counted;
+
 use super::ddl;
 use super::server::{Content, Reference};
 use crate::source::mysql::{self, Manifest, Object, SCRATCH, User, name};
@@ -298,9 +300,9 @@ pub(super) fn arrange(
             placed.old = in_way(&placed, &layout.tables, number, old, &mut views);
             if placed.whole && !old.is_empty() {
                 in_the_way.push(format!(
-                    "a database `{}` with {} tables",
+                    "a database `{}` with {}",
                     placed.to,
-                    old.tables.len()
+                    counted(old.tables.len(), "table")
                 ));
             } else {
                 in_the_way.extend(
@@ -380,18 +382,7 @@ fn place(
     number: usize,
 ) -> Database {
     let whole = wanted.tables.is_none();
-    let objects = database
-        .tables
-        .iter()
-        .map(|table| &table.name)
-        .chain(
-            [&database.sequences, &database.views, &database.routines]
-                .into_iter()
-                .flatten()
-                .map(|object| &object.name),
-        )
-        .cloned()
-        .collect();
+    let objects = database.names();
     let mut placed = Database {
         from: wanted.from.clone(),
         to: wanted.to.clone(),

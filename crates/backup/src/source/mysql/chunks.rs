@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use mainstay_base::hex;
 use mainstay_mysql::{Cell, ColumnType, Connection};
 
 use super::lines::{Tally, line};
@@ -80,11 +81,7 @@ impl Key {
                 if !self.charset.is_empty() {
                     let _ = write!(text, "_{} ", self.charset);
                 }
-                text.push_str("x'");
-                for byte in bytes {
-                    let _ = write!(text, "{byte:02x}");
-                }
-                text.push('\'');
+                let _ = write!(text, "x'{}'", hex(bytes));
                 if !self.charset.is_empty() {
                     let _ = write!(text, " COLLATE {}", self.collation);
                 }

@@ -1,5 +1,7 @@
 //! What a snapshot of a server says of itself: `manifest.json`, beside the data.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 /// The form of the manifest that is written here.
@@ -70,6 +72,16 @@ pub struct Database {
     pub triggers: Vec<Object>,
     /// Events.
     pub events: Vec<Object>,
+}
+
+impl Database {
+    /// The names of what statements can name in it: tables, sequences, views and routines.
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        let tables = self.tables.iter().map(|table| &table.name);
+        let objects = [&self.sequences, &self.views, &self.routines];
+        let objects = objects.into_iter().flatten().map(|object| &object.name);
+        tables.chain(objects).cloned().collect()
+    }
 }
 
 /// A table and its data.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use mainstay_base::{Clock, Size};
+use mainstay_base::{Clock, Size, counted};
 use mainstay_mysql::Connection;
 
 use super::objects::{OWN, Selection};
@@ -345,8 +345,8 @@ fn tables(
         ));
     }
     checks.push(Check::good(format!(
-        "{} databases would be backed up",
-        names.len()
+        "{} would be backed up",
+        counted(names.len(), "database")
     )));
     Ok(())
 }

@@ -49,8 +49,9 @@ impl Recount {
                 let whole = format!("table `{}`.`{}`", database.name, table.name);
                 if found.rows != table.rows {
                     return Err(format!(
-                        "{whole} has {} rows, and {} when it was stored",
-                        found.rows, table.rows
+                        "{whole} has {}, and {} when it was stored",
+                        mainstay_base::counted(found.rows, "row"),
+                        table.rows
                     ));
                 }
                 if found.digest() != table.digest {

@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mainstay_base::Secret;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use mainstay_base::tls::{self, Tls};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::resp::{self, Value};
 use crate::error::{Error, ErrorKind, reason_of_io};
@@ -40,23 +39,13 @@ impl fmt::Display for Address {
     }
 }
 
-/// Who is believed to be the server, and how we prove who we are.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tls {
-    /// The authorities, a PEM file; those of the system when absent.
-    pub ca: Option<PathBuf>,
-    /// Our certificate and its key, PEM files, where the server asks for one.
-    pub identity: Option<(PathBuf, PathBuf)>,
-    /// The name in the server's certificate, where it is not that of the address.
-    pub name: Option<String>,
-}
-
 /// How to get to a server and what to say there.
 #[derive(Clone)]
 pub(super) struct Dial {
     pub(super) user: Option<String>,
     pub(super) password: Option<Secret>,
-    pub(super) tls: Option<(Arc<ClientConfig>, Option<String>)>,
+    /// What the config says, and what was made of it.
+    pub(super) tls: Option<(Tls, Arc<ClientConfig>)>,
 }
 
 /// Why a conversation failed.
@@ -155,6 +144,14 @@ fn guidance(said: &str) -> (ErrorKind, Option<&'static str>) {
 
 fn explain_io(attempt: &str, error: &io::Error) -> Error {
     use io::ErrorKind as Kind;
+    if let Some(fault) = tls::fault(error) {
+        return Error::new(
+            ErrorKind::SourceUnreadable,
+            attempt,
+            format!("TLS: {fault}"),
+        )
+        .with_help(tls::help(fault));
+    }
     let (kind, help) = match error.kind() {
         Kind::ConnectionRefused | Kind::NotFound => (
             ErrorKind::SourceMissing,
@@ -297,18 +294,10 @@ impl Client {
                 tcp.set_nodelay(true)?;
                 match &dial.tls {
                     None => Wire::Tcp(tcp),
-                    Some((config, name)) => {
-                        let name = ServerName::try_from(name.clone().unwrap_or(host.clone()))
-                            .map_err(|_| {
-                                io::Error::other("its name is none that a certificate has")
-                            })?;
-                        let connection = ClientConnection::new(Arc::clone(config), name)
-                            .map_err(io::Error::other)?;
-                        let mut stream = StreamOwned::new(connection, Timed { tcp, until });
-                        while stream.conn.is_handshaking() {
-                            stream.conn.complete_io(&mut stream.sock)?;
-                        }
-                        Wire::Tls(Box::new(stream))
+                    Some((tls, client)) => {
+                        let name = tls.name(host).map_err(io::Error::from)?;
+                        let socket = Timed { tcp, until };
+                        Wire::Tls(Box::new(tls::begin(Arc::clone(client), name, socket)?))
                     }
                 }
             }
@@ -435,55 +424,6 @@ fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
         }
     }
     Err(last)
-}
-
-/// TLS as the config has it.
-pub(super) fn prepare(tls: &Tls) -> Result<Arc<ClientConfig>, String> {
-    let mut roots = RootCertStore::empty();
-    match &tls.ca {
-        None => {
-            // Systems have some that cannot be read; they believe nobody.
-            for certificate in rustls_native_certs::load_native_certs().certs {
-                let _ = roots.add(certificate);
-            }
-        }
-        Some(file) => {
-            for certificate in certificates(file)? {
-                roots
-                    .add(certificate)
-                    .map_err(|error| format!("{}: {error}", file.display()))?;
-            }
-        }
-    }
-    let builder =
-        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots);
-    let config = match &tls.identity {
-        None => builder.with_no_client_auth(),
-        Some((certificate, key)) => {
-            let chain = certificates(certificate)?;
-            let key_read = PrivateKeyDer::from_pem_file(key)
-                .map_err(|error| format!("{}: {error}", key.display()))?;
-            builder
-                .with_client_auth_cert(chain, key_read)
-                .map_err(|error| format!("{}: {error}", certificate.display()))?
-        }
-    };
-    Ok(Arc::new(config))
-}
-
-/// The certificates of a PEM file.
-pub(crate) fn certificates(file: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let shown = file.display();
-    let found: Vec<_> = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect)
-        .map_err(|error| format!("{shown}: {error}"))?;
-    if found.is_empty() {
-        return Err(format!("{shown}: there is no certificate in it"));
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

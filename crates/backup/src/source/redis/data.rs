@@ -12,9 +12,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use mainstay_base::hex;
 use sha2::{Digest, Sha256};
 
-use super::super::sqlite::hexadecimal;
 use super::facts::{Layout, RedisFacts, RedisShard, in_words};
 use super::rdb;
 
@@ -72,7 +72,7 @@ fn check_shard(file: &Path, shard: &RedisShard) -> Result<String, String> {
         digest: Sha256::new(),
     };
     let contents = rdb::read(&mut reading).map_err(|fault| fault.to_string())?;
-    if hexadecimal(&reading.digest.finalize()) != shard.sha256 {
+    if hex(&reading.digest.finalize()) != shard.sha256 {
         return Err("it is not what was stored: its SHA-256 is another".to_owned());
     }
     let found = in_words(contents.databases.iter().map(|(db, keys)| (*db, keys.keys)));
@@ -155,7 +155,7 @@ mod tests {
             cluster: false,
             shards: vec![RedisShard {
                 directory: directory.to_owned(),
-                sha256: hexadecimal(&Sha256::digest(bytes)),
+                sha256: hex(&Sha256::digest(bytes)),
                 databases: BTreeMap::from([(0, keys)]),
                 counted: true,
                 ..RedisShard::default()

@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use mainstay_base::hex;
 use sha2::{Digest, Sha256};
 
-use super::super::sqlite::hexadecimal;
 use super::client::{Client, Trouble};
 use super::rdb::{self, Contents, Fault};
 use crate::error::{Error, ErrorKind, kind_of_io};
@@ -118,7 +118,7 @@ pub(super) fn pull(
         replid,
         offset,
         contents,
-        sha256: hexadecimal(&digest.finalize()),
+        sha256: hex(&digest.finalize()),
         took: begun.elapsed(),
         rdb_only,
     })

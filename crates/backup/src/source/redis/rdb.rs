@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read};
 
+use mainstay_base::counted;
+
 use super::crc64;
 
 /// What is in a file.
@@ -55,8 +57,13 @@ impl Contents {
             .iter()
             .filter_map(|(number, keys)| {
                 let promised = keys.promised?;
-                (promised != keys.keys)
-                    .then(|| format!("database {number} has {} keys of {promised}", keys.keys))
+                (promised != keys.keys).then(|| {
+                    format!(
+                        "database {number} has {} of {}",
+                        keys.keys,
+                        counted(promised, "key")
+                    )
+                })
             })
             .collect()
     }
@@ -648,7 +655,7 @@ mod tests {
         assert_eq!(contents.about["redis-bits"], "64");
         let two = contents.databases[&2];
         assert_eq!((two.keys, two.expiring, two.promised), (3, 1, Some(3)));
-        assert_eq!(contents.broken_promises(), ["database 5 has 1 keys of 2"]);
+        assert_eq!(contents.broken_promises(), ["database 5 has 1 of 2 keys"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use mainstay_base::config::Document;
 use mainstay_base::{Clock as _, Resolver, Secrets};
-use mainstay_log::sinks::{Identity, Net, Roots, StreamConfig, StreamSink, TlsConfig};
+use mainstay_log::sinks::{Check, Identity, Net, StreamConfig, StreamSink, Tls};
 use mainstay_log::{
     Config, Defaults, Level, Logger, Pipeline, Question, Record, Sink as _, Surroundings,
 };
@@ -46,11 +46,11 @@ impl Certificate {
     }
 
     /// Trusts this certificate alone.
-    pub(crate) fn trusted(&self) -> TlsConfig {
-        TlsConfig {
-            roots: Roots::File(self.public.clone()),
+    pub(crate) fn trusted(&self) -> Tls {
+        Tls {
+            ca: vec![self.public.clone()],
             server_name: Some("localhost".to_owned()),
-            ..TlsConfig::default()
+            ..Tls::default()
         }
     }
 
@@ -85,7 +85,7 @@ pub(crate) fn accept(
 }
 
 /// Name, what we trust and show, whom the server asks for, what the error says.
-type Case<'a> = (&'a str, TlsConfig, Option<&'a Certificate>, Option<&'a str>);
+type Case<'a> = (&'a str, Tls, Option<&'a Certificate>, Option<&'a str>);
 
 #[test]
 fn who_is_trusted() {
@@ -108,7 +108,7 @@ fn who_is_trusted() {
         ),
         (
             "another name",
-            TlsConfig {
+            Tls {
                 server_name: Some("example.org".to_owned()),
                 ..trusted.clone()
             },
@@ -117,8 +117,8 @@ fn who_is_trusted() {
         ),
         (
             "not looked at",
-            TlsConfig {
-                insecure_skip_verify: true,
+            Tls {
+                check: Check::Nothing,
                 server_name: Some("example.org".to_owned()),
                 ..other.trusted()
             },
@@ -127,7 +127,7 @@ fn who_is_trusted() {
         ),
         (
             "shows who it is",
-            TlsConfig {
+            Tls {
                 identity: identity(&other),
                 ..trusted.clone()
             },
@@ -136,7 +136,7 @@ fn who_is_trusted() {
         ),
         (
             "shows somebody else",
-            TlsConfig {
+            Tls {
                 identity: identity(&ours),
                 ..trusted.clone()
             },
@@ -145,7 +145,7 @@ fn who_is_trusted() {
         ),
         (
             "the name of the address",
-            TlsConfig {
+            Tls {
                 server_name: None,
                 ..trusted
             },
@@ -194,21 +194,21 @@ fn files_that_are_none_are_named() {
     let missing = ours.public.with_file_name("missing.pem");
     for (tls, part) in [
         (
-            TlsConfig {
-                roots: Roots::File(missing.clone()),
-                ..TlsConfig::default()
+            Tls {
+                ca: vec![missing.clone()],
+                ..Tls::default()
             },
             "missing.pem",
         ),
         (
-            TlsConfig {
-                roots: Roots::File(ours.key.clone()),
-                ..TlsConfig::default()
+            Tls {
+                ca: vec![ours.key.clone()],
+                ..Tls::default()
             },
-            "there are none in it",
+            "has no certificates in it",
         ),
         (
-            TlsConfig {
+            Tls {
                 identity: Some(Identity {
                     certificates: ours.public.clone(),
                     key: missing,
@@ -218,7 +218,7 @@ fn files_that_are_none_are_named() {
             "private key",
         ),
         (
-            TlsConfig {
+            Tls {
                 server_name: Some("not a name".to_owned()),
                 ..ours.trusted()
             },

@@ -72,9 +72,12 @@ impl Session<'_> {
                     format!("snapshot {id} ")
                 });
             self.output.say(&format!(
-                "{name}: PROVEN: {of}was restored in {} and {} checks hold; the drill took {} (report: mainstay backup drill --show {name})",
+                "{name}: PROVEN: {of}was restored in {} and {}; the drill took {} (report: mainstay backup drill --show {name})",
                 took(report.restore_milliseconds),
-                report.checks.len(),
+                match report.checks.len() {
+                    1 => "1 check holds".to_owned(),
+                    checks => format!("{checks} checks hold"),
+                },
                 took(report.milliseconds)
             ));
             return;

@@ -1,7 +1,7 @@
 //! `mainstay backup expire`, `keep`, `unkeep` and `copy`: which snapshots are where.
 
 use mainstay_backup::{Error, Expiry, Selector};
-use mainstay_base::Size;
+use mainstay_base::{Size, counted};
 use serde_json::{Value, json};
 
 use super::Session;
@@ -129,10 +129,9 @@ impl Session<'_> {
                 "help": report.error.as_ref().and_then(Error::help),
             }));
         } else {
-            let number = report.copied.len();
             self.output.say(&format!(
-                "{name}: {number} snapshot{} copied from {from} to {to} ({} new), {} there already",
-                if number == 1 { "" } else { "s" },
+                "{name}: {} copied from {from} to {to} ({} new), {} there already",
+                counted(report.copied.len(), "snapshot"),
                 Size(report.added).human(),
                 report.present
             ));

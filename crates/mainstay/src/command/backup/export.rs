@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mainstay_backup::Selector;
 use mainstay_backup::classic::{ExportRequest, Format};
-use mainstay_base::Size;
+use mainstay_base::{Size, counted};
 use serde_json::json;
 
 use super::Session;
@@ -63,8 +63,7 @@ impl Session<'_> {
         for file in &report.files {
             let what = match file.rows {
                 _ if file.database.is_none() => "users and grants, to be loaded last".to_owned(),
-                1 => "1 row".to_owned(),
-                rows => format!("{rows} rows"),
+                rows => counted(rows, "row"),
             };
             self.output.say(&format!(
                 "{}: {what}, {} ({} of statements)",

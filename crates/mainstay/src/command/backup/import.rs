@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use mainstay_backup::classic::ImportRequest;
-use mainstay_base::Size;
+use mainstay_base::{Size, counted};
 use serde_json::json;
 
 use super::Session;
@@ -57,9 +57,9 @@ impl Session<'_> {
         let done = if wanted.dry_run { "would be" } else { "are" };
         for file in &report.files {
             self.output.say(&format!(
-                "{}: {} statements, {}, {done} loaded",
+                "{}: {}, {}, {done} loaded",
                 plain(&file.path.to_string_lossy()),
-                file.statements,
+                counted(file.statements, "statement"),
                 Size(file.bytes).human()
             ));
         }

@@ -1,7 +1,7 @@
 //! What `mainstay backup` tells: lines for people, documents for machines.
 
 use mainstay_backup::{Depth, Error, Item, ItemKind, Located, RepositoryVerify, RunReport, Weight};
-use mainstay_base::Size;
+use mainstay_base::{Size, counted};
 use serde_json::{Value, json};
 
 use super::Session;
@@ -14,12 +14,11 @@ impl Session<'_> {
         for run in &report.repositories {
             if let Some(snapshot) = &run.snapshot {
                 self.output.say(&format!(
-                    "{} → {}: snapshot {}, {} file{}, {} ({} new){}",
+                    "{} → {}: snapshot {}, {}, {} ({} new){}",
                     report.backup,
                     run.repository,
                     snapshot.short_id(),
-                    snapshot.files,
-                    if snapshot.files == 1 { "" } else { "s" },
+                    counted(snapshot.files, "file"),
                     Size(snapshot.bytes).human(),
                     Size(run.added).human(),
                     match run.forgotten.len() {

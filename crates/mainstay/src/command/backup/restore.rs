@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use mainstay_backup::{RestoreReport, RestoreRequest, Selector, Target};
-use mainstay_base::Size;
+use mainstay_base::{Size, counted};
 use mainstay_control::wire::ActionRequest;
 use mainstay_control::{Client, Kind};
 use serde_json::json;
@@ -141,10 +141,9 @@ impl Session<'_> {
 
     fn tell_restored(&self, report: &RestoreReport) {
         self.output.say(&format!(
-            "restored {} ({} file{}, {}); {}",
+            "restored {} ({}, {}); {}",
             report.target.display(),
-            report.files,
-            if report.files == 1 { "" } else { "s" },
+            counted(report.files, "file"),
             Size(report.bytes).human(),
             report.checked
         ));

@@ -1,7 +1,7 @@
 //! `mainstay backup restore` into a server of `MySQL` or `MariaDB`.
 
 use mainstay_backup::{Pick, Selector, ServerReport, ServerRequest, Weight};
-use mainstay_base::Size;
+use mainstay_base::{Size, counted};
 use serde_json::json;
 
 use super::Session;
@@ -146,11 +146,10 @@ impl Session<'_> {
 
     fn tell_server(&self, report: &ServerReport) {
         self.output.say(&format!(
-            "restored into {}: {} table{}, {} rows, {} in {:.1} s; {}",
+            "restored into {}: {}, {}, {} in {:.1} s; {}",
             report.server,
-            report.tables,
-            if report.tables == 1 { "" } else { "s" },
-            report.rows,
+            counted(report.tables, "table"),
+            counted(report.rows, "row"),
             Size(report.bytes).human(),
             report.took.as_secs_f64(),
             report.checked

@@ -348,11 +348,11 @@ async fn sqlite() {
 
 #[tokio::test]
 async fn mariadb() {
-    let Some(server) = servers::mariadb() else {
+    let Some(mut server) = testbed::mariadb(&["--skip-networking"]) else {
         return;
     };
-    let direct = Direct::MySql(servers::mariadb_pool(&server).await);
-    let socket = servers::directory_of(&server).join("s");
+    let direct = Direct::MySql(servers::mariadb_pool(&mut server).await);
+    let socket = server.directory().join("s");
     behind_a_gate(direct, &socket, "MariaDB", |port| {
         format!("mysql://root@127.0.0.1:{port}/mysql")
     })
@@ -361,11 +361,11 @@ async fn mariadb() {
 
 #[tokio::test]
 async fn postgres() {
-    let Some(server) = servers::postgres() else {
+    let Some(mut server) = testbed::postgres() else {
         return;
     };
-    let direct = Direct::Postgres(servers::postgres_pool(&server).await);
-    let socket = servers::directory_of(&server).join(".s.PGSQL.5432");
+    let direct = Direct::Postgres(servers::postgres_pool(&mut server).await);
+    let socket = server.directory().join(".s.PGSQL.5432");
     behind_a_gate(direct, &socket, "PostgreSQL", |port| {
         format!("postgres://postgres@127.0.0.1:{port}/postgres")
     })
