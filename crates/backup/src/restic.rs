@@ -65,7 +65,7 @@ use crate::progress::Progress;
 use crate::repository::{
     Depth, Draft, Finding, OpenRepository, Pruned, Repository, Snapshot, Stored, Visit,
 };
-use crate::source::{Reading, Weight};
+use crate::source::{Issue, Reading, Weight};
 
 use archive::{Archive, Used};
 use bars::Bars;
@@ -573,7 +573,7 @@ impl Opened {
         draft: &Draft,
         reading: &dyn Reading,
         facts: String,
-    ) -> Result<(SnapshotFile, Used), Error> {
+    ) -> Result<(SnapshotFile, Used, Vec<Issue>), Error> {
         let attempt = self.attempt("write to");
         let begun = SystemClock::new().now();
         let Some(path) = reading.root().to_str() else {
@@ -611,9 +611,14 @@ impl Opened {
                 "the caller asked to stop",
             ));
         }
-        let tags: StringList = format!("{TAG},backup={}", draft.backup)
-            .parse()
-            .unwrap_or_default();
+        // From its first moment on it says that something is missing: we may be killed in the next.
+        let issues = reading.take_issues();
+        let lacks = issues.iter().any(|issue| issue.weight == Weight::Missing);
+        let mut tags = format!("{TAG},backup={}", draft.backup);
+        if lacks {
+            tags = format!("{tags},{PARTIAL}");
+        }
+        let tags: StringList = tags.parse().unwrap_or_default();
         let options = SnapshotOptions::default()
             .host(draft.host.clone())
             .label(draft.backup.clone())
@@ -635,7 +640,7 @@ impl Opened {
         if let Some(id) = self.store.last_snapshot() {
             file.id = id.into();
         }
-        Ok((file, archived.used))
+        Ok((file, archived.used, issues))
     }
 
     /// Stores a snapshot with other tags in place of itself. A kill in between leaves both.
@@ -672,14 +677,7 @@ impl OpenRepository for Opened {
         }
         let saved = self.guard("write to", || self.store(draft, reading, facts));
         self.progress.finish();
-        let (saved, used) = saved?;
-        let issues = reading.take_issues();
-        let complete = !issues.iter().any(|issue| issue.weight == Weight::Missing);
-        let saved = if complete {
-            saved
-        } else {
-            self.retag(saved, |tags| tags.add(PARTIAL.to_owned()))?
-        };
+        let (saved, used, issues) = saved?;
         let snapshot = ours(&saved).ok_or_else(|| {
             Error::new(
                 ErrorKind::Internal,

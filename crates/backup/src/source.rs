@@ -56,7 +56,8 @@ pub trait Reading: Send + Sync {
     /// unchanged directories are recognised. Called once for each repository.
     fn entries(&self) -> Box<dyn Iterator<Item = Entry> + Send>;
 
-    /// What went wrong while the entries were listed and read. Emptied by the call.
+    /// What went wrong while the entries were listed and read last, and before. What belongs to one
+    /// reading is emptied by the call; what would be so again with the next, is told again.
     fn take_issues(&self) -> Vec<Issue>;
 
     /// What is known about the content as a whole, stored in the snapshot, so that a later
@@ -173,25 +174,43 @@ impl std::fmt::Display for Issue {
 
 /// Issues that are found on many threads.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Issues(Arc<Mutex<Vec<Issue>>>);
+pub(crate) struct Issues(Arc<Mutex<Found>>);
+
+#[derive(Debug, Default)]
+struct Found {
+    /// Those of what is read, however often it is.
+    lasting: Vec<Issue>,
+    /// Those of one reading.
+    passing: Vec<Issue>,
+}
 
 impl Issues {
     pub(crate) fn add(&self, weight: Weight, path: &Path, what: impl Into<String>) {
-        self.lock().push(Issue {
+        self.lock().passing.push(Issue {
             weight,
             path: path.to_owned(),
             what: what.into(),
         });
     }
 
+    /// What was found until now is so for every reading: the source was copied, or looked at, once.
+    pub(crate) fn settle(&self) {
+        let mut found = self.lock();
+        let until_now = std::mem::take(&mut found.passing);
+        found.lasting.extend(until_now);
+    }
+
     pub(crate) fn take(&self) -> Vec<Issue> {
-        let mut issues = std::mem::take(&mut *self.lock());
+        let mut found = self.lock();
+        let mut issues = found.lasting.clone();
+        issues.append(&mut found.passing);
+        drop(found);
         issues.sort_by(|a, b| b.weight.cmp(&a.weight).then_with(|| a.path.cmp(&b.path)));
         issues.dedup();
         issues
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Issue>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Found> {
         self.0
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -310,5 +329,22 @@ mod tests {
                 "binary log at bin.000001:702, GTID a:1-5,b:1{said}"
             )));
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_source_is_told_to_each_who_reads_it() {
+        let issues = Issues::default();
+        let add = |what: &str| issues.add(Weight::Missing, Path::new("/db"), what);
+        let take = || {
+            let taken = issues.take().into_iter();
+            taken.map(|issue| issue.what).collect::<Vec<_>>()
+        };
+        add("damaged");
+        issues.settle();
+        add("vanished");
+        assert_eq!(take().len(), 2);
+        assert_eq!(take(), ["damaged"]);
+        add("vanished");
+        assert_eq!(take().len(), 2);
     }
 }

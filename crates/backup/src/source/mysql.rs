@@ -219,6 +219,7 @@ impl Mysql {
         for what in moment.warnings {
             issues.add(Weight::Warning, &self.root, what);
         }
+        issues.settle();
         for connection in &mut moment.connections {
             connection.run(chunks::HOLD)?;
             // Text as it is stored, not as a client would like to have it.

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mainstay_base::hex;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use sha2::{Digest, Sha256};
@@ -75,6 +76,7 @@ impl Source for Sqlite {
             hard_link: None,
             ..meta(&self.path, &metadata, &issues)
         };
+        issues.settle();
         Ok(Box::new(Copy {
             path: self.path.clone(),
             staged: copy,
@@ -407,16 +409,7 @@ pub(crate) fn digest(path: &Path) -> io::Result<(u64, String)> {
         hasher.update(&buffer[..count]);
         size += count as u64;
     }
-    Ok((size, hexadecimal(&hasher.finalize())))
-}
-
-/// A digest in hexadecimal digits.
-pub(super) fn hexadecimal(digest: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * digest.len());
-    for byte in digest {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    Ok((size, hex(&hasher.finalize())))
 }
 
 /// An error of `SQLite` in the words of this crate.

@@ -244,6 +244,36 @@ fn a_file_that_is_no_database_is_refused() {
     bench.assert_clean();
 }
 
+/// Breaks the content of pages in the middle; the first page stays readable.
+fn damage(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 20_000].fill(0xa5);
+    fs::write(path, bytes).unwrap();
+}
+
+/// Repositories that cut files in other places each get a reading of their own.
+#[test]
+fn a_damaged_database_is_good_in_no_repository() {
+    let bench = Bench::new();
+    bank(&bench.path("shop.db"), "delete");
+    damage(&bench.path("shop.db"));
+    let backups = bench.ready(
+        "[repository.other]\npath = \"@/other\"\npassword = \"${env.PASSWORD}\"\n\
+         [backup.db]\nsqlite = { path = \"@/shop.db\" }\nto = [\"local\", \"other\"]\n",
+    );
+    // Made while there is none to be made like.
+    fs::rename(bench.path("repo"), bench.path("away")).unwrap();
+    backups.init("other", &quiet()).unwrap();
+    fs::rename(bench.path("away"), bench.path("repo")).unwrap();
+    let report = run(&backups, "db");
+    for run in &report.repositories {
+        assert_eq!(run.outcome, Outcome::Partial, "{run:#?}");
+        assert!(!run.snapshot.as_ref().unwrap().complete);
+        assert!(run.issues[0].what.contains("damaged"), "{run:#?}");
+    }
+}
+
 #[test]
 fn a_damaged_database_is_stored_but_loud() {
     let bench = Bench::new();
@@ -251,11 +281,7 @@ fn a_damaged_database_is_stored_but_loud() {
     bank(&path, "delete");
     let backups = bench.ready(&format!("{DATABASE}keep = {{ last = 1 }}\n"));
     let good = run_ok(&backups, "db");
-    // Break the content of pages in the middle; the first page stays readable.
-    let mut bytes = fs::read(&path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle..middle + 20_000].fill(0xa5);
-    fs::write(&path, bytes).unwrap();
+    damage(&path);
     bench.advance(1);
     let report = run(&backups, "db");
     assert_eq!(report.outcome, Outcome::Partial, "{report:#?}");

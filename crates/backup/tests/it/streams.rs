@@ -18,6 +18,8 @@ struct Dump {
     root: PathBuf,
     length: usize,
     breaks: bool,
+    /// Where snapshots are, and how many there were before.
+    snapshots: (PathBuf, usize),
     issues: std::sync::Arc<std::sync::Mutex<Vec<Issue>>>,
 }
 
@@ -58,6 +60,9 @@ impl Reading for Dump {
         ))
     }
     fn take_issues(&self) -> Vec<Issue> {
+        // There is no moment in which a snapshot that lacks something does not say so.
+        let (directory, before) = &self.snapshots;
+        assert_eq!(std::fs::read_dir(directory).unwrap().count(), *before);
         std::mem::take(&mut *self.issues.lock().unwrap())
     }
     fn facts(&self) -> Facts {
@@ -93,6 +98,7 @@ fn a_stream_of_unknown_length_needs_no_file() {
             root: "/mysql/shop/orders".into(),
             length: 5_500_000,
             breaks,
+            snapshots: (directory.path().join("repo/snapshots"), usize::from(breaks)),
             issues: std::sync::Arc::default(),
         };
         let stored = opened.backup(&draft, &dump).unwrap();
