@@ -333,38 +333,46 @@ impl Catalog {
         })
     }
 
-    /// The last runs of a backup to a repository, newest first.
+    /// The last runs of a backup to a repository that began until then, newest first.
     pub(crate) fn runs(
         &self,
         backup: &str,
         repository: &str,
         most: u32,
+        until: Timestamp,
     ) -> Result<Vec<RunRecord>, Error> {
         self.with("read", |connection| {
             connection
                 .prepare(
                     "SELECT * FROM runs WHERE backup = ?1 AND repository = ?2
-                     ORDER BY started DESC, id DESC LIMIT ?3",
+                        AND started <= ?4 ORDER BY started DESC, id DESC LIMIT ?3",
                 )?
-                .query_map(params![backup, repository, most], run_record)?
+                .query_map(
+                    params![backup, repository, most, until.as_millisecond()],
+                    run_record,
+                )?
                 .collect()
         })
     }
 
-    /// The last good runs, newest first.
+    /// The last good runs that began until then, newest first.
     pub(crate) fn good_runs(
         &self,
         backup: &str,
         repository: &str,
         most: u32,
+        until: Timestamp,
     ) -> Result<Vec<RunRecord>, Error> {
         self.with("read", |connection| {
             connection
                 .prepare(
                     "SELECT * FROM runs WHERE backup = ?1 AND repository = ?2 AND outcome = 'ok'
-                     ORDER BY started DESC, id DESC LIMIT ?3",
+                        AND started <= ?4 ORDER BY started DESC, id DESC LIMIT ?3",
                 )?
-                .query_map(params![backup, repository, most], run_record)?
+                .query_map(
+                    params![backup, repository, most, until.as_millisecond()],
+                    run_record,
+                )?
                 .collect()
         })
     }
@@ -374,16 +382,17 @@ impl Catalog {
         &self,
         backup: &str,
         repository: &str,
+        until: Timestamp,
     ) -> Result<Option<Timestamp>, Error> {
         self.with("read", |connection| {
             connection.query_row(
                 "WITH good AS (SELECT started, id FROM runs WHERE backup = ?1 AND repository = ?2
-                    AND outcome = 'ok' ORDER BY started DESC, id DESC LIMIT 1)
+                    AND outcome = 'ok' AND started <= ?3 ORDER BY started DESC, id DESC LIMIT 1)
                  SELECT min(started) FROM runs WHERE backup = ?1 AND repository = ?2
-                    AND (outcome IS NULL OR outcome <> 'ok')
+                    AND started <= ?3 AND (outcome IS NULL OR outcome <> 'ok')
                     AND (NOT EXISTS (SELECT 1 FROM good)
                         OR (started, id) > (SELECT started, id FROM good))",
-                params![backup, repository],
+                params![backup, repository, until.as_millisecond()],
                 |row| Ok(row.get::<_, Option<i64>>(0)?.map(time)),
             )
         })
@@ -637,18 +646,24 @@ mod tests {
             let run = catalog.begin("db", "local", at(second)).unwrap();
             end(&catalog, run, second + 1, outcome);
         }
-        let runs = catalog.runs("db", "local", 10).unwrap();
+        let runs = catalog.runs("db", "local", 10, at(99)).unwrap();
         assert_eq!(runs.len(), 4);
         assert_eq!(runs[0].outcome, Some(Outcome::Failed));
         assert_eq!(
-            catalog.good_runs("db", "local", 1).unwrap()[0].started,
+            catalog.good_runs("db", "local", 1, at(99)).unwrap()[0].started,
             at(20)
         );
-        assert_eq!(catalog.failing_since("db", "local").unwrap(), Some(at(30)));
+        assert_eq!(
+            catalog.failing_since("db", "local", at(99)).unwrap(),
+            Some(at(30))
+        );
         let run = catalog.begin("db", "local", at(50)).unwrap();
         end(&catalog, run, 51, Outcome::Ok);
-        assert_eq!(catalog.failing_since("db", "local").unwrap(), None);
-        assert_eq!(catalog.failing_since("db", "offsite").unwrap(), None);
+        assert_eq!(catalog.failing_since("db", "local", at(99)).unwrap(), None);
+        assert_eq!(
+            catalog.failing_since("db", "offsite", at(99)).unwrap(),
+            None
+        );
     }
 
     #[test]
@@ -658,9 +673,12 @@ mod tests {
         catalog.begin("db", "local", at(10)).unwrap();
         drop(catalog);
         let catalog = Catalog::open(state.path(), at(0)).unwrap();
-        assert_eq!(catalog.runs("db", "local", 1).unwrap()[0].finished, None);
+        assert_eq!(
+            catalog.runs("db", "local", 1, at(99)).unwrap()[0].finished,
+            None
+        );
         catalog.bury("db", at(99)).unwrap();
-        let run = catalog.runs("db", "local", 1).unwrap().remove(0);
+        let run = catalog.runs("db", "local", 1, at(99)).unwrap().remove(0);
         assert_eq!(run.outcome, Some(Outcome::Failed));
         assert!(run.error.unwrap().starts_with("interrupted"));
     }
@@ -671,7 +689,7 @@ mod tests {
         let path = state.path().join("catalog.db");
         std::fs::write(&path, vec![7; 8192]).unwrap();
         let catalog = Catalog::open(state.path(), at(0)).unwrap();
-        assert!(catalog.runs("db", "local", 1).unwrap().is_empty());
+        assert!(catalog.runs("db", "local", 1, at(99)).unwrap().is_empty());
         let aside = std::fs::read_dir(state.path()).unwrap().flatten().any(|e| {
             e.file_name()
                 .to_string_lossy()

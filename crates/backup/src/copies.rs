@@ -53,7 +53,7 @@ impl Backups {
             self.backup_config(backup)?;
         }
         if let Some(selector) = only {
-            let chosen = choose(&wanted, selector, &attempt)?
+            let chosen = choose(&wanted, selector, self.clock.now(), &attempt)?
                 .cloned()
                 .ok_or_else(|| {
                     Error::new(

@@ -358,7 +358,8 @@ impl Drill<'_> {
     fn turn(&self, backup: &BackupConfig) -> Result<Option<String>, Error> {
         let mut oldest: Option<(Option<Timestamp>, &String)> = None;
         for repository in &backup.to {
-            let proven = self.backups.catalog.proven_in(&backup.name, repository)?;
+            let until = self.backups.horizon();
+            let proven = (self.backups.catalog).proven_in(&backup.name, repository, until)?;
             if oldest.is_none_or(|(other, _)| proven < other) {
                 oldest = Some((proven, repository));
             }

@@ -9,11 +9,14 @@
 //! * The newest complete snapshot always stays, whatever the rules say; so do the newest that were
 //!   verified, and those that a person has pinned. That a backup is old does not make it worthless:
 //!   when runs have failed for weeks, the one that works again is not yet known to be good.
+//! * One whose time has not come yet was made under a wrong clock, this one's or that of another day. It
+//!   stays, and counts for no rule: rules count back from the newest, and everything that is made
+//!   with the clock put right would be too old for them.
 
 use std::fmt;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 /// How many snapshots to keep, by rule; `0` switches a rule off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -121,14 +124,30 @@ impl Verdict {
     }
 }
 
+/// What is later was noted under a wrong clock: it lies further ahead than clocks that differ a little,
+/// or a wrong zone, could make it.
+pub(crate) fn horizon(now: Timestamp) -> Timestamp {
+    now.checked_add(SignedDuration::from_hours(24))
+        .unwrap_or(Timestamp::MAX)
+}
+
 /// Applies the rules; days, weeks and months are those of `zone`. The verdicts come newest first.
 ///
 /// With no rule at all everything stays.
-pub fn decide(keep: &Keep, zone: &TimeZone, candidates: &[Candidate]) -> Vec<Verdict> {
+pub fn decide(
+    keep: &Keep,
+    zone: &TimeZone,
+    now: Timestamp,
+    candidates: &[Candidate],
+) -> Vec<Verdict> {
     let mut sorted: Vec<&Candidate> = candidates.iter().collect();
     sorted.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.id.cmp(&b.id)));
     let mut reasons: Vec<Vec<Reason>> = vec![Vec::new(); sorted.len()];
-    let all: Vec<usize> = (0..sorted.len()).collect();
+    let (ahead, all): (Vec<usize>, Vec<usize>) =
+        (0..sorted.len()).partition(|at| sorted[*at].time > horizon(now));
+    for at in ahead {
+        reasons[at].push(simple("of a time to come"));
+    }
     let complete: Vec<usize> = all
         .iter()
         .copied()
@@ -279,7 +298,8 @@ mod tests {
 
     fn kept(keep: Keep, zone: &str, times: &[&str]) -> Vec<String> {
         let zone = TimeZone::get(zone).unwrap();
-        decide(&keep, &zone, &candidates(times))
+        let now = "2026-11-23T00:00:00Z".parse().unwrap();
+        decide(&keep, &zone, now, &candidates(times))
             .into_iter()
             .filter(Verdict::keeps)
             .map(|verdict| verdict.id)
@@ -386,6 +406,33 @@ mod tests {
         }
     }
 
+    /// A run under a clock that was ahead costs no other snapshot, now or later.
+    #[test]
+    fn a_snapshot_of_a_time_to_come_pushes_out_no_other() {
+        let times = [
+            "2099-01-01T00:00:00",
+            "2026-11-23T20:00:00",
+            "2026-11-22T00:00:00",
+            "2026-11-20T12:00:00",
+            "2026-11-01T00:00:00",
+        ];
+        for (keep, expected) in [
+            ("days", vec![0, 1, 2]),
+            ("last", vec![0, 1, 2]),
+            ("daily", vec![0, 1, 2]),
+        ] {
+            let on = |rule: &str, number: u32| if rule == keep { number } else { 0 };
+            let keep = Keep {
+                days: on("days", 3),
+                last: on("last", 2),
+                daily: on("daily", 2),
+                ..Keep::default()
+            };
+            let expected: Vec<&str> = expected.into_iter().map(|at| times[at]).collect();
+            assert_eq!(kept(keep, "UTC", &times), expected, "{keep}");
+        }
+    }
+
     #[test]
     fn every_reason_is_told() {
         let keep = Keep {
@@ -401,7 +448,7 @@ mod tests {
             "2026-11-20T00:00:00",
             "2026-11-01T00:00:00p",
         ];
-        let told: Vec<String> = decide(&keep, &TimeZone::UTC, &candidates(&times))
+        let told: Vec<String> = decide(&keep, &TimeZone::UTC, Timestamp::MAX, &candidates(&times))
             .iter()
             .map(|verdict| {
                 let reasons: Vec<String> =
@@ -447,7 +494,7 @@ mod tests {
                 })
                 .collect();
             let keep = Keep { last, daily, weekly, monthly, verified, ..Keep::default() };
-            let verdicts = decide(&keep, &TimeZone::UTC, &list);
+            let verdicts = decide(&keep, &TimeZone::UTC, Timestamp::MAX, &list);
             prop_assert_eq!(verdicts.len(), list.len());
             prop_assert!(verdicts.iter().any(Verdict::keeps));
             let complete = list.iter().filter(|c| c.complete).max_by_key(|c| c.time);

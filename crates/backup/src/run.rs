@@ -19,6 +19,7 @@ use crate::lock::{self, Held};
 use crate::progress::Progress;
 use crate::repository::{Draft, Item, OpenRepository, Repository, Snapshot, Stored, Visit};
 use crate::restic::{Keys, Restic};
+use crate::retention::horizon;
 use crate::source::files::Files;
 use crate::source::mysql::Mysql;
 use crate::source::redis::Redis;
@@ -111,7 +112,8 @@ pub struct Listing {
 /// Which snapshot is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selector {
-    /// The newest complete one that was made on this host, of the path that the config names.
+    /// The newest complete one that was made on this host, of the path that the config names. One whose
+    /// time has not come yet, because a clock was wrong, only if there is no other.
     Latest,
     /// The one whose id begins so; only by its id is one of another host or path ever chosen.
     Id(String),
@@ -213,6 +215,11 @@ impl Backups {
         )
         .with_limit(config.limit)
         .with_keys(self.keys.clone()))
+    }
+
+    /// What is later was noted under a wrong clock.
+    pub(crate) fn horizon(&self) -> Timestamp {
+        horizon(self.clock.now())
     }
 
     pub(crate) fn locks(&self) -> PathBuf {
@@ -414,7 +421,7 @@ impl Backups {
             host: self.config.host.clone(),
             time: started,
             usual: (self.catalog)
-                .good_runs(&backup.name, &done.repository, 1)
+                .good_runs(&backup.name, &done.repository, 1, self.horizon())
                 .ok()
                 .and_then(|mut runs| runs.pop()?.bytes),
         };
@@ -600,7 +607,7 @@ impl Backups {
                 seen |= !others.is_empty();
                 candidates.extend(others);
             }
-            if let Some(snapshot) = choose(&candidates, selector, &attempt)? {
+            if let Some(snapshot) = choose(&candidates, selector, self.clock.now(), &attempt)? {
                 return Ok(Located {
                     repository: name,
                     snapshot: snapshot.clone(),
@@ -709,15 +716,18 @@ pub(crate) fn accept(
 pub(crate) fn choose<'a>(
     snapshots: &'a [Snapshot],
     selector: &Selector,
+    now: Timestamp,
     attempt: &str,
 ) -> Result<Option<&'a Snapshot>, Error> {
     match selector {
         // An incomplete one only if there is nothing better.
-        Selector::Latest => Ok(snapshots
-            .iter()
-            .rev()
-            .find(|snapshot| snapshot.complete)
-            .or(snapshots.last())),
+        Selector::Latest => {
+            let complete = || snapshots.iter().rev().filter(|snapshot| snapshot.complete);
+            Ok(complete()
+                .find(|snapshot| snapshot.time <= horizon(now))
+                .or_else(|| complete().next())
+                .or(snapshots.last()))
+        }
         Selector::Id(prefix) => {
             let mut found = snapshots
                 .iter()

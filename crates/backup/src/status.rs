@@ -146,7 +146,7 @@ impl Backups {
         for repository in &backup.to {
             good = self
                 .catalog
-                .good_runs(&backup.name, repository, USUAL + 1)?;
+                .good_runs(&backup.name, repository, USUAL + 1, self.horizon())?;
             if !good.is_empty() {
                 break;
             }
@@ -154,8 +154,8 @@ impl Backups {
         Ok(History {
             good,
             first_good: self.catalog.first_good(&backup.name)?,
-            last_drill: self.catalog.last_drill(&backup.name)?,
-            proven: self.catalog.last_proven(&backup.name)?,
+            last_drill: self.catalog.last_drill(&backup.name, self.horizon())?,
+            proven: self.catalog.last_proven(&backup.name, self.horizon())?,
             drilling: lock::is_held(&self.locks(), &drill_lock(&backup.name)),
         })
     }
@@ -166,7 +166,8 @@ impl Backups {
         repository: &str,
         running: bool,
     ) -> Result<RepositoryStatus, Error> {
-        let mut runs = self.catalog.runs(backup, repository, 2)?.into_iter();
+        let until = self.horizon();
+        let mut runs = (self.catalog.runs(backup, repository, 2, until)?).into_iter();
         let mut last_run = runs.next();
         if last_run.as_ref().is_some_and(|run| run.finished.is_none()) {
             if running {
@@ -183,9 +184,9 @@ impl Backups {
             .is_some_and(|run| run.outcome != Some(Outcome::Ok));
         Ok(RepositoryStatus {
             repository: repository.to_owned(),
-            last_good: self.catalog.good_runs(backup, repository, 1)?.pop(),
+            last_good: self.catalog.good_runs(backup, repository, 1, until)?.pop(),
             failing_since: if bad {
-                self.catalog.failing_since(backup, repository)?
+                self.catalog.failing_since(backup, repository, until)?
             } else {
                 None
             },

@@ -71,13 +71,18 @@ impl Backups {
                 pinned: snapshot.pinned,
             })
             .collect();
-        let judged = retention::decide(&backup.keep, &self.config.zone, &candidates)
-            .into_iter()
-            .filter_map(|verdict| {
-                let at = own.iter().position(|snapshot| snapshot.id == verdict.id)?;
-                Some((own.swap_remove(at), verdict))
-            })
-            .collect();
+        let judged = retention::decide(
+            &backup.keep,
+            &self.config.zone,
+            self.clock.now(),
+            &candidates,
+        )
+        .into_iter()
+        .filter_map(|verdict| {
+            let at = own.iter().position(|snapshot| snapshot.id == verdict.id)?;
+            Some((own.swap_remove(at), verdict))
+        })
+        .collect();
         let refused = proven.damaged.then(|| {
             Error::new(
                 ErrorKind::Damaged,

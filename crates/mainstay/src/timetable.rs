@@ -52,8 +52,13 @@ impl<K: Clone + PartialEq> Timetable<K> {
     pub(crate) fn due(&mut self, now: Timestamp) -> Vec<K> {
         let mut names = Vec::new();
         for job in &mut self.jobs {
+            // After the clock was set back, what was next is far ahead.
+            let from_now = (job.due)(now);
+            if from_now.is_some_and(|sooner| job.next.is_some_and(|next| sooner < next)) {
+                job.next = from_now;
+            }
             if job.next.is_some_and(|next| next <= now) {
-                job.next = (job.due)(now);
+                job.next = from_now;
                 if !job.running {
                     job.running = true;
                     names.push(job.name.clone());
@@ -156,6 +161,17 @@ mod tests {
         table.ended(&"db");
         assert!(table.due(at("14:00:08")).is_empty());
         assert_eq!(table.next(), Some(at("14:01:00")));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_holds_nothing_up() {
+        let mut table = table("0 * * * *", None, "10:30:00");
+        let ahead = "2099-01-01T00:30:00Z".parse().unwrap();
+        assert_eq!(table.due(ahead), ["db"]);
+        table.ended(&"db");
+        assert!(table.due(at("10:40:00")).is_empty());
+        assert_eq!(table.next(), Some(at("11:00:00")));
+        assert_eq!(table.due(at("11:00:00")), ["db"]);
     }
 
     #[test]

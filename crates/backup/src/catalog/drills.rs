@@ -66,42 +66,56 @@ impl Catalog {
         Ok(())
     }
 
-    /// The last drill of a backup.
-    pub(crate) fn last_drill(&self, backup: &str) -> Result<Option<DrillRecord>, Error> {
-        self.drill_where(backup, "verdict IS NOT NULL")
+    /// The last drill of a backup that began until then.
+    pub(crate) fn last_drill(
+        &self,
+        backup: &str,
+        until: Timestamp,
+    ) -> Result<Option<DrillRecord>, Error> {
+        self.drill_where(backup, until, "verdict IS NOT NULL")
     }
 
-    /// The last drill of a backup that proved a restore.
-    pub(crate) fn last_proven(&self, backup: &str) -> Result<Option<DrillRecord>, Error> {
-        self.drill_where(backup, "verdict = 'proven'")
+    /// The last of them that proved a restore.
+    pub(crate) fn last_proven(
+        &self,
+        backup: &str,
+        until: Timestamp,
+    ) -> Result<Option<DrillRecord>, Error> {
+        self.drill_where(backup, until, "verdict = 'proven'")
     }
 
-    fn drill_where(&self, backup: &str, condition: &str) -> Result<Option<DrillRecord>, Error> {
+    fn drill_where(
+        &self,
+        backup: &str,
+        until: Timestamp,
+        condition: &str,
+    ) -> Result<Option<DrillRecord>, Error> {
         self.with("read", |connection| {
             connection
                 .query_row(
                     &format!(
-                        "SELECT * FROM drills WHERE backup = ?1 AND {condition}
+                        "SELECT * FROM drills WHERE backup = ?1 AND started <= ?2 AND {condition}
                          ORDER BY started DESC, id DESC LIMIT 1"
                     ),
-                    params![backup],
+                    params![backup, until.as_millisecond()],
                     drill_record,
                 )
                 .optional()
         })
     }
 
-    /// When a drill last proved a restore from a repository.
+    /// When a drill that ended until then last proved a restore from a repository.
     pub(crate) fn proven_in(
         &self,
         backup: &str,
         repository: &str,
+        until: Timestamp,
     ) -> Result<Option<Timestamp>, Error> {
         self.with("read", |connection| {
             connection.query_row(
                 "SELECT max(finished) FROM drills
-                 WHERE backup = ?1 AND repository = ?2 AND verdict = 'proven'",
-                params![backup, repository],
+                 WHERE backup = ?1 AND repository = ?2 AND verdict = 'proven' AND finished <= ?3",
+                params![backup, repository, until.as_millisecond()],
                 |row| Ok(row.get::<_, Option<i64>>(0)?.map(time)),
             )
         })
@@ -160,7 +174,7 @@ mod tests {
             bytes: Some(7),
             report: Some("/state/report.json".into()),
         };
-        assert_eq!(catalog.last_drill("db").unwrap(), None);
+        assert_eq!(catalog.last_drill("db", at(99)).unwrap(), None);
         for (second, verdict) in [
             (10, Verdict::Proven),
             (20, Verdict::Proven),
@@ -169,11 +183,11 @@ mod tests {
         ] {
             catalog.drilled(&record(second, verdict)).unwrap();
         }
-        let last = catalog.last_drill("db").unwrap();
+        let last = catalog.last_drill("db", at(99)).unwrap();
         assert_eq!(last, Some(record(40, Verdict::Impossible)));
-        let proven = catalog.last_proven("db").unwrap();
+        let proven = catalog.last_proven("db", at(99)).unwrap();
         assert_eq!(proven, Some(record(20, Verdict::Proven)));
-        assert_eq!(catalog.last_proven("other").unwrap(), None);
+        assert_eq!(catalog.last_proven("other", at(99)).unwrap(), None);
         assert_eq!(catalog.first_good("db").unwrap(), None);
     }
 }

@@ -129,7 +129,7 @@ impl Backups {
     /// The last report of a drill of this backup, its signature verified; none if it was never drilled.
     pub fn last_report(&self, backup: &str) -> Result<Option<SignedReport>, Error> {
         self.backup_config(backup)?;
-        match self.catalog.last_drill(backup)? {
+        match self.catalog.last_drill(backup, self.horizon())? {
             None => Ok(None),
             Some(record) => {
                 let Some(path) = record.report else {

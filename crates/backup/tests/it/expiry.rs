@@ -3,6 +3,7 @@
 use std::fs;
 
 use mainstay_backup::{Backups, Depth, ErrorKind, Outcome, Selector};
+use mainstay_base::Clock as _;
 
 use crate::bench::{Bench, FILES, noise, quiet, run, run_ok};
 use crate::stock::restic;
@@ -83,6 +84,42 @@ fn weeks_of_failing_runs_do_not_cost_the_last_verified_snapshots() {
     let removed = backups.expire("files", None, false, &quiet()).unwrap();
     assert!(removed[0].removed, "{removed:#?}");
     assert_eq!(ids(&backups), [unproven, newest]);
+}
+
+/// A machine whose clock was ahead for one run: what is made after it was put right counts as ever.
+#[test]
+fn a_run_under_a_clock_that_was_ahead_costs_no_later_one() {
+    let bench = Bench::new();
+    let right = bench.clock.now();
+    bench.clock.set("2099-01-01T03:00:00Z".parse().unwrap());
+    write(&bench, 0);
+    let backups = bench.ready(&format!(
+        "{FILES}at = \"0 3 * * *\"\nkeep = {{ days = 3, verified = 0 }}\n"
+    ));
+    let ahead = run_ok(&backups, "files");
+    bench.clock.set(right);
+    let mut good = Vec::new();
+    for day in 1..6 {
+        write(&bench, day);
+        good.push(run_ok(&backups, "files"));
+        bench.advance(24);
+    }
+    let [.., first, second, last] = &good[..] else {
+        panic!("five runs");
+    };
+    assert_eq!(
+        ids(&backups),
+        [first.clone(), second.clone(), last.clone(), ahead]
+    );
+    assert_eq!(why(&backups)[0], "of a time to come");
+    let latest = backups.find("files", &Selector::Latest, None, &quiet());
+    assert_eq!(&latest.unwrap().snapshot.id, last);
+    // A run that is missed is missed, whatever the other one was.
+    let status = backups.status().unwrap().remove(0);
+    assert_eq!(status.last_run, status.last_good);
+    assert!(status.last_good.unwrap() <= bench.clock.now() && !status.overdue);
+    bench.advance(48);
+    assert!(backups.status().unwrap()[0].overdue);
 }
 
 #[test]
