@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_base::fs::{create_dir_private, sync_dir};
-use mainstay_base::nearest;
+use mainstay_base::{counted, nearest};
 
 use crate::error::{Error, ErrorKind};
 use crate::progress::Progress;
@@ -608,7 +608,11 @@ impl Export<'_> {
                 return Err(self.fail(&file.path, &error));
             }
         }
-        sync_dir(self.directory).map_err(|error| self.fail(self.directory, &error))?;
+        // The day's directory may be new too.
+        let above = self.directory.parent().unwrap_or(self.directory);
+        for directory in [self.directory, above] {
+            sync_dir(directory).map_err(|error| self.fail(directory, &error))?;
+        }
         Ok(std::mem::take(&mut self.done))
     }
 
@@ -637,9 +641,9 @@ fn damaged(attempt: &str, why: &str) -> Error {
 fn same(inserts: &Inserts, database: &Database, table: &Table) -> Result<(), String> {
     let whole = format!("table `{}`.`{}`", database.name, table.name);
     if inserts.tally().rows != table.rows {
-        let found = inserts.tally().rows;
         return Err(format!(
-            "{whole} has {found} rows, and {} when it was stored",
+            "{whole} has {}, and {} when it was stored",
+            counted(inserts.tally().rows, "row"),
             table.rows
         ));
     }

@@ -18,7 +18,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_base::Size;
+use mainstay_base::{Size, counted};
 
 use crate::catalog::with_suffix;
 use crate::error::{Error, ErrorKind};
@@ -239,7 +239,7 @@ impl Backups {
         plan: &RestorePlan,
         progress: &Arc<dyn Progress>,
     ) -> Result<RestoreReport, Error> {
-        self.restore_by(plan, progress, &mut |from, to| fs::rename(from, to))
+        self.restore_by(plan, progress, &mut swap::rename)
     }
 
     /// The same with a rename(2) that tests can make fail.
@@ -343,8 +343,8 @@ impl Backups {
             } else {
                 format!(
                     "{} and {}, all of the size they were stored with",
-                    counted(written.files, "file", "files"),
-                    counted(written.directories, "directory", "directories")
+                    counted(written.files, "file"),
+                    counted(written.directories, "directory")
                 )
             };
             if plan.in_place && plan.only.is_empty() {
@@ -395,7 +395,9 @@ impl Backups {
         )?;
         let failed = match swap::perform(moves, rename) {
             Ok(()) => {
-                let _ = swap::sync(moves);
+                if let Err(error) = swap::sync(moves) {
+                    log::warn!("{attempt}: a power cut now could undo it: {error}");
+                }
                 // If this cannot be written, the next restore finds that everything is in place.
                 let _ = self.catalog.restore_ended(intent, None, self.clock.now());
                 return Ok(());
@@ -454,7 +456,7 @@ impl Backups {
     /// The same for one backup. The caller holds the lock.
     fn recover_restores(&self, backup: &str) -> Result<(), Error> {
         for unfinished in self.catalog.unfinished_restores(backup)? {
-            let found = swap::recover(&unfinished.moves, &mut |from, to| fs::rename(from, to));
+            let found = swap::recover(&unfinished.moves, &mut swap::rename);
             let _ = swap::sync(&unfinished.moves);
             let error = match found {
                 Found::Done => None,
@@ -504,10 +506,6 @@ impl Backups {
         }
         Ok(issues)
     }
-}
-
-fn counted(number: u64, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 fn put_back_by_hand(stuck: &[Move]) -> String {

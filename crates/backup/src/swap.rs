@@ -9,6 +9,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
 /// One rename.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Move {
@@ -16,6 +19,22 @@ pub struct Move {
     pub from: PathBuf,
     /// Where it goes. Nothing is there before.
     pub to: PathBuf,
+}
+
+/// rename(2), but never over a file: what is there came there meanwhile, and is somebody's.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    // Over a directory the kernel lets only directories go, and only over one that is empty.
+    if fs::symlink_metadata(from)?.is_dir() {
+        return fs::rename(from, to);
+    }
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Not with every file system.
+        Err(Errno::INVAL | Errno::NOSYS) if fs::symlink_metadata(to).is_err() => {
+            fs::rename(from, to)
+        }
+        Err(Errno::INVAL | Errno::NOSYS) => Err(io::ErrorKind::AlreadyExists.into()),
+        done => done.map_err(io::Error::from),
+    }
 }
 
 /// Why a swap did not happen.
@@ -31,7 +50,7 @@ pub(crate) struct Failed {
 /// Renames that could not be taken back.
 pub(crate) type Stuck = Vec<Move>;
 
-/// Does all moves, or none. `rename` is rename(2), except in tests.
+/// Does all moves, or none. `rename` is [`rename`], except in tests.
 pub(crate) fn perform(
     moves: &[Move],
     rename: &mut dyn FnMut(&Path, &Path) -> io::Result<()>,
@@ -158,7 +177,35 @@ mod tests {
     }
 
     fn plain(from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
+        rename(from, to)
+    }
+
+    #[test]
+    fn nothing_is_moved_over_what_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for name in ["new", "there", "dir/file", "full/file"] {
+            fs::create_dir_all(at(name).parent().unwrap()).unwrap();
+            fs::write(at(name), name).unwrap();
+        }
+        fs::create_dir(at("empty")).unwrap();
+        std::os::unix::fs::symlink("nowhere", at("link")).unwrap();
+        for (from, to) in [
+            ("new", "there"),
+            ("new", "link"),
+            ("new", "empty"),
+            ("dir", "there"),
+            ("dir", "link"),
+            ("dir", "full"),
+        ] {
+            assert!(rename(&at(from), &at(to)).is_err(), "{from} {to}");
+        }
+        assert_eq!(fs::read_to_string(at("there")).unwrap(), "there");
+        assert_eq!(fs::read_to_string(at("full/file")).unwrap(), "full/file");
+        rename(&at("new"), &at("free")).unwrap();
+        rename(&at("dir"), &at("empty")).unwrap();
+        assert_eq!(fs::read_to_string(at("free")).unwrap(), "new");
+        assert_eq!(fs::read_to_string(at("empty/file")).unwrap(), "dir/file");
     }
 
     #[test]

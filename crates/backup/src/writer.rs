@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mainstay_base::counted;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags};
 
 use crate::error::{Error, ErrorKind, reason_of_io};
@@ -174,8 +175,8 @@ impl<'a> Writer<'a> {
     pub(crate) fn finish(mut self) -> Result<Written, Error> {
         if self.foreign > 0 {
             let what = format!(
-                "{OWNER} of {} entries could not be set; that takes root",
-                self.foreign
+                "{OWNER} of {} could not be set; that takes root",
+                counted(self.foreign, "entry")
             );
             self.issue(Path::new(""), what);
         }
@@ -210,6 +211,11 @@ impl<'a> Writer<'a> {
 
 const OWNER: &str = "the owner";
 
+/// The mode of a file that may have got another owner than it had: it must not lend that one's rights.
+fn permitted(mode: u32, is_owner: bool) -> u32 {
+    if is_owner { mode } else { mode & !0o6000 }
+}
+
 /// Gives a new file, directory or link its metadata; what cannot be had is reported and left.
 pub(crate) fn dress(path: &Path, meta: &Meta, link: bool, report: &mut dyn FnMut(String)) {
     let mut check = |what: &str, result: io::Result<()>| {
@@ -218,10 +224,9 @@ pub(crate) fn dress(path: &Path, meta: &Meta, link: bool, report: &mut dyn FnMut
         }
     };
     // The owner first: a change of owner clears set-user-id and file capabilities.
-    check(
-        OWNER,
-        std::os::unix::fs::lchown(path, Some(meta.uid), Some(meta.gid)),
-    );
+    let owned = std::os::unix::fs::lchown(path, Some(meta.uid), Some(meta.gid));
+    let mode = permitted(meta.mode, owned.is_ok());
+    check(OWNER, owned);
     for (name, value) in &meta.attributes {
         check(
             &format!("extended attribute {name}"),
@@ -230,8 +235,12 @@ pub(crate) fn dress(path: &Path, meta: &Meta, link: bool, report: &mut dyn FnMut
         );
     }
     if !link {
-        let mode = fs::Permissions::from_mode(meta.mode);
-        check("the mode", fs::set_permissions(path, mode));
+        let permissions = fs::Permissions::from_mode(mode);
+        check("the mode", fs::set_permissions(path, permissions));
+        if mode != meta.mode {
+            let lent = io::Error::other("without set-user-id and set-group-id, for another owner");
+            check("the mode", Err(lent));
+        }
     }
     let time = Timespec {
         tv_sec: meta.mtime.as_second(),
@@ -255,4 +264,22 @@ pub(crate) fn dress(path: &Path, meta: &Meta, link: bool, report: &mut dyn FnMut
         rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(io::Error::from),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_of_another_owner_are_not_lent() {
+        for (mode, is_owner, expected) in [
+            (0o4755, true, 0o4755),
+            (0o4755, false, 0o755),
+            (0o2775, false, 0o775),
+            (0o1777, false, 0o1777),
+            (0o640, false, 0o640),
+        ] {
+            assert_eq!(permitted(mode, is_owner), expected, "{mode:o} {is_owner}");
+        }
+    }
 }

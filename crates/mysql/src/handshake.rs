@@ -224,6 +224,16 @@ impl Done {
     }
 }
 
+/// The most of a server's words that is kept, in characters; servers send at most 512 bytes.
+const WORDS: usize = 1000;
+
+/// A server's words as one line: they are shown in terminals and logs.
+fn words(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let blank = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().take(WORDS).map(blank).collect()
+}
+
 /// Reads an error packet. In place of a greeting it comes without the five letters.
 pub(crate) fn server_error(payload: &[u8]) -> Result<ServerError, Error> {
     let mut bytes = Bytes(payload);
@@ -232,12 +242,12 @@ pub(crate) fn server_error(payload: &[u8]) -> Result<ServerError, Error> {
     let mut sqlstate = "HY000".to_owned();
     if bytes.0.first() == Some(&b'#') {
         bytes.take(1)?;
-        sqlstate = text(bytes.take(5)?);
+        sqlstate = words(bytes.take(5)?);
     }
     Ok(ServerError {
         code,
         sqlstate,
-        message: text(bytes.0),
+        message: words(bytes.0),
     })
 }
 
@@ -281,6 +291,12 @@ mod tests {
         let error = server_error(b"\xff\x15\x04#28000Access denied").unwrap();
         assert_eq!((error.code, error.sqlstate.as_str()), (1045, "28000"));
         assert_eq!(error.message, "Access denied");
+        let error = server_error(b"\xff\x15\x04#2\x1b000a\x1b]0;b\nc\xff").unwrap();
+        assert_eq!(error.sqlstate, "2 000");
+        assert_eq!(error.message, "a ]0;b c\u{fffd}");
+        let mut long = b"\xff\x15\x04".to_vec();
+        long.resize(60_000, b'x');
+        assert_eq!(server_error(&long).unwrap().message.len(), WORDS);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
+use mainstay_base::counted;
 use mainstay_mysql::{Connection, Options};
 
 use super::split::{Broken, Effect, Splitter, effect, first_words};
@@ -413,12 +414,29 @@ fn look(
     Ok(seen)
 }
 
+/// Those of these databases that the server has, and that may not be written to all the same.
+fn there<'a>(
+    databases: &'a BTreeSet<String>,
+    known: &BTreeSet<String>,
+    over: &[String],
+    folds: bool,
+) -> Vec<&'a String> {
+    let is_one = |a: &str, b: &str| a == b || (folds && a.to_lowercase() == b.to_lowercase());
+    databases
+        .iter()
+        .filter(|name| known.iter().any(|known| is_one(known, name)))
+        .filter(|name| !over.iter().any(|over| is_one(over, name)))
+        .collect()
+}
+
 struct Server {
     connection: Connection,
     sql_mode: String,
     /// The longest packet in bytes that it takes.
     longest: u64,
     databases: BTreeSet<String>,
+    /// Whether `Shop` and `shop` are one database to it (`lower_case_table_names`).
+    folds: bool,
 }
 
 impl Server {
@@ -436,11 +454,12 @@ impl Server {
                 return Err(error);
             }
             let mut row = connection
-                .fetch("SELECT @@sql_mode, @@max_allowed_packet")?
+                .fetch("SELECT @@sql_mode, @@max_allowed_packet, @@lower_case_table_names")?
                 .into_iter()
                 .flatten();
             let sql_mode = text(row.next().flatten());
             let longest = text(row.next().flatten()).parse().unwrap_or(1 << 20);
+            let folds = text(row.next().flatten()) != "0";
             let databases = connection
                 .fetch("SHOW DATABASES")?
                 .into_iter()
@@ -452,6 +471,7 @@ impl Server {
                 sql_mode,
                 longest,
                 databases,
+                folds,
             })
         };
         opened().map_err(|error| {
@@ -477,10 +497,7 @@ impl Server {
         over: &[String],
         attempt: &str,
     ) -> Result<(), Error> {
-        let there: Vec<&String> = databases
-            .iter()
-            .filter(|name| self.databases.contains(*name) && !over.contains(*name))
-            .collect();
+        let there = there(databases, &self.databases, over, self.folds);
         if there.is_empty() {
             return Ok(());
         }
@@ -561,11 +578,35 @@ impl Server {
         Ok(first
             .map(|(line, words)| {
                 format!(
-                    "{}: the server warned of {count} things, of the first at line {line}: `{words}`",
-                    path.display()
+                    "{}: the server warned of {}, of the first at line {line}: `{words}`",
+                    path.display(),
+                    counted(count, "thing")
                 )
             })
             .into_iter()
             .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_there_in_whatever_case_the_server_takes_for_the_same() {
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let set = |them: &[&str]| names(them).into_iter().collect::<BTreeSet<_>>();
+        for (dump, over, folds, expected) in [
+            (&["shop", "new"][..], &[][..], false, &["shop"][..]),
+            (&["Shop"], &[], false, &[]),
+            (&["Shop"], &[], true, &["Shop"]),
+            (&["Shop"], &["SHOP"], true, &[]),
+            (&["shop"], &["SHOP"], false, &["shop"]),
+            (&["\u{c4}pfel"], &[], true, &["\u{c4}pfel"]),
+        ] {
+            let dump = set(dump);
+            let found = there(&dump, &set(&["shop", "\u{e4}pfel"]), &names(over), folds);
+            assert_eq!(found, expected, "{dump:?} {over:?} {folds}");
+        }
     }
 }

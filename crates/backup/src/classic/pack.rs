@@ -57,12 +57,16 @@ pub(super) struct Made {
 }
 
 impl Packed {
-    /// A file that only its owner reads; one that a killed export left is begun anew.
+    /// A file that only its owner reads; one that a killed export left is begun anew. What is there is
+    /// never opened: it could be a link to another file, or one that others may read.
     pub(super) fn create(path: &Path, format: Format) -> io::Result<Self> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let file = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(path)?;
         let (blocks, taken) = sync_channel(WAITING);
@@ -151,4 +155,32 @@ fn pack(file: File, format: Format, taken: &Receiver<Vec<u8>>) -> io::Result<u64
     let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.sync_all()?;
     Ok(file.metadata()?.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_not_written_into() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("other"), "mine").unwrap();
+        symlink(at("other"), at("link")).unwrap();
+        fs::write(at("open"), "what a killed export left, and much longer").unwrap();
+        fs::set_permissions(at("open"), fs::Permissions::from_mode(0o644)).unwrap();
+        for name in ["link", "open", "new"] {
+            let mut file = Packed::create(&at(name), Format::Sql).unwrap();
+            file.put(b"SELECT 1;").unwrap();
+            assert_eq!(file.finish().unwrap().size, 9);
+            let about = fs::symlink_metadata(at(name)).unwrap();
+            assert!(about.is_file(), "{name}");
+            assert_eq!(about.permissions().mode() & 0o777, 0o600, "{name}");
+            assert_eq!(fs::read_to_string(at(name)).unwrap(), "SELECT 1;");
+        }
+        assert_eq!(fs::read_to_string(at("other")).unwrap(), "mine");
+    }
 }

@@ -139,6 +139,24 @@ fn a_directory_that_is_not_empty_is_refused() {
     assert_eq!(look(&bench.path("full")), before);
 }
 
+/// Between a plan and its act a person thinks, and a program may write.
+#[test]
+fn a_file_that_came_after_the_plan_is_not_written_over() {
+    let bench = Bench::new();
+    bank(&bench.path("shop.db"), "wal");
+    let backups = bench.ready(DATABASE);
+    run_ok(&backups, "db");
+    let request = request("db", Target::Into(bench.path("other")));
+    let plan = backups.plan_restore(&request, &quiet()).unwrap();
+    let came = bench.path("other/shop.db");
+    fs::create_dir(came.parent().unwrap()).unwrap();
+    fs::write(&came, "mine").unwrap();
+    let error = backups.restore(&plan, &quiet()).unwrap_err();
+    assert!(error.to_string().contains("shop.db"), "{error}");
+    assert_eq!(fs::read_to_string(&came).unwrap(), "mine");
+    bench.assert_clean();
+}
+
 /// A database whose last writes are only in its log, as a crash leaves it.
 fn crashed_database(bench: &Bench) -> Backups {
     let path = bench.path("shop.db");
