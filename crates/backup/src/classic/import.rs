@@ -523,6 +523,17 @@ impl Server {
         Ok(results.finish()?.warnings)
     }
 
+    /// The first thing that the server warned of at the last statement.
+    fn warning(&mut self) -> Result<String, mainstay_mysql::Error> {
+        let rows = self.connection.fetch("SHOW WARNINGS LIMIT 1")?;
+        // Its level, its number, and its text.
+        let text = rows
+            .into_iter()
+            .next()
+            .and_then(|row| row.into_iter().nth(2));
+        Ok(String::from_utf8_lossy(&text.flatten().unwrap_or_default()).into_owned())
+    }
+
     /// Gives a file to the server; what it warned of comes back.
     fn give(
         &mut self,
@@ -551,12 +562,15 @@ impl Server {
             attempt,
             progress,
             &mut |text, line| {
-                match self.run(text) {
-                    Ok(0) => {}
-                    Ok(warnings) => {
-                        count += u64::from(warnings);
-                        first.get_or_insert_with(|| (line, first_words(text)));
+                let told = self.run(text).and_then(|warnings| {
+                    count += u64::from(warnings);
+                    if warnings > 0 && first.is_none() {
+                        first = Some((line, first_words(text), self.warning()?));
                     }
+                    Ok(())
+                });
+                match told {
+                    Ok(()) => {}
                     Err(error) => {
                         let reason = format!(
                             "{}, line {line}: `{}`: {}",
@@ -576,9 +590,9 @@ impl Server {
             },
         )?;
         Ok(first
-            .map(|(line, words)| {
+            .map(|(line, words, warning)| {
                 format!(
-                    "{}: the server warned of {}, of the first at line {line}: `{words}`",
+                    "{}: the server warned of {}, of the first at line {line}: `{words}`: {warning}",
                     path.display(),
                     counted(count, "thing")
                 )

@@ -396,6 +396,18 @@ fn a_user_who_may_only_read_imports_nothing_and_another_does() {
         .unwrap();
     backups.import(&request, &quiet()).unwrap();
     assert_eq!(texts(&mut root, "SELECT i FROM a.t"), [["7"]]);
+    // What the server warns of is said in its own words.
+    fs::write(
+        &path,
+        "CREATE DATABASE b; USE b; DROP TABLE IF EXISTS gone;\n-- Dump completed\n",
+    )
+    .unwrap();
+    let report = backups.import(&request, &quiet()).unwrap();
+    let warned = report.warnings.last().unwrap();
+    assert!(
+        warned.contains("1 thing, ") && warned.contains("b.gone"),
+        "{report:?}"
+    );
 }
 
 #[test]
