@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
+use mainstay_base::counted;
 
 use crate::error::Error;
 use crate::progress::Progress;
@@ -255,15 +256,12 @@ pub struct ServerFacts {
 /// A line: what it is, the moment, its binary log.
 impl std::fmt::Display for ServerFacts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let plural = |number| if number == 1 { "" } else { "s" };
         write!(
             f,
-            "{}, {} database{}, {} table{}, all of {}",
+            "{}, {}, {}, all of {}",
             self.version,
-            self.databases,
-            plural(self.databases),
-            self.tables,
-            plural(self.tables),
+            counted(self.databases, "database"),
+            counted(self.tables, "table"),
             self.taken
         )?;
         if let Some(position) = &self.position {
