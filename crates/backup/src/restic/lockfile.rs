@@ -196,7 +196,7 @@ pub(super) fn announce(
         )
         .with_help("wait until that is done and try again; if it was killed, `restic unlock` removes its lock"));
     }
-    announced.thread = std::thread::Builder::new()
+    let thread = std::thread::Builder::new()
         .name("backup-lock".to_owned())
         .spawn(move || {
             while stopped.recv_timeout(REFRESH) == Err(mpsc::RecvTimeoutError::Timeout) {
@@ -206,7 +206,15 @@ pub(super) fn announce(
                     Err(error) => log::warn!("cannot renew a lock: {}", error.display_log()),
                 }
             }
-        })
-        .ok();
+        });
+    // Without it the lock would be taken for left behind in the middle of a long run.
+    announced.thread = Some(thread.map_err(|error| {
+        Error::new(
+            ErrorKind::Io,
+            attempt,
+            format!("the thread that keeps its lock fresh cannot be started: {error}"),
+        )
+        .with_help("raise the limit of threads (ulimit -u, pids.max)")
+    })?);
     Ok(announced)
 }

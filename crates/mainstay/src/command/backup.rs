@@ -486,7 +486,7 @@ impl Session<'_> {
                     (snapshot.short_id().to_owned(), Some(Tone::Strong)),
                     (paint.moment(snapshot.time), None),
                     (ago(u64::try_from(age).unwrap_or(0)), None),
-                    (snapshot.backup.clone(), None),
+                    (plain(&snapshot.backup), None),
                     (snapshot.files.to_string(), None),
                     (Size(snapshot.bytes).human(), None),
                     (
@@ -554,13 +554,13 @@ impl Session<'_> {
             self.output.print(&format!(
                 "snapshot {} of {} in {}, taken {} on {}\n{}, {}, from {}\n\n",
                 snapshot.short_id(),
-                snapshot.backup,
+                plain(&snapshot.backup),
                 located.repository,
                 paint.moment(snapshot.time),
                 plain(&snapshot.host),
                 counted(snapshot.files, "file"),
                 Size(snapshot.bytes).human(),
-                snapshot.path.display()
+                plain(&snapshot.path.to_string_lossy())
             ));
             if let Some(redis) = &snapshot.facts.redis {
                 let servers: Vec<String> = redis.to_string().lines().map(plain).collect();
