@@ -8,7 +8,7 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mainstay_base::{Secret, base64, tls};
+use mainstay_base::{Secret, base64, net, tls};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
@@ -86,39 +86,7 @@ impl From<std::io::Error> for Trouble {
     }
 }
 
-/// A connection on which nothing waits beyond a moment.
-struct Timed {
-    tcp: TcpStream,
-    until: Instant,
-}
-
-impl Timed {
-    fn left(&self) -> std::io::Result<Duration> {
-        let left = self.until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(std::io::ErrorKind::TimedOut.into());
-        }
-        Ok(left)
-    }
-}
-
-impl Read for Timed {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.tcp.set_read_timeout(Some(self.left()?))?;
-        self.tcp.read(buffer)
-    }
-}
-
-impl Write for Timed {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.tcp.set_write_timeout(Some(self.left()?))?;
-        self.tcp.write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.tcp.flush()
-    }
-}
+type Timed = net::Timed<TcpStream>;
 
 enum Wire {
     Plain(Timed),
@@ -185,27 +153,10 @@ impl Conversation {
         tls: Option<&Protection>,
     ) -> Result<Self, Trouble> {
         let deadline = Instant::now() + timeout.saturating_mul(DELIVERY);
-        let mut last = None;
-        let mut connected = None;
-        for address in (host, port).to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, timeout) {
-                Ok(tcp) => {
-                    connected = Some(tcp);
-                    break;
-                }
-                Err(error) => last = Some(error),
-            }
-            if Instant::now() >= deadline {
-                break;
-            }
-        }
-        let tcp = match (connected, last) {
-            (Some(tcp), _) => tcp,
-            (None, Some(error)) => return Err(error.into()),
-            (None, None) => return Err(Trouble::Broken("the name has no address".to_owned())),
-        };
+        let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
+        let socket = net::connect(&addresses, Instant::now() + timeout)?;
         let until = Instant::now() + timeout;
-        let mut wire = Wire::Plain(Timed { tcp, until });
+        let mut wire = Wire::Plain(Timed { socket, until });
         if let Some(tls) = tls {
             wire = secured(wire, tls)?;
         }

@@ -3,7 +3,8 @@
 //! This crate hides how TOML is parsed, how a fault in a config is shown, how sizes, durations and
 //! schedules are written, where secrets are kept, where time comes from, which texts tell the same
 //! kind of thing, how a file is replaced without ever being half of each, how a database of our own is
-//! opened whatever became of it, and whom a client of TLS believes. It knows nothing of programs, logs or backups: each engine reads its
+//! opened whatever became of it, how a connection never waits for ever, and whom a client of TLS
+//! believes. It knows nothing of programs, logs or backups: each engine reads its
 //! own section through [`config::Section`], so that there is no crate that knows every key.
 //!
 //! Nothing here prints, reads the environment or starts a thread; what is needed is handed in.
@@ -34,6 +35,7 @@ mod fingerprint;
 pub mod fs;
 mod hmac;
 mod mail;
+pub mod net;
 mod pattern;
 #[cfg(feature = "schedule")]
 mod schedule;

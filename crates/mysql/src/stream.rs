@@ -3,11 +3,11 @@
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rustix::net::sockopt::{self, Timeout};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use mainstay_base::net;
+use rustix::net::sockopt;
 use rustls::{ClientConnection, StreamOwned};
 
 use crate::auth::Privacy;
@@ -158,7 +158,7 @@ impl Stream {
         let deadline = begun + timeouts.connect;
         let raw = match endpoint {
             Endpoint::Tcp { host, port } => tcp(host, *port, deadline).map(Raw::Tcp),
-            Endpoint::Unix(path) => unix(path, timeouts.connect).map(Raw::Unix),
+            Endpoint::Unix(path) => net::connect_unix(path, timeouts.connect).map(Raw::Unix),
         };
         let raw = raw.map_err(|error| refused(endpoint, error))?;
         Ok(Self::Clear(Socket {
@@ -252,35 +252,11 @@ fn refused(endpoint: &Endpoint, error: io::Error) -> Error {
 }
 
 fn tcp(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
-    let mut last = io::Error::from(io::ErrorKind::HostUnreachable);
-    for address in (host, port).to_socket_addrs()? {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        match TcpStream::connect_timeout(&address, left) {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                // A peer that is gone without a word is noticed (tcp(7)).
-                sockopt::set_socket_keepalive(&stream, true)?;
-                sockopt::set_tcp_keepidle(&stream, Duration::from_mins(1))?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-/// A connect(2) to a unix socket waits while the server's queue is full; its limit is that of a send.
-fn unix(path: &Path, patience: Duration) -> io::Result<UnixStream> {
-    let socket = socket_with(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
-    sockopt::set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
-    connect(&socket, &SocketAddrUnix::new(path)?)?;
-    Ok(UnixStream::from(socket))
+    let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
+    let stream = net::connect(&addresses, deadline)?;
+    stream.set_nodelay(true)?;
+    // A peer that is gone without a word is noticed (tcp(7)).
+    sockopt::set_socket_keepalive(&stream, true)?;
+    sockopt::set_tcp_keepidle(&stream, Duration::from_mins(1))?;
+    Ok(stream)
 }

@@ -2,11 +2,10 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use mainstay_base::tls;
+use mainstay_base::{net, tls};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socket_with, sockopt};
@@ -317,41 +316,16 @@ fn invalid(error: rustls::Error) -> io::Error {
 /// Connects to the first address of the name that answers.
 fn tcp(target: &Target, until: Instant) -> io::Result<OwnedFd> {
     let addresses = endpoint::resolve(target.net, &target.address)?;
-    let mut failed = None;
-    for (index, address) in addresses.iter().enumerate() {
-        // Each gets an equal part of what is left, so that a dead one does not use up all.
-        let others = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-        let left = until.saturating_duration_since(Instant::now()) / others;
-        match TcpStream::connect_timeout(address, left.max(Duration::from_millis(1))) {
-            Ok(stream) => {
-                stream.set_nonblocking(true)?;
-                stream.set_nodelay(true)?;
-                if let Some(after) = target.keepalive {
-                    sockopt::set_socket_keepalive(&stream, true)?;
-                    sockopt::set_tcp_keepidle(&stream, after)?;
-                    sockopt::set_tcp_keepintvl(&stream, after)?;
-                    sockopt::set_tcp_keepcnt(&stream, 3)?;
-                }
-                if is_to_itself(&stream) {
-                    let _ = stream.shutdown(Shutdown::Both);
-                    failed = Some(io::ErrorKind::ConnectionRefused.into());
-                    continue;
-                }
-                return Ok(stream.into());
-            }
-            Err(error) => failed = Some(error),
-        }
+    let stream = net::connect(&addresses, until)?;
+    stream.set_nonblocking(true)?;
+    stream.set_nodelay(true)?;
+    if let Some(after) = target.keepalive {
+        sockopt::set_socket_keepalive(&stream, true)?;
+        sockopt::set_tcp_keepidle(&stream, after)?;
+        sockopt::set_tcp_keepintvl(&stream, after)?;
+        sockopt::set_tcp_keepcnt(&stream, 3)?;
     }
-    Err(failed.unwrap_or_else(timed_out))
-}
-
-/// A port of our own machine that nobody listens at can be the one we call from; then we would be
-/// our own peer, and take the port away from whoever should listen there.
-fn is_to_itself(stream: &TcpStream) -> bool {
-    match (stream.local_addr(), stream.peer_addr()) {
-        (Ok(local), Ok(peer)) => local == peer,
-        _ => false,
-    }
+    Ok(stream.into())
 }
 
 /// Connects a unix socket. It never waits: where too many do already, that is an error.

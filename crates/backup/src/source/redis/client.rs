@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mainstay_base::Secret;
+use mainstay_base::net::{self, Timed};
 use mainstay_base::tls::{self, Tls};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
@@ -186,100 +187,54 @@ fn explain_io(attempt: &str, error: &io::Error) -> Error {
 }
 
 enum Wire {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-    Tls(Box<StreamOwned<ClientConnection, Timed>>),
+    Tcp(Timed<TcpStream>),
+    Unix(Timed<UnixStream>),
+    Tls(Box<StreamOwned<ClientConnection, Timed<TcpStream>>>),
 }
 
-/// A socket whose reads end at a moment.
-struct Timed {
-    tcp: TcpStream,
-    until: Instant,
-}
-
-fn left(until: Instant) -> io::Result<Option<Duration>> {
-    let left = until.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(io::ErrorKind::TimedOut.into());
-    }
-    Ok(Some(left))
-}
-
-impl Read for Timed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.tcp.set_read_timeout(left(self.until)?)?;
-        self.tcp.read(buffer)
-    }
-}
-
-impl Write for Timed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.tcp.set_write_timeout(left(self.until)?)?;
-        self.tcp.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.tcp.flush()
-    }
-}
-
-/// The wire with the moment at which its reads and writes end.
-struct Deadline {
-    wire: Wire,
-    until: Instant,
-}
-
-impl Deadline {
+impl Wire {
+    /// From now on, everything may take so long.
     fn extend(&mut self, time: Duration) {
-        self.until = Instant::now() + time;
-        if let Wire::Tls(stream) = &mut self.wire {
-            stream.sock.until = self.until;
+        let until = Instant::now() + time;
+        match self {
+            Self::Tcp(stream) => stream.until = until,
+            Self::Unix(stream) => stream.until = until,
+            Self::Tls(stream) => stream.sock.until = until,
         }
     }
 }
 
-impl Read for Deadline {
+impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.wire {
-            Wire::Tcp(stream) => {
-                stream.set_read_timeout(left(self.until)?)?;
-                stream.read(buffer)
-            }
-            Wire::Unix(stream) => {
-                stream.set_read_timeout(left(self.until)?)?;
-                stream.read(buffer)
-            }
-            Wire::Tls(stream) => stream.read(buffer),
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
         }
     }
 }
 
-impl Write for Deadline {
+impl Write for Wire {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.wire {
-            Wire::Tcp(stream) => {
-                stream.set_write_timeout(left(self.until)?)?;
-                stream.write(bytes)
-            }
-            Wire::Unix(stream) => {
-                stream.set_write_timeout(left(self.until)?)?;
-                stream.write(bytes)
-            }
-            Wire::Tls(stream) => stream.write(bytes),
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match &mut self.wire {
-            Wire::Tls(stream) => stream.flush(),
-            _ => Ok(()),
+        match self {
+            Self::Tcp(stream) => stream.flush(),
+            Self::Unix(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
         }
     }
 }
 
 /// A connection whose server knows who we are.
 pub(super) struct Client {
-    wire: BufReader<Deadline>,
+    wire: BufReader<Wire>,
     /// Whether there was a password to give and nobody who asked for one.
     pub(super) needless_password: bool,
 }
@@ -288,22 +243,25 @@ impl Client {
     pub(super) fn connect(address: &Address, dial: &Dial) -> Result<Self, Trouble> {
         let until = Instant::now() + ANSWER;
         let wire = match address {
-            Address::Unix(path) => Wire::Unix(UnixStream::connect(path)?),
+            Address::Unix(path) => Wire::Unix(Timed {
+                socket: net::connect_unix(path, CONNECT)?,
+                until,
+            }),
             Address::Tcp(host, port) => {
-                let tcp = reach(host, *port)?;
-                tcp.set_nodelay(true)?;
+                let socket = reach(host, *port)?;
+                socket.set_nodelay(true)?;
+                let timed = Timed { socket, until };
                 match &dial.tls {
-                    None => Wire::Tcp(tcp),
+                    None => Wire::Tcp(timed),
                     Some((tls, client)) => {
                         let name = tls.name(host).map_err(io::Error::from)?;
-                        let socket = Timed { tcp, until };
-                        Wire::Tls(Box::new(tls::begin(Arc::clone(client), name, socket)?))
+                        Wire::Tls(Box::new(tls::begin(Arc::clone(client), name, timed)?))
                     }
                 }
             }
         };
         let mut client = Self {
-            wire: BufReader::with_capacity(256 << 10, Deadline { wire, until }),
+            wire: BufReader::with_capacity(256 << 10, wire),
             needless_password: false,
         };
         if let Some(password) = &dial.password {
@@ -398,32 +356,27 @@ impl Client {
     /// Leaves. A server takes a replica off its list when its connection is closed; there is no word
     /// for it.
     pub(super) fn leave(mut self) {
-        let deadline = self.wire.get_mut();
-        deadline.extend(Duration::from_secs(1));
-        match &mut deadline.wire {
-            Wire::Tcp(stream) => drop(stream.shutdown(std::net::Shutdown::Both)),
-            Wire::Unix(stream) => drop(stream.shutdown(std::net::Shutdown::Both)),
+        let wire = self.wire.get_mut();
+        wire.extend(Duration::from_secs(1));
+        let both = std::net::Shutdown::Both;
+        match wire {
+            Wire::Tcp(stream) => drop(stream.socket.shutdown(both)),
+            Wire::Unix(stream) => drop(stream.socket.shutdown(both)),
             Wire::Tls(stream) => {
                 stream.conn.send_close_notify();
                 let _ = stream.flush();
-                let _ = stream.sock.tcp.shutdown(std::net::Shutdown::Both);
+                let _ = stream.sock.socket.shutdown(both);
             }
         }
     }
 }
 
 fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    let addresses = (host, port)
+    let addresses: Vec<_> = (host, port)
         .to_socket_addrs()
-        .map_err(|error| io::Error::new(io::ErrorKind::NotFound, reason_of_io(&error)))?;
-    for address in addresses {
-        match TcpStream::connect_timeout(&address, CONNECT) {
-            Ok(tcp) => return Ok(tcp),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
+        .map_err(|error| io::Error::new(io::ErrorKind::NotFound, reason_of_io(&error)))?
+        .collect();
+    net::connect(&addresses, Instant::now() + CONNECT)
 }
 
 #[cfg(test)]
