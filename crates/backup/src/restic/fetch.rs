@@ -478,6 +478,11 @@ impl Scout<'_> {
     }
 
     fn send(&mut self) -> Result<(), Refused> {
+        // Who reads a large file takes no batches meanwhile: empty ones would fill the queue, and this
+        // thread would wait for who waits for it.
+        if self.batch.is_empty() {
+            return Ok(());
+        }
         let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
         self.events.send(Ok(batch)).map_err(|_| Refused::Deaf)
     }

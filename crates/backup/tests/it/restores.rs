@@ -4,11 +4,13 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
-use mainstay_backup::{Backups, ErrorKind, RestoreRequest, Selector, Target};
+use mainstay_backup::{Backups, ErrorKind, Progress, RestoreRequest, Selector, Target};
 use rusqlite::Connection;
 
-use crate::bench::{Bench, DATABASE, FILES, look, quiet, request, restore, run, run_ok};
+use crate::bench::{Bench, DATABASE, FILES, look, noise, quiet, request, restore, run, run_ok};
 use crate::databases::bank;
 
 fn in_place(backup: &str) -> RestoreRequest {
@@ -331,4 +333,34 @@ fn another_host_can_restore_without_the_catalog() {
         "data/b/three"
     );
     assert_eq!(run(&backups, "files").outcome, mainstay_backup::Outcome::Ok);
+}
+
+/// Somebody who writes slowly to a disk.
+struct Slow;
+
+impl Progress for Slow {
+    fn begin(&self, _: &str, _: Option<u64>) {}
+    fn advance(&self, _: u64) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    fn message(&self, _: &str) {}
+    fn finish(&self) {}
+}
+
+/// What is fetched ahead waits for who writes, and nobody for ever.
+#[test]
+fn a_large_file_comes_back_onto_a_slow_disk() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("data")).unwrap();
+    let large = noise(64 << 20, 5);
+    fs::write(bench.path("data/large"), &large).unwrap();
+    let backups = bench.ready(FILES);
+    run_ok(&backups, "files");
+    let into = bench.path("out");
+    let plan = backups
+        .plan_restore(&request("files", Target::Into(into.clone())), &quiet())
+        .unwrap();
+    let slow: Arc<dyn Progress> = Arc::new(Slow);
+    backups.restore(&plan, &slow).unwrap();
+    assert!(fs::read(into.join("large")).unwrap() == large);
 }
