@@ -22,10 +22,10 @@ schema = 1
 [secret]
 repository = {{ file = "{directory}/password" }}
 [repository.local]
-path = "{directory}/repository"
+path = "{repository}"
 password = "${{secret.repository}}"
 [backup.db]
-mysql = {{ socket = "{socket}", user = "root", databases = ["{database}"], connections = {connections} }}
+mysql = {{ socket = "{socket}", user = "root", {what}, connections = {connections} }}
 to = ["local"]
 """
 
@@ -139,13 +139,15 @@ def shell(text):
 
 class Ours:
     def __init__(self, binary, directory, server, database, connections):
-        self.binary, self.repository = binary, pathlib.Path(directory, "repository")
+        """Of a database, or without one of the files of the whole server."""
+        what = f'databases = ["{database}"]' if database else 'engine = "mariadb-backup"'
+        self.binary, self.repository = binary, pathlib.Path(directory, f"repository-{database}")
         password = pathlib.Path(directory, "password")
         password.touch(mode=0o600)
         password.write_text("correct horse\n")
         self.config = pathlib.Path(directory, f"{database}-{connections}.toml")
         self.config.write_text(CONFIG.format(
-            directory=directory, socket=server.socket, database=database, connections=connections))
+            directory=directory, repository=self.repository, socket=server.socket, what=what, connections=connections))
         self.environment = {"PATH": os.environ["PATH"], "HOME": str(directory)}
 
     def arguments(self, *verb):
@@ -188,16 +190,27 @@ def dumps(options, directory, server, ours):
         ways["mydumper -t2 -c"] = shell(f"{mydumper} -c")
     else:
         print("SKIPPED: mydumper is not installed")
-    rows = {name: [] for name in [*ways, "mainstay", "mainstay, next run"]}
+    engines = {"mainstay": ours}
+    if shutil.which("mariadb-backup"):
+        engines["mainstay, engine mariadb-backup"] = Ours(options.ours, directory, server, None, options.connections)
+        ways["mariadb-backup \\| zstd -1"] = shell(
+            f"mariadb-backup --no-defaults --backup --stream=xbstream --parallel={options.connections} --user=root"
+            f" --socket={server.socket} --target-dir={out}/target 2>{out}/log | zstd -q -1 -T2 > {out}/server.zst")
+    else:
+        print("SKIPPED: mariadb-backup is not installed")
+    rows = {name: [] for name in [*ways, *engines, *(f"{name}, next run" for name in engines)]}
     for _ in range(options.repeat):
         for name, arguments in ways.items():
             shutil.rmtree(out, ignore_errors=True)
             out.mkdir()
             rows[name].append(measure(server, arguments, stall=True) | {"output": size(out)})
-        ours.init()
-        rows["mainstay"].append(ours.dump(server, stall=True) | {"output": size(ours.repository)})
-        before = size(ours.repository)
-        rows["mainstay, next run"].append(ours.dump(server, stall=True) | {"output": size(ours.repository) - before})
+        for name, engine in engines.items():
+            engine.init()
+            rows[name].append(engine.dump(server, stall=True) | {"output": size(engine.repository)})
+            before = size(engine.repository)
+            rows[f"{name}, next run"].append(
+                engine.dump(server, stall=True) | {"output": size(engine.repository) - before})
+            shutil.rmtree(engine.repository)
     shutil.rmtree(out, ignore_errors=True)
     table(f"Dump, {options.repeat} runs each, medians", rows, "mariadb-dump \\| gzip")
 
@@ -219,9 +232,20 @@ def restores(options, directory, server, ours):
     ours.dump(server)
     rows = {name: [] for name in [*ways, "mainstay"]}
     ways["mainstay"] = ours.arguments("restore", "db", "--database", "bench", "--as", "loaded", "--no-users", "--yes")
+    files = "mainstay, engine mariadb-backup"
+    if shutil.which("mariadb-backup"):
+        engine = Ours(options.ours, directory, server, None, options.connections)
+        engine.init()
+        engine.dump(server)
+        rows[files] = []
+        ways[files] = engine.arguments("restore", "db", "--to", f"{out}/data")
     digests = {}
     for _ in range(options.repeat):
         for name, arguments in ways.items():
+            if name == files:
+                shutil.rmtree(out / "data", ignore_errors=True)
+                rows[name].append(measure(server, arguments, env=engine.environment))
+                continue
             server.run(["SET SESSION sql_log_bin = 0; DROP DATABASE IF EXISTS loaded;"])
             if name.startswith("mysql"):
                 server.run(["SET SESSION sql_log_bin = 0; CREATE DATABASE loaded;"])

@@ -170,8 +170,13 @@ fn run(command: &mut Command) {
 
 /// `MariaDB`, if it is installed, with these options besides the usual ones.
 pub fn mariadb(options: &[&str]) -> Option<Server> {
-    let (Some(server), Some(install)) = (find("mariadbd"), find("mariadb-install-db")) else {
-        println!("SKIPPED: no mariadbd and mariadb-install-db on this machine");
+    mariadb_made(&[], options)
+}
+
+/// The same, with a data directory that is made with options of its own.
+pub fn mariadb_made(made: &[&str], options: &[&str]) -> Option<Server> {
+    let Some(install) = find("mariadb-install-db") else {
+        println!("SKIPPED: no mariadb-install-db on this machine");
         return None;
     };
     let directory = directory();
@@ -182,7 +187,19 @@ pub fn mariadb(options: &[&str]) -> Option<Server> {
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             "--skip-name-resolve",
-        ]));
+        ])
+        .args(made));
+    let options: Vec<&str> = made.iter().chain(options).copied().collect();
+    mariadb_on(directory, &options)
+}
+
+/// `MariaDB` on the data directory `data` that is in this directory already.
+pub fn mariadb_on(directory: TempDir, options: &[&str]) -> Option<Server> {
+    let Some(server) = find("mariadbd") else {
+        println!("SKIPPED: no mariadbd on this machine");
+        return None;
+    };
+    let data = format!("--datadir={}", directory.path().join("data").display());
     let mut command = humble(&server, &directory);
     command.args(["--no-defaults", &data, "--skip-name-resolve"]);
     Some(start_mysql(command, directory, options))

@@ -23,6 +23,7 @@ use mainstay_base::{counted, nearest};
 use crate::error::{Error, ErrorKind};
 use crate::progress::Progress;
 use crate::repository::{OpenRepository, Repository, Snapshot, Visit};
+use crate::restore::physical;
 use crate::run::{Backups, Located, Selector};
 use crate::source::mysql::{Database, MANIFEST, Manifest, Object, Table, file_name, name};
 
@@ -111,6 +112,14 @@ impl Backups {
             .with_help(
                 "`mainstay backup restore --to DIR` writes what is in it into a directory",
             ));
+        }
+        if snapshot.facts.physical.is_some() {
+            return Err(Error::new(
+                ErrorKind::UnknownSnapshot,
+                attempt,
+                "it has the files of a server (engine `mariadb-backup`), and no rows by themselves",
+            )
+            .with_help(physical::INSTEAD));
         }
         let opened = self.repository(&from.repository)?.open(progress)?;
         let manifest = manifest(opened.as_ref(), snapshot, &attempt)?;

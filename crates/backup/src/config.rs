@@ -20,7 +20,7 @@ use crate::retention::Keep;
 use crate::source::redis::RedisConfig;
 
 pub use drill::{Assertion, DrillConfig};
-pub use mysql::MysqlConfig;
+pub use mysql::{Engine, MysqlConfig};
 pub use place::{PlaceConfig, S3Config, SftpConfig};
 
 /// No backup begins later than this after its time.

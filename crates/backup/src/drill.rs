@@ -12,6 +12,7 @@
 mod files;
 mod mysql;
 mod page;
+mod physical;
 mod redis;
 mod report;
 mod scratch;
@@ -210,7 +211,7 @@ pub(crate) fn program_of(backup: &BackupConfig) -> Option<Result<PathBuf, String
     Some(match named {
         Some(path) if path.is_file() => Ok(path.clone()),
         Some(path) => Err(format!("there is no {}", path.display())),
-        None => server::find(names)
+        None => crate::program::find(names)
             .ok_or_else(|| format!("there is no {} on this host", names.join(" or "))),
     })
 }
@@ -375,6 +376,9 @@ impl Drill<'_> {
         if let Some(redis) = &facts.redis {
             return redis::servers(self, opened, snapshot, redis);
         }
+        if let Some(physical) = &facts.physical {
+            return physical::server(self, opened, snapshot, physical);
+        }
         if facts.server.is_some() {
             return mysql::server(self, snapshot);
         }
@@ -396,8 +400,9 @@ impl Drill<'_> {
         let about =
             rustix::fs::statvfs(path).map_err(|error| Error::io(&attempt, path, &error.into()))?;
         let free = about.f_bavail.saturating_mul(about.f_frsize);
-        // What a server makes of rows takes more than they do.
-        let times = if snapshot.facts.server.is_some() {
+        // What a server makes of rows takes more than they do; of its files, less.
+        let physical = snapshot.facts.physical.is_some();
+        let times = if snapshot.facts.server.is_some() && !physical {
             3
         } else {
             1

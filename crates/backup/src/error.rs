@@ -44,7 +44,8 @@ pub enum ErrorKind {
     Server,
     /// A process still has the target of a restore open.
     InUse,
-    /// The program of a server that a drill needs is not there, or is none that can be used.
+    /// A program that is needed (the server of a drill, `mariadb-backup`) is not there, or is none that
+    /// can be used.
     NoServer,
     /// The caller asked to stop.
     Cancelled,

@@ -88,6 +88,7 @@ mod error;
 mod glob;
 mod lock;
 mod preflight;
+mod program;
 mod progress;
 pub mod repository;
 pub mod restic;

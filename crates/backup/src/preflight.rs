@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use mainstay_base::Size;
 
-use crate::config::SourceConfig;
+use crate::config::{Engine, SourceConfig};
 use crate::error::Error;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::restore::free_space;
 use crate::run::Backups;
-use crate::source::mysql::Mysql;
+use crate::source::mysql::{Mysql, Physical};
 use crate::source::redis::Redis;
 
 /// How something was found.
@@ -144,10 +144,16 @@ impl Backups {
 
     fn look_at(&self, source: &SourceConfig) -> Vec<Check> {
         match source {
-            SourceConfig::Mysql(server) => match Mysql::new(server, self.resolver()) {
-                Ok(server) => server.preflight(self.clock.as_ref()),
-                Err(error) => vec![Check::of_error(&error)],
-            },
+            SourceConfig::Mysql(server) => {
+                let (resolver, clock) = (self.resolver(), self.clock.as_ref());
+                let checked = match server.engine {
+                    Engine::Dump => Mysql::new(server, resolver).map(|it| it.preflight(clock)),
+                    Engine::MariadbBackup => {
+                        Physical::new(server, resolver).map(|it| it.preflight(clock))
+                    }
+                };
+                checked.unwrap_or_else(|error| vec![Check::of_error(&error)])
+            }
             SourceConfig::Redis(redis) => {
                 Redis::new((**redis).clone(), self.resolver().clone()).preflight()
             }

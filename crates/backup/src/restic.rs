@@ -67,7 +67,7 @@ use crate::repository::{
 };
 use crate::source::{Issue, Reading, Weight};
 
-use archive::{Archive, Used};
+use archive::{Archive, Coming, Used};
 use bars::Bars;
 use chunker::Rules;
 use fetch::{Library, Stop, Trees};
@@ -423,6 +423,8 @@ enum Trouble {
     Library(Box<RusticError>),
     /// Stored bytes are not what they should be.
     Spoiled(String),
+    /// What is to be stored did not come to its end.
+    Source(Error),
     /// Another thread has failed, and has said why.
     Gone,
 }
@@ -432,6 +434,7 @@ impl std::fmt::Display for Trouble {
         match self {
             Self::Library(error) => f.write_str(&message(error)),
             Self::Spoiled(why) => f.write_str(why),
+            Self::Source(error) => write!(f, "{error}"),
             Self::Gone => f.write_str("another part of it failed"),
         }
     }
@@ -508,6 +511,7 @@ impl Opened {
     fn told(&self, attempt: &str, trouble: &Trouble) -> Error {
         match trouble {
             Trouble::Library(error) => translate(attempt, &self.store, error),
+            Trouble::Source(error) => error.clone(),
             _ if self.store.cancelled() => {
                 Error::new(ErrorKind::Cancelled, attempt, "the caller asked to stop")
             }
@@ -572,7 +576,6 @@ impl Opened {
         &self,
         draft: &Draft,
         reading: &dyn Reading,
-        facts: String,
     ) -> Result<(SnapshotFile, Used, Vec<Issue>), Error> {
         let attempt = self.attempt("write to");
         let begun = SystemClock::new().now();
@@ -597,11 +600,12 @@ impl Opened {
             progress: &self.progress,
         };
         *lock(&self.index) = None;
+        let coming = match reading.flow() {
+            Some(flow) => Coming::Flow(flow?),
+            None => Coming::Entries(reading.entries()),
+        };
         let archived = archive
-            .run(
-                reading.entries(),
-                parent.as_ref().map(|file| Id::from(*file.tree)),
-            )
+            .run(coming, parent.as_ref().map(|file| Id::from(*file.tree)))
             .map_err(|trouble| self.told(&attempt, &trouble))?;
         // A walk that stops because the caller wants it ends like any other.
         if self.progress.cancelled() {
@@ -611,6 +615,7 @@ impl Opened {
                 "the caller asked to stop",
             ));
         }
+        let facts = serde_json::to_string(&reading.facts()).unwrap_or_default();
         // From its first moment on it says that something is missing: we may be killed in the next.
         let issues = reading.take_issues();
         let lacks = issues.iter().any(|issue| issue.weight == Weight::Missing);
@@ -665,7 +670,6 @@ impl Opened {
 
 impl OpenRepository for Opened {
     fn backup(&self, draft: &Draft, reading: &dyn Reading) -> Result<Stored, Error> {
-        let facts = serde_json::to_string(&reading.facts()).unwrap_or_default();
         let written = self.store.written();
         let total = reading.total();
         let what = format!("Backing up {} to {}", draft.backup, self.name);
@@ -675,7 +679,7 @@ impl OpenRepository for Opened {
                 .begin(&format!("{what} (about as much as last time)"), Some(usual)),
             _ => self.progress.begin(&what, total),
         }
-        let saved = self.guard("write to", || self.store(draft, reading, facts));
+        let saved = self.guard("write to", || self.store(draft, reading));
         self.progress.finish();
         let (saved, used, issues) = saved?;
         let snapshot = ours(&saved).ok_or_else(|| {
@@ -731,7 +735,9 @@ impl OpenRepository for Opened {
         let what = format!("Copying {} to {}", snapshot.backup, self.name);
         let used = self.guard("write to", || {
             copy::copy(from, to, root, &what, &self.progress).map_err(|trouble| match trouble {
-                Trouble::Gone | Trouble::Library(_) => self.told(&attempt, &trouble),
+                Trouble::Gone | Trouble::Source(_) | Trouble::Library(_) => {
+                    self.told(&attempt, &trouble)
+                }
                 // Only what was read can be spoiled.
                 Trouble::Spoiled(_) => other.told(&other.attempt("read"), &trouble),
             })

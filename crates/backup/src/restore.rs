@@ -7,6 +7,7 @@
 //! that backup, from the list of renames in the catalog.
 
 pub(crate) mod mysql;
+pub(crate) mod physical;
 mod place;
 mod plan;
 pub(crate) mod redis;
@@ -61,7 +62,8 @@ impl Backups {
         let snapshot = &located.snapshot;
         let database = snapshot.facts.kind == "sqlite";
         let redis = snapshot.facts.redis.clone();
-        if (database || redis.is_some()) && !only.is_empty() {
+        let physical = snapshot.facts.physical.is_some();
+        if (database || redis.is_some() || physical) && !only.is_empty() {
             return Err(Error::new(
                 ErrorKind::UnknownSnapshot,
                 attempt,
@@ -70,7 +72,7 @@ impl Backups {
             .with_help("restore it into another directory, and take from there what you need"));
         }
         let in_place = request.target == Target::InPlace;
-        if in_place && snapshot.facts.kind == "mysql" {
+        if in_place && snapshot.facts.kind == "mysql" && !physical {
             return Err(Error::new(
                 ErrorKind::UnknownSnapshot,
                 attempt,
@@ -107,8 +109,12 @@ impl Backups {
             stop,
             warnings: Vec::new(),
             layout: None,
+            tool: None,
         };
         plan.warnings = self.warnings(&plan, database);
+        if physical {
+            self.plan_physical(&mut plan, &attempt)?;
+        }
         if in_place {
             if let Some(facts) = &redis {
                 self.plan_redis(&mut plan, facts, &attempt)?;
@@ -131,6 +137,10 @@ impl Backups {
     ) -> Result<PathBuf, Error> {
         match &request.target {
             Target::InPlace => {
+                if let Some(facts) = &snapshot.facts.physical {
+                    let data = PathBuf::from(&facts.data);
+                    return Ok(fs::canonicalize(&data).unwrap_or(data));
+                }
                 let source = &self.backup_config(&request.backup)?.source;
                 let Some(path) = source.restore_to() else {
                     return Err(Error::new(
@@ -216,7 +226,8 @@ impl Backups {
                 snapshot.path.display()
             ));
         }
-        let served = database || snapshot.facts.redis.is_some();
+        let facts = &snapshot.facts;
+        let served = database || facts.redis.is_some() || facts.physical.is_some();
         if plan.in_place && plan.stop.is_empty() && served {
             warnings.push(
                 "the config names no programs to stop: `restore = { stop = [\"NAME\"] }`"
@@ -311,6 +322,10 @@ impl Backups {
         } else {
             parent
         };
+        if plan.in_place && plan.tool.is_some() {
+            // Before anything is fetched for nothing, and once more at the end.
+            self.refuse_running_mysql(plan, attempt)?;
+        }
         let staging = Staging::new(&beside.join(staging_name(name)))?;
         let new = staging.path().join("new");
         let (files, bytes, checked, issues) = if database {
@@ -340,6 +355,9 @@ impl Backups {
             let mut written = writer.finish()?;
             let checked = if let Some(facts) = &snapshot.facts.redis {
                 redis::make(plan, facts, &new, attempt, &mut written.issues)?
+            } else if let Some(tool) = &plan.tool {
+                let issues = &mut written.issues;
+                physical::make(plan, tool, &new, staging.path(), attempt, progress, issues)?
             } else {
                 format!(
                     "{} and {}, all of the size they were stored with",
@@ -359,6 +377,9 @@ impl Backups {
         if plan.in_place && snapshot.facts.redis.is_some() {
             self.refuse_running_redis(plan, attempt)?;
         }
+        if plan.in_place && plan.tool.is_some() {
+            self.refuse_running_mysql(plan, attempt)?;
+        }
         let set_aside = if plan.in_place {
             Self::asides(plan, database)
         } else {
@@ -374,6 +395,7 @@ impl Backups {
             checked,
             set_aside,
             issues,
+            next: (snapshot.facts.physical.as_ref()).and_then(|facts| physical::next(plan, facts)),
             took: Duration::ZERO,
         })
     }

@@ -13,7 +13,7 @@ use mainstay_base::fs::create_dir_private;
 use mainstay_base::{Clock, Resolver, nearest};
 
 use crate::catalog::{Catalog, Ending, Outcome, state_error};
-use crate::config::{BackupConfig, Config, SourceConfig};
+use crate::config::{BackupConfig, Config, Engine, SourceConfig};
 use crate::error::{Error, ErrorKind};
 use crate::lock::{self, Held};
 use crate::progress::Progress;
@@ -21,7 +21,7 @@ use crate::repository::{Draft, Item, OpenRepository, Repository, Snapshot, Store
 use crate::restic::{Keys, Restic};
 use crate::retention::horizon;
 use crate::source::files::Files;
-use crate::source::mysql::Mysql;
+use crate::source::mysql::{Mysql, Physical};
 use crate::source::redis::Redis;
 use crate::source::sqlite::Sqlite;
 use crate::source::{Context, Issue, Reading, Source, Weight};
@@ -184,7 +184,10 @@ impl Backups {
                 Box::new(Files::new(path.clone(), exclude.clone()))
             }
             SourceConfig::Sqlite { path } => Box::new(Sqlite::new(path.clone())),
-            SourceConfig::Mysql(server) => Box::new(Mysql::new(server, &self.resolver)?),
+            SourceConfig::Mysql(server) => match server.engine {
+                Engine::Dump => Box::new(Mysql::new(server, &self.resolver)?),
+                Engine::MariadbBackup => Box::new(Physical::new(server, &self.resolver)?),
+            },
             SourceConfig::Redis(redis) => {
                 Box::new(Redis::new((**redis).clone(), self.resolver.clone()))
             }

@@ -57,12 +57,18 @@ pub trait Reading: Send + Sync {
     /// unchanged directories are recognised. Called once for each repository.
     fn entries(&self) -> Box<dyn Iterator<Item = Entry> + Send>;
 
+    /// The content as it comes, for a source that cannot list it; then it is read in place of the
+    /// entries. Called once for each repository.
+    fn flow(&self) -> Option<Result<Box<dyn Flow>, Error>> {
+        None
+    }
+
     /// What went wrong while the entries were listed and read last, and before. What belongs to one
     /// reading is emptied by the call; what would be so again with the next, is told again.
     fn take_issues(&self) -> Vec<Issue>;
 
     /// What is known about the content as a whole, stored in the snapshot, so that a later
-    /// verification needs neither the source nor the catalog.
+    /// verification needs neither the source nor the catalog. Asked when everything has been read.
     fn facts(&self) -> Facts;
 
     /// How many rows, or keys, were read, for a database; asked when everything has been read.
@@ -73,6 +79,31 @@ pub trait Reading: Send + Sync {
     /// Whether a file whose type, size, mtime and ctime are those of the last snapshot may be taken
     /// from there without being read.
     fn unchanged_by_times(&self) -> bool;
+}
+
+/// Files that come piece by piece, several at once, in any order, and of sizes that are known at their
+/// ends only.
+pub trait Flow: Send {
+    /// What comes next, or nothing when all has come and is whole. After an error nothing is stored.
+    fn next(&mut self) -> Result<Option<Part>, Error>;
+
+    /// What a directory above the files is like; asked when all has come.
+    fn directory(&self, path: &Path) -> Meta;
+}
+
+/// A part of what comes. Paths are absolute, at or below the root of the reading.
+pub enum Part {
+    /// The next bytes of a file; the first of them begin it.
+    Bytes(PathBuf, Vec<u8>),
+    /// So many zeros of a file.
+    Zeros(PathBuf, u64),
+    /// The end of a file and what it is; its size counts for nothing.
+    End(PathBuf, Box<Meta>),
+    /// A file, or all in a directory, that has come and ended belongs to nothing.
+    Gone(PathBuf),
+    /// A file, or all in a directory, that has come and ended is called otherwise, in place of what was
+    /// called so.
+    Moved(PathBuf, PathBuf),
 }
 
 /// One entry of the tree.
@@ -233,6 +264,9 @@ pub struct Facts {
     /// For a database server: which, and at what moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerFacts>,
+    /// For a database server whose files were copied: how, and what reads them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub physical: Option<mysql::PhysicalFacts>,
 }
 
 /// What is known about a server of `MySQL` or `MariaDB` without its manifest.

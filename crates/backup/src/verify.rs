@@ -162,6 +162,10 @@ impl Backups {
             let copy = staging.path().join("proof");
             let failure = match &snapshot.facts.redis {
                 Some(facts) => prove_redis(opened.as_ref(), snapshot, facts, &copy, progress).err(),
+                // What is in the files only a server can say: a drill starts one.
+                None if snapshot.facts.physical.is_some() => {
+                    read_all(opened.as_ref(), snapshot, progress).err()
+                }
                 None if snapshot.facts.server.is_some() => {
                     prove_server(opened.as_ref(), snapshot, progress).err()
                 }
@@ -186,6 +190,66 @@ impl Backups {
         if let Err(error) = self.catalog.proved(repository, ids, self.clock.now()) {
             log::warn!("{error}");
         }
+    }
+}
+
+/// Whether all files of a snapshot can be read, with the sizes they were stored with.
+fn read_all(
+    opened: &dyn OpenRepository,
+    snapshot: &Snapshot,
+    progress: &Arc<dyn Progress>,
+) -> Result<(), Error> {
+    let attempt = format!("accept snapshot {} as a server", snapshot.short_id());
+    progress.begin(
+        &format!("Reading {}", snapshot.path.display()),
+        Some(snapshot.bytes),
+    );
+    let walked = opened.walk(snapshot, &snapshot.path, &mut |visit| {
+        if progress.cancelled() {
+            return Err(Error::new(
+                ErrorKind::Cancelled,
+                &attempt,
+                "the caller asked to stop",
+            ));
+        }
+        let Visit::Item(item, content) = visit else {
+            return Ok(());
+        };
+        if item.kind != ItemKind::File {
+            return Ok(());
+        }
+        let mut counter = Counter(0);
+        content.write_to(&mut counter)?;
+        progress.advance(counter.0);
+        if counter.0 != item.meta.size {
+            return Err(Error::new(
+                ErrorKind::Damaged,
+                &attempt,
+                format!(
+                    "{} has {} bytes, and {} when it was stored",
+                    item.path.display(),
+                    counter.0,
+                    item.meta.size
+                ),
+            ));
+        }
+        Ok(())
+    });
+    progress.finish();
+    walked
+}
+
+/// Counts what is written to it.
+struct Counter(u64);
+
+impl Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -20,6 +20,7 @@ const NEEDED: &[Needed] = &[
     ("strace", "strace"),
     ("sqlite3", "sqlite3"),
     ("mariadbd", "mariadb-server"),
+    ("mariadb-backup", "mariadb-backup"),
     // initdb is not in PATH on Debian; this comes with it.
     ("pg_ctlcluster", "postgresql"),
     // What repositories over SFTP are tested with.
@@ -178,7 +179,7 @@ mod tests {
         assert!(!script.contains('\''), "{script}");
         assert!(!script.contains('\n'), "{script}");
         assert!(script.ends_with(
-            " restic redis-server nginx curl gunicorn supervisor rsync rsyslog strace sqlite3 mariadb-server postgresql openssh-server chromium"
+            " restic redis-server nginx curl gunicorn supervisor rsync rsyslog strace sqlite3 mariadb-server mariadb-backup postgresql openssh-server chromium"
         ));
     }
 }

@@ -9,8 +9,9 @@ use mainstay_mysql::{Connection, Endpoint, Flavour, Options, Version};
 
 use super::Drill;
 use super::scratch::Socket;
-use super::server::{Running, find, impossible, output};
+use super::server::{Running, impossible, output};
 use crate::error::{Error, ErrorKind};
+use crate::program::find;
 use crate::repository::Snapshot;
 use crate::restore::mysql::{Pick, ServerRequest};
 use crate::run::Selector;
@@ -18,15 +19,15 @@ use crate::source::Weight;
 use crate::source::mysql::{Manifest, Object, tallies, texts};
 
 /// The name of the server's socket in its directory.
-const SOCKET: &str = "drill.sock";
+pub(super) const SOCKET: &str = "drill.sock";
 
 /// With more tables than these, those that are well are told as one for each database.
-const SINGLY: usize = 1000;
+pub(super) const SINGLY: usize = 1000;
 
 /// The program of a scratch server.
-struct Program {
-    path: PathBuf,
-    flavour: Flavour,
+pub(super) struct Program {
+    pub(super) path: PathBuf,
+    pub(super) flavour: Flavour,
 }
 
 /// A server.
@@ -53,24 +54,27 @@ pub(super) fn server(drill: &mut Drill<'_>, snapshot: &Snapshot) -> Result<(), E
     let manifest = load(drill, snapshot, &options)?;
     compare(drill, &manifest, &options)?;
     let mut connection = connect(drill, &options)?;
-    drill.assert(&data, &mut |query, _| {
-        let rows = connection.fetch(query).map_err(|error| error.to_string())?;
-        let text = |cell: Option<Vec<u8>>| {
-            cell.map_or_else(
-                || "NULL".to_owned(),
-                |cell| String::from_utf8_lossy(&cell).into_owned(),
-            )
-        };
-        let rows = rows.into_iter().map(|row| {
-            let cells: Vec<String> = row.into_iter().map(text).collect();
-            cells.join("\t")
-        });
-        Ok(rows.collect::<Vec<_>>().join("\n"))
-    })
+    drill.assert(&data, &mut |query, _| answer(&mut connection, query))
+}
+
+/// What the server answers: cells are parted by a tab, rows by a new line.
+pub(super) fn answer(connection: &mut Connection, query: &str) -> Result<String, String> {
+    let rows = connection.fetch(query).map_err(|error| error.to_string())?;
+    let text = |cell: Option<Vec<u8>>| {
+        cell.map_or_else(
+            || "NULL".to_owned(),
+            |cell| String::from_utf8_lossy(&cell).into_owned(),
+        )
+    };
+    let rows = rows.into_iter().map(|row| {
+        let cells: Vec<String> = row.into_iter().map(text).collect();
+        cells.join("\t")
+    });
+    Ok(rows.collect::<Vec<_>>().join("\n"))
 }
 
 /// A server of the same kind as the one that was backed up.
-fn program(drill: &mut Drill<'_>, then: &Version) -> Result<Program, Error> {
+pub(super) fn program(drill: &mut Drill<'_>, then: &Version) -> Result<Program, Error> {
     let (what, names): (_, &[&str]) = match then.flavour {
         Flavour::MariaDb => ("MariaDB", &["mariadbd", "mysqld"]),
         Flavour::MySql => ("MySQL", &["mysqld"]),
@@ -178,7 +182,7 @@ fn option(name: &str, path: &Path) -> OsString {
 
 /// The options of the scratch server: a socket and no network, no option file, and nothing that it
 /// does by itself.
-fn arguments(flavour: Flavour, scratch: &Path, data: &Path) -> Vec<OsString> {
+pub(super) fn arguments(flavour: Flavour, scratch: &Path, data: &Path) -> Vec<OsString> {
     let mut args: Vec<OsString> = vec![
         // The first, or it is none.
         "--no-defaults".into(),
@@ -221,11 +225,11 @@ fn start(
     Ok(running)
 }
 
-fn connect(drill: &Drill<'_>, options: &Options) -> Result<Connection, Error> {
+pub(super) fn connect(drill: &Drill<'_>, options: &Options) -> Result<Connection, Error> {
     Connection::open(options).map_err(|error| failed(drill, &error.to_string()))
 }
 
-fn failed(drill: &Drill<'_>, why: &str) -> Error {
+pub(super) fn failed(drill: &Drill<'_>, why: &str) -> Error {
     Error::new(
         ErrorKind::Server,
         drill.attempt(),

@@ -6,9 +6,10 @@ use std::path::Path;
 use mainstay_base::counted;
 
 use super::scratch::Socket;
-use super::server::{Running, find, impossible, output};
+use super::server::{Running, impossible, output};
 use super::{Drill, files};
 use crate::error::Error;
+use crate::program::find;
 use crate::repository::{OpenRepository, Snapshot};
 use crate::restore::redis::damaged;
 use crate::source::redis::rdb::Keys;

@@ -12,18 +12,7 @@ use mainstay_sys::{Child, ExitStatus, Signal, Spawn};
 
 use super::{Check, Drill, brief, cancelled};
 use crate::error::{Error, ErrorKind};
-
-/// Where programs are looked for. Those of systems that keep a server elsewhere are named in the
-/// config: what is in our environment decides nothing here.
-const SEARCH: [&str; 7] = [
-    "/usr/local/sbin",
-    "/usr/local/bin",
-    "/usr/sbin",
-    "/usr/bin",
-    "/sbin",
-    "/bin",
-    "/usr/libexec",
-];
+use crate::program::environment;
 
 /// So long a program may take for its start, or for its one task.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -33,15 +22,6 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// What of a program's last words is told.
 const LAST_WORDS: usize = 600;
-
-/// The first of these programs that there is.
-pub(super) fn find(names: &[&str]) -> Option<PathBuf> {
-    names.iter().find_map(|name| {
-        (SEARCH.iter())
-            .map(|directory| Path::new(directory).join(name))
-            .find(|path| path.is_file())
-    })
-}
 
 /// That something cannot be drilled on this host. It is no failure of the backup, and no success.
 pub(super) fn impossible(drill: &Drill<'_>, why: &str) -> Error {
@@ -83,12 +63,7 @@ impl Running {
         let lock = drill.scratch.share_lock().map_err(fail)?;
         let mut spawn = Spawn::new(program);
         spawn.args.extend(args);
-        // Nothing of ours, and no option file in a home directory.
-        spawn.env = vec![
-            ("PATH".into(), SEARCH.join(":").into()),
-            ("HOME".into(), scratch.into()),
-            ("TMPDIR".into(), scratch.into()),
-        ];
+        spawn.env = environment(scratch);
         spawn.cwd = Some(directory.to_owned());
         spawn.umask = Some(0o077);
         spawn.session = true;

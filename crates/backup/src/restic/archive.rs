@@ -5,6 +5,8 @@
 //! file gives it to one that waits, so that one large file keeps all of them at work. Packs are written
 //! by threads of their own, because a disk takes its time to say that it has them.
 
+mod gather;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
@@ -21,7 +23,7 @@ use super::node::{Node, NodeKind, Tree};
 use super::pack::{Full, Packer, Shelf, pack_size};
 use super::store::Store;
 use crate::progress::Progress;
-use crate::source::{Content, Entry, Meta};
+use crate::source::{Content, Entry, Flow, Meta};
 
 /// So many entries may be under way.
 const AHEAD: usize = 4096;
@@ -70,21 +72,25 @@ pub(super) struct Used {
     pub(super) trees: Vec<Id>,
 }
 
+/// What is to be stored, as it comes.
+pub(super) enum Coming {
+    /// The tree, in its order.
+    Entries(Box<dyn Iterator<Item = Entry> + Send>),
+    /// Files in any order.
+    Flow(Box<dyn Flow>),
+}
+
 impl Archive<'_> {
-    /// Stores all entries; what is as in the list `parent` is not read.
-    pub(super) fn run(
-        &self,
-        entries: impl Iterator<Item = Entry>,
-        parent: Option<Id>,
-    ) -> Result<Archived, Trouble> {
+    /// Stores all that comes; an entry that is as in the list `parent` is not read.
+    pub(super) fn run(&self, coming: Coming, parent: Option<Id>) -> Result<Archived, Trouble> {
         written(self.store, self.recipe, |out, failure| {
-            self.with_workers(entries, parent, out, failure)
+            self.with_workers(coming, parent, out, failure)
         })
     }
 
     fn with_workers(
         &self,
-        entries: impl Iterator<Item = Entry>,
+        coming: Coming,
         parent: Option<Id>,
         out: SyncSender<Full>,
         failure: &Failure,
@@ -107,7 +113,11 @@ impl Archive<'_> {
             for _ in 0..threads() {
                 workers.spawn(|| work.take_part());
             }
-            Walker::new(&work, parent).run(entries)
+            let walker = Walker::new(&work, parent);
+            match coming {
+                Coming::Entries(entries) => walker.run(entries),
+                Coming::Flow(mut flow) => gather::gather(workers, &work, walker, flow.as_mut()),
+            }
         })?;
         let coder = self.recipe.coder();
         work.data.finish(&coder)?;
@@ -468,10 +478,20 @@ impl<'a> Walker<'a> {
     fn run(mut self, entries: impl Iterator<Item = Entry>) -> Result<Archived, Trouble> {
         for entry in entries {
             self.entry(entry)?;
-            while self.steps.len() > AHEAD || self.waiting > WAITING {
-                self.retire()?;
-            }
+            self.retire_most()?;
         }
+        self.finish()
+    }
+
+    fn retire_most(&mut self) -> Result<(), Trouble> {
+        while self.steps.len() > AHEAD || self.waiting > WAITING {
+            self.retire()?;
+        }
+        Ok(())
+    }
+
+    /// Leaves all directories, and stores the list of the root.
+    fn finish(mut self) -> Result<Archived, Trouble> {
         while self.before.len() > 1 {
             self.leave();
         }

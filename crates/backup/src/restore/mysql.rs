@@ -20,6 +20,7 @@ use std::time::Duration;
 use mainstay_base::{Credential, Secret, SecretRef, Size, counted};
 use mainstay_mysql::{Connection, Endpoint, Options, Version};
 
+use super::physical;
 use crate::config::SourceConfig;
 use crate::error::{Error, ErrorKind};
 use crate::progress::Progress;
@@ -324,6 +325,14 @@ impl Backups {
                 "the snapshot is not of a server of MySQL or MariaDB",
             )
             .with_help("restore it without --server, --database and --table"));
+        }
+        if located.snapshot.facts.physical.is_some() {
+            return Err(Error::new(
+                ErrorKind::UnknownSnapshot,
+                attempt,
+                "the snapshot has the files of a server (engine `mariadb-backup`), which come back whole or not at all",
+            )
+            .with_help(physical::INSTEAD));
         }
         let configured = match self.config.backup(&request.backup).map(|b| &b.source) {
             Some(SourceConfig::Mysql(config)) => Some(config),

@@ -9,6 +9,7 @@ use mainstay_base::{Size, counted};
 
 use crate::run::{Located, Selector};
 use crate::source::Issue;
+use crate::source::mysql::Tool;
 use crate::source::redis::Layout;
 use crate::swap::Move;
 
@@ -66,6 +67,8 @@ pub struct RestorePlan {
     pub warnings: Vec<String>,
     /// How the files of a Redis server are called there.
     pub(crate) layout: Option<Layout>,
+    /// What prepares the files of a server.
+    pub(crate) tool: Option<Tool>,
 }
 
 /// What a restore did.
@@ -83,6 +86,8 @@ pub struct RestoreReport {
     pub set_aside: Vec<Move>,
     /// What could not be restored as it was: owners without being root, for example.
     pub issues: Vec<Issue>,
+    /// What is to be done next, where something is.
+    pub next: Option<String>,
     /// How long it took.
     pub took: Duration,
 }
@@ -139,6 +144,13 @@ impl fmt::Display for RestorePlan {
             Size(self.bytes).human(),
             Size(self.free).human()
         )?;
+        if let Some(tool) = &self.tool {
+            writeln!(
+                f,
+                "  then    {} prepares them for a server",
+                tool.path().display()
+            )?;
+        }
         for aside in &self.set_aside {
             writeln!(
                 f,

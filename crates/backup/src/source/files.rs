@@ -420,7 +420,7 @@ pub(super) fn meta(path: &Path, metadata: &Metadata, issues: &Issues) -> Meta {
 }
 
 /// The same without extended attributes.
-fn plain_meta(metadata: &Metadata) -> Meta {
+pub(super) fn plain_meta(metadata: &Metadata) -> Meta {
     let is_file = metadata.is_file();
     Meta {
         mode: metadata.mode() & 0o7777,

@@ -10,9 +10,11 @@ mod lines;
 mod manifest;
 mod moment;
 mod objects;
+mod physical;
 mod preflight;
 mod recount;
 mod tallies;
+pub mod xbstream;
 
 use std::fmt;
 use std::io::{Cursor, Read};
@@ -37,6 +39,8 @@ pub(crate) use lines::Tally;
 pub use manifest::{Column, Consistency, Database, Load, Manifest, Object, Position, Table, User};
 pub use objects::Selection;
 pub(crate) use objects::{definitions, user};
+pub(crate) use physical::Tool;
+pub use physical::{Physical, PhysicalFacts};
 pub(crate) use recount::Recount;
 pub(crate) use tallies::tallies;
 

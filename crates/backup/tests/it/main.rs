@@ -17,6 +17,7 @@ mod faults;
 mod mysql;
 mod mysql_cuts;
 mod mysql_restores;
+mod physical;
 mod places;
 mod preflight;
 mod redis;

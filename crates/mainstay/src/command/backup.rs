@@ -567,8 +567,10 @@ impl Session<'_> {
                 self.output.print(&format!("{}\n\n", servers.join("\n")));
             }
             if let Some(server) = &snapshot.facts.server {
-                self.output
-                    .print(&format!("{}\n\n", plain(&server.to_string())));
+                let files = snapshot.facts.physical.as_ref();
+                let lines = [Some(server.to_string()), files.map(ToString::to_string)];
+                let lines: Vec<String> = lines.iter().flatten().map(|line| plain(line)).collect();
+                self.output.print(&format!("{}\n\n", lines.join("\n")));
             }
             let rows: Vec<_> = items
                 .iter()

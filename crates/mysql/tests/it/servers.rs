@@ -10,6 +10,18 @@ pub(crate) fn mariadb(options: &[&str]) -> Option<Server> {
     testbed::mariadb(options).map(Server::ready)
 }
 
+/// The same, with a data directory that is made with options of its own.
+#[allow(dead_code, reason = "for backups of its files")]
+pub(crate) fn mariadb_made(made: &[&str], options: &[&str]) -> Option<Server> {
+    testbed::mariadb_made(made, options).map(Server::ready)
+}
+
+/// The same on the data directory `data` that is in this directory already.
+#[allow(dead_code, reason = "for restores of its files")]
+pub(crate) fn mariadb_on(directory: tempfile::TempDir, options: &[&str]) -> Option<Server> {
+    testbed::mariadb_on(directory, options).map(Server::ready)
+}
+
 /// `MySQL`, if it is installed or unpacked somewhere.
 pub(crate) fn mysql(options: &[&str]) -> Option<Server> {
     testbed::mysql(options).map(Server::ready)
@@ -35,6 +47,18 @@ impl Server {
     )]
     pub(crate) fn pid(&self) -> u32 {
         self.0.pid()
+    }
+
+    /// Where it keeps its data.
+    #[allow(dead_code, reason = "for backups of its files")]
+    pub(crate) fn data(&self) -> std::path::PathBuf {
+        self.0.directory().join("data")
+    }
+
+    /// Kills it; [`Self::restart`] starts it again.
+    #[allow(dead_code, reason = "for restores in the place of its files")]
+    pub(crate) fn stop(&mut self) {
+        self.0.kill();
     }
 
     /// Kills it, if nobody else did, and starts it again with these options besides.

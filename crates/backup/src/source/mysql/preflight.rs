@@ -16,7 +16,7 @@ const APART: f64 = 2.0;
 const PACKET: u64 = 16 << 20;
 
 /// Looks at one thing and adds what it found.
-type Look<'a> = dyn Fn(&mut Connection, &mut Vec<Check>) -> Result<(), Failure> + 'a;
+pub(super) type Look<'a> = dyn Fn(&mut Connection, &mut Vec<Check>) -> Result<(), Failure> + 'a;
 
 impl Mysql {
     pub(crate) fn preflight(&self, ours: &dyn Clock) -> Vec<Check> {
@@ -85,22 +85,31 @@ fn has(rights: &BTreeSet<String>, any: &[&str]) -> bool {
 
 /// A right that is looked for: its name in a `GRANT`, under which others it comes too, whether nothing
 /// works without it, and what is lost.
-struct Need {
+pub(super) struct Need {
     right: &'static str,
     others: &'static [&'static str],
     must: bool,
     loses: &'static str,
 }
 
-fn needs(mariadb: bool, lock: bool, users: bool) -> Vec<Need> {
-    let need = |right, others, must, loses| Need {
+/// A right that is looked for.
+pub(super) fn need(
+    right: &'static str,
+    others: &'static [&'static str],
+    must: bool,
+    loses: &'static str,
+) -> Need {
+    Need {
         right,
         others,
         must,
         loses,
-    };
+    }
+}
+
+fn needs(mariadb: bool, lock: bool, users: bool) -> Vec<Need> {
     let mut needs = vec![
-        need("SELECT", &[][..], true, "tables, and the texts of routines"),
+        need("SELECT", &[], true, "tables, and the texts of routines"),
         need("SHOW VIEW", &[], true, "views"),
         need("TRIGGER", &[], true, "triggers"),
         need("EVENT", &[], true, "events"),
@@ -158,18 +167,52 @@ fn rights(
 ) -> Result<(), Failure> {
     let mariadb = connection.version().is_mariadb(0, 0);
     let lock = !mariadb || cell(connection, "SELECT @@log_bin")? != "1";
+    let account = account(connection)?;
+    let mut lacking = lacking(connection, needs(mariadb, lock, users), checks)?;
+    if users {
+        match texts(connection, "SELECT COUNT(*) FROM mysql.user") {
+            Ok(_) => {}
+            Err(Failure::Server(error))
+                if error.code().is_some_and(|code| RIGHTS.contains(&code)) =>
+            {
+                lacking += 1;
+                checks.push(Check::failed(
+                    "users and grants cannot be read",
+                    format!("GRANT SELECT ON mysql.* TO {account}; or set `users = false`"),
+                ));
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    if lacking == 0 {
+        checks.push(Check::good("it has all rights that a backup needs"));
+    }
+    Ok(())
+}
+
+/// The user as the server knows it, as it is written in a `GRANT`.
+fn account(connection: &mut Connection) -> Result<String, Failure> {
+    let account = cell(connection, "SELECT CURRENT_USER()")?;
+    Ok(match account.rsplit_once('@') {
+        Some((user, host)) => format!("{}@{}", super::literal(user), super::literal(host)),
+        None => super::literal(&account),
+    })
+}
+
+/// How many rights are not there on everything; for each a check that says so.
+pub(super) fn lacking(
+    connection: &mut Connection,
+    needs: Vec<Need>,
+    checks: &mut Vec<Check>,
+) -> Result<usize, Failure> {
     let grants: Vec<String> = texts(connection, "SHOW GRANTS")?
         .into_iter()
         .flatten()
         .collect();
-    let account = cell(connection, "SELECT CURRENT_USER()")?;
-    let account = match account.rsplit_once('@') {
-        Some((user, host)) => format!("{}@{}", super::literal(user), super::literal(host)),
-        None => super::literal(&account),
-    };
+    let account = account(connection)?;
     let (all, some) = granted(&grants);
     let mut lacking = 0;
-    for need in needs(mariadb, lock, users) {
+    for need in needs {
         let names: Vec<&str> = std::iter::once(need.right)
             .chain(need.others.iter().copied())
             .collect();
@@ -195,28 +238,13 @@ fn rights(
             Check::warning(what, help)
         });
     }
-    if users {
-        match texts(connection, "SELECT COUNT(*) FROM mysql.user") {
-            Ok(_) => {}
-            Err(Failure::Server(error))
-                if error.code().is_some_and(|code| RIGHTS.contains(&code)) =>
-            {
-                lacking += 1;
-                checks.push(Check::failed(
-                    "users and grants cannot be read",
-                    format!("GRANT SELECT ON mysql.* TO {account}; or set `users = false`"),
-                ));
-            }
-            Err(failure) => return Err(failure),
-        }
-    }
-    if lacking == 0 {
-        checks.push(Check::good("it has all rights that a backup needs"));
-    }
-    Ok(())
+    Ok(lacking)
 }
 
-fn binary_log(connection: &mut Connection, checks: &mut Vec<Check>) -> Result<(), Failure> {
+pub(super) fn binary_log(
+    connection: &mut Connection,
+    checks: &mut Vec<Check>,
+) -> Result<(), Failure> {
     let id = cell(connection, "SELECT @@server_id")?;
     if cell(connection, "SELECT @@log_bin")? != "1" {
         checks.push(Check::warning(
@@ -255,7 +283,7 @@ fn packets(connection: &mut Connection, checks: &mut Vec<Check>) -> Result<(), F
     Ok(())
 }
 
-fn clock(
+pub(super) fn clock(
     connection: &mut Connection,
     ours: &dyn Clock,
     checks: &mut Vec<Check>,

@@ -29,6 +29,9 @@ impl Session<'_> {
                 if let Some(server) = &snapshot.facts.server {
                     self.output.say(&plain(&server.to_string()));
                 }
+                if let Some(files) = &snapshot.facts.physical {
+                    self.output.say(&plain(&files.to_string()));
+                }
             }
             for issue in &run.issues {
                 let line = issue.to_string();

@@ -89,6 +89,7 @@ impl Session<'_> {
                 "set_aside": report.set_aside.iter().map(|aside| json!({ "from": aside.from, "to": aside.to })).collect::<Vec<_>>(),
                 "files": report.files,
                 "bytes": report.bytes,
+                "next": report.next,
                 "stopped_and_started": programs.running,
             }));
         } else {
@@ -157,6 +158,9 @@ impl Session<'_> {
         if let Some(removal) = report.removal() {
             self.output
                 .say(&format!("when it is not needed any more: {removal}"));
+        }
+        if let Some(next) = &report.next {
+            self.output.say(next);
         }
     }
 }

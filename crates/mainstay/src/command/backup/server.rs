@@ -51,6 +51,16 @@ impl Session<'_> {
                 )
                 .help("name a server with --server if the config does not know it any more"))
             }
+            (None, None) if of_server => {
+                // Files of a server go back as files; that is known of the snapshot alone.
+                let located = self.backups.find(
+                    wanted.name,
+                    &Selector::from(wanted.snapshot),
+                    wanted.repository,
+                    &self.progress,
+                )?;
+                Ok(located.snapshot.facts.physical.is_none())
+            }
             (None, _) => Ok(of_server || server.login.server.is_some()),
             (Some(_), None) => Ok(false),
         }
