@@ -394,6 +394,37 @@ fn a_database_is_consistent_though_it_is_written_all_the_time() {
     }
 }
 
+/// Elsewhere a damaged one is better than none; but whoever asks by the exit code is not told that all is
+/// well.
+#[test]
+fn a_restore_of_what_is_not_sound_says_so() {
+    let sandbox = sandbox("[backup.db]\nsqlite = { path = \"@DIR@/shop.db\" }\nto = [\"local\"]\n");
+    let path = sandbox.path().join("shop.db");
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute_batch(
+            "CREATE TABLE t (x TEXT);
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
+                INSERT INTO t SELECT hex(randomblob(200)) FROM n;",
+        )
+        .unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 20_000].fill(0xa5);
+    std::fs::write(&path, bytes).unwrap();
+    sandbox.done(&["backup", "init", "local"]);
+    assert_eq!(sandbox.run(&["backup", "run", "db"]).code, 3);
+    for json in [false, true] {
+        let target = sandbox.path().join(format!("restored-{json}"));
+        let mut arguments = vec!["backup", "restore", "db", "--to", target.to_str().unwrap()];
+        arguments.extend(json.then_some("--json"));
+        let outcome = sandbox.run(&arguments);
+        assert_eq!(outcome.code, 3, "{outcome:?}");
+        assert!(outcome.out.contains("NOT sound"), "{outcome:?}");
+        assert!(target.join("shop.db").exists());
+    }
+}
+
 /// Two rounds of each kind; by hand it has fifty.
 #[test]
 fn what_is_hurt_at_random_moments_is_never_marked_good() {

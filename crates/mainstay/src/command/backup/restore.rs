@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use mainstay_backup::{RestoreReport, RestoreRequest, Selector, Target};
+use mainstay_backup::{Issue, RestoreReport, RestoreRequest, Selector, Target, Weight};
 use mainstay_base::{Size, counted};
 use mainstay_control::wire::ActionRequest;
 use mainstay_control::{Client, Kind};
@@ -90,13 +90,15 @@ impl Session<'_> {
                 "files": report.files,
                 "bytes": report.bytes,
                 "next": report.next,
+                "checked": report.checked,
+                "issues": report.issues.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "stopped_and_started": programs.running,
             }));
         } else {
             self.tell_restored(&report);
         }
         started?;
-        Ok(Exit::Done)
+        Ok(ended(&report.issues))
     }
 
     /// The programs that must not run while this backup is restored in place, as they are now.
@@ -162,6 +164,15 @@ impl Session<'_> {
         if let Some(next) = &report.next {
             self.output.say(next);
         }
+    }
+}
+
+/// How a restore ended: what is not as it should be is not restored.
+pub(super) fn ended(issues: &[Issue]) -> Exit {
+    if issues.iter().any(|issue| issue.weight == Weight::Missing) {
+        Exit::Partly
+    } else {
+        Exit::Done
     }
 }
 

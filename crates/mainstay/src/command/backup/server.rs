@@ -5,7 +5,7 @@ use mainstay_base::{Size, counted};
 use serde_json::json;
 
 use super::Session;
-use super::restore::{Stops, Wanted, ask};
+use super::restore::{Stops, Wanted, ask, ended};
 use crate::exit::{Exit, Failure};
 use crate::render::plain;
 
@@ -147,11 +147,7 @@ impl Session<'_> {
             self.tell_server(&report);
         }
         started?;
-        let lacks = report
-            .issues
-            .iter()
-            .any(|issue| issue.weight == Weight::Missing);
-        Ok(if lacks { Exit::Partly } else { Exit::Done })
+        Ok(ended(&report.issues))
     }
 
     fn tell_server(&self, report: &ServerReport) {
