@@ -15,6 +15,9 @@ import time
 
 import data
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from measure import measure, size
+
 TICK = os.sysconf("SC_CLK_TCK")
 
 CONFIG = """
@@ -109,28 +112,16 @@ class Writer(threading.Thread):
         return self.longest
 
 
-def size(path):
-    path = pathlib.Path(path)
-    if path.is_file():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-
-
-def measure(server, arguments, stall=False, **options):
+def cost(server, arguments, stall=False, **options):
     """Wall, CPU of the client and of the server, and the longest commit meanwhile, in seconds; memory in MB."""
     writer = Writer(server) if stall else None
     if writer:
         writer.start()
-    before, begun = server.seconds(), time.monotonic()
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
-    said = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    wall, cpu = time.monotonic() - begun, server.seconds() - before
+    before = server.seconds()
+    client = measure(arguments, **options)
+    cpu = server.seconds() - before
     longest = writer.stop() if writer else 0.0
-    if status:
-        sys.exit(f"{arguments}: {said.decode(errors='replace')}")
-    return {"wall": wall, "client": usage.ru_utime + usage.ru_stime, "server": cpu, "stall": longest,
-            "memory": usage.ru_maxrss / 1024}
+    return {"wall": client.wall, "client": client.cpu, "server": cpu, "stall": longest, "memory": client.memory}
 
 
 def shell(text):
@@ -158,7 +149,7 @@ class Ours:
         subprocess.run(self.arguments("init", "local"), check=True, env=self.environment, capture_output=True)
 
     def dump(self, server, stall=False):
-        return measure(server, self.arguments("run", "db"), stall, env=self.environment)
+        return cost(server, self.arguments("run", "db"), stall, env=self.environment)
 
 
 def table(title, rows, base):
@@ -203,7 +194,7 @@ def dumps(options, directory, server, ours):
         for name, arguments in ways.items():
             shutil.rmtree(out, ignore_errors=True)
             out.mkdir()
-            rows[name].append(measure(server, arguments, stall=True) | {"output": size(out)})
+            rows[name].append(cost(server, arguments, stall=True) | {"output": size(out)})
         for name, engine in engines.items():
             engine.init()
             rows[name].append(engine.dump(server, stall=True) | {"output": size(engine.repository)})
@@ -220,11 +211,11 @@ def restores(options, directory, server, ours):
     out = pathlib.Path(directory, "out")
     out.mkdir()
     plain = f"--no-defaults --socket={server.socket} -uroot --single-transaction --quick --routines --events --max-allowed-packet=256M"
-    measure(server, shell(f"mariadb-dump {plain} bench > {out}/dump.sql"))
+    cost(server, shell(f"mariadb-dump {plain} bench > {out}/dump.sql"))
     client = " ".join(server.client())
     ways = {"mysql < dump.sql": shell(f"{client} --init-command='SET sql_log_bin = 0' loaded < {out}/dump.sql")}
     if shutil.which("myloader"):
-        measure(server, shell(f"mydumper -S {server.socket} -u root -B bench -t 2 -G -E -R -o {out}/my"))
+        cost(server, shell(f"mydumper -S {server.socket} -u root -B bench -t 2 -G -E -R -o {out}/my"))
         ways["myloader -t2"] = shell(f"myloader -S {server.socket} -u root -B loaded -t 2 -d {out}/my")
     else:
         print("SKIPPED: mydumper is not installed")
@@ -244,12 +235,12 @@ def restores(options, directory, server, ours):
         for name, arguments in ways.items():
             if name == files:
                 shutil.rmtree(out / "data", ignore_errors=True)
-                rows[name].append(measure(server, arguments, env=engine.environment))
+                rows[name].append(cost(server, arguments, env=engine.environment))
                 continue
             server.run(["SET SESSION sql_log_bin = 0; DROP DATABASE IF EXISTS loaded;"])
             if name.startswith("mysql"):
                 server.run(["SET SESSION sql_log_bin = 0; CREATE DATABASE loaded;"])
-            rows[name].append(measure(server, arguments, env=ours.environment))
+            rows[name].append(cost(server, arguments, env=ours.environment))
             tables = ", ".join(f"loaded.{table}" for table in ("events", "orders", "docs", "blobs", "odd"))
             digests[name] = server.value(f"CHECKSUM TABLE {tables}")
     server.run(["SET SESSION sql_log_bin = 0; DROP DATABASE loaded;"])
@@ -280,7 +271,7 @@ def growth(options, directory, server):
         plain = (f"mariadb-dump --no-defaults --socket={server.socket} -uroot --single-transaction --quick --databases many"
                  f" | zstd -q -3 > {directory}/many.zst")
         rows[f"{tables} tables, mariadb-dump \\| zstd -3"] = [
-            measure(server, shell(plain)) | {"output": size(f"{directory}/many.zst")}]
+            cost(server, shell(plain)) | {"output": size(f"{directory}/many.zst")}]
     table("By tables", rows, next(iter(rows)))
 
 

@@ -13,6 +13,9 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from measure import measure
+
 
 def free_port():
     with socket.socket() as listener:
@@ -52,18 +55,6 @@ def fill(port, keys):
     pipe.stdin.close()
     if pipe.wait():
         sys.exit("the server could not be filled")
-
-
-def measure(arguments, **options):
-    """Wall time and CPU time in seconds, and what it printed."""
-    begun = time.monotonic()
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
-    said = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.monotonic() - begun
-    if status:
-        sys.exit(f"{arguments}: {said.decode(errors='replace')}")
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 CONFIG = """

@@ -11,7 +11,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from measure import measure, size
 
 WORDS = [b"%s " % word.encode() for word in (
     "the order was paid by card and will leave the house today customer address street number "
@@ -75,19 +77,6 @@ def change(root, share, seed):
                 path.write_bytes(random_.randbytes(path.stat().st_size))
 
 
-def measure(arguments, environment):
-    """Wall and CPU seconds, and the greatest resident memory in MB."""
-    os.sync()
-    begun = time.monotonic()
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
-    said = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.monotonic() - begun
-    if status:
-        sys.exit(f"{arguments}: {said.decode(errors='replace')}")
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
-
-
 CONFIG = """
 schema = 1
 [secret]
@@ -101,14 +90,10 @@ to = ["local"]
 """
 
 
-def tree_size(path):
-    return sum(os.lstat(os.path.join(directory, name)).st_size for directory, _, names in os.walk(path) for name in names)
-
-
 def bench(name, make, directory, options):
     tree = directory / "tree"
     make(tree)
-    size = tree_size(tree)
+    total = size(tree)
     config = directory / "mainstay.toml"
     config.write_text(CONFIG.format(directory=directory, tree=tree))
     environment = {"PATH": os.environ["PATH"], "HOME": str(directory),
@@ -140,13 +125,14 @@ def bench(name, make, directory, options):
                     # A new one each time, and none is removed before the end: for minutes ext4 is slow to
                     # make files where some were removed.
                     run = restore + [str(directory / f"back-{who}-{turn}")]
-                rows.setdefault((step, who), []).append(measure(run, environment))
-        sizes = {who: tree_size(path) for who, path in [("ours", ours_to), ("restic", theirs_to)]}
+                os.sync()
+                rows.setdefault((step, who), []).append(measure(run, env=environment))
+        sizes = {who: size(path) for who, path in [("ours", ours_to), ("restic", theirs_to)]}
     for back in directory.glob("back-*"):
         shutil.rmtree(back)
     files = sum(len(names) for _, _, names in os.walk(tree))
     shutil.rmtree(tree)
-    print(f"\n### {name}: {files} files, {size / 1e6:.0f} MB; "
+    print(f"\n### {name}: {files} files, {total / 1e6:.0f} MB; "
           f"repositories {sizes['ours'] / 1e6:.0f} MB (ours), {sizes['restic'] / 1e6:.0f} MB (restic)\n")
     print("| | ours, wall s | restic | ratio | ours, CPU s | restic | ratio | ours, MB | restic |")
     print("|---|---|---|---|---|---|---|---|---|")
