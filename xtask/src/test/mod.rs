@@ -4,6 +4,7 @@
 //! build stage makes every library, binary and test, the test stages only run them.
 
 mod packages;
+mod tools;
 mod transcript;
 
 use std::process::{Command, ExitCode};
@@ -18,10 +19,10 @@ Run everything that must pass before a change lands.
 usage: cargo xtask test [--quick] [--no-install]
 
   --quick       only format, tidy, clippy and the unit tests
-  --no-install  install no system packages: tests that need one that is missing skip themselves
+  --no-install  install nothing: tests that need a program that is missing skip themselves
 
-Stages: system packages, format, tidy, clippy, build, tests, doc tests, the demo's tour, documents,
-licences. A failing stage does not stop the others. Ends with what was skipped and why, and with the
+Stages: system packages, tools from PyPI (into the build's directory), format, tidy, clippy, build,
+tests, doc tests, the demo's tour, documents, licences. A failing stage does not stop the others. Ends with what was skipped and why, and with the
 tests' totals; the exit code is 1 if anything failed.
 ";
 
@@ -127,6 +128,7 @@ pub(crate) fn main(args: &[String]) -> Outcome {
 
     if quick {
         report.skip("packages", "--quick");
+        report.skip("tools", "--quick");
     } else if !report.stage("packages", |_| match packages::prepare(!no_install) {
         Err(why) if no_install => Verdict::Skipped(why),
         result => result.into(),
@@ -134,6 +136,11 @@ pub(crate) fn main(args: &[String]) -> Outcome {
     {
         // What is missing decides what is tested: better to stop here than to pass by skipping.
         return Ok(ExitCode::FAILURE);
+    }
+    if !quick {
+        // Where the tests look for them: beside the directory of the binaries.
+        let tools = binaries.with_file_name("tools");
+        report.stage("tools", |_| tools::prepare(&tools, !no_install));
     }
     report.stage("format", |_| {
         run::run(&mut run::cargo(&["fmt", "--all", "--check"]))

@@ -25,6 +25,8 @@ const NEEDED: &[Needed] = &[
     ("pg_ctlcluster", "postgresql"),
     // What repositories over SFTP are tested with.
     ("sshd", "openssh-server"),
+    // Brings the tools of `tools.txt`.
+    ("pip3", "python3-pip"),
     // Looks at the error pages.
     ("chromium", "chromium"),
 ];
@@ -179,7 +181,7 @@ mod tests {
         assert!(!script.contains('\''), "{script}");
         assert!(!script.contains('\n'), "{script}");
         assert!(script.ends_with(
-            " restic redis-server nginx curl gunicorn supervisor rsync rsyslog strace sqlite3 mariadb-server mariadb-backup postgresql openssh-server chromium"
+            " restic redis-server nginx curl gunicorn supervisor rsync rsyslog strace sqlite3 mariadb-server mariadb-backup postgresql openssh-server python3-pip chromium"
         ));
     }
 }

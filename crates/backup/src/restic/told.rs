@@ -15,6 +15,8 @@ use crate::source::Facts;
 
 /// How the library speaks of a pack that nothing needs any more; that it is gone is no damage.
 const MARKED: &str = "marked to-delete: true";
+/// How the library begins when it speaks of another error.
+const PREAMBLE: &str = "`rustic_core` experienced an error related to";
 
 pub(super) fn findings(results: CheckResults) -> Vec<Finding> {
     results
@@ -30,17 +32,21 @@ pub(super) fn findings(results: CheckResults) -> Vec<Finding> {
 
 /// A finding and its causes on one line.
 fn one_line(what: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = what.to_string();
+    let text = what.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    // That the library has met an error is no news; which one is told by the cause.
+    let (line, _) = line.split_once(PREAMBLE).unwrap_or((line, ""));
+    let line = line.trim_end_matches([' ', ':']);
     if let Some(cause) = what.source() {
         let cause = cause
             .downcast_ref::<Box<RusticError>>()
             .map(|error| message(error))
             .or_else(|| cause.downcast_ref::<RusticError>().map(message));
         if let Some(cause) = cause {
-            text = format!("{text}: {cause}");
+            return format!("{line}: {cause}");
         }
     }
-    text.lines().next().unwrap_or_default().to_owned()
+    line.to_owned()
 }
 
 /// A snapshot file as ours, or nothing if another program made it.

@@ -7,6 +7,7 @@
 )]
 
 mod bench;
+mod buckets;
 mod classic;
 mod damage;
 mod databases;

@@ -1,13 +1,11 @@
-//! Repositories elsewhere: a bucket of a real S3 server, a directory behind a real SFTP server; and what
-//! breaks on the way there.
+//! Repositories elsewhere: a directory behind a real SFTP server, and what breaks on the way there;
+//! copies from one repository to the others.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -21,10 +19,30 @@ use crate::trees::odd_tree;
 const SFTP_SERVER: &str = "/usr/lib/openssh/sftp-server";
 
 /// Ends its program when it goes.
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    port: u16,
-    keys: (&'static str, &'static str),
+    pub(crate) port: u16,
+}
+
+impl Server {
+    /// Starts it, and waits until it listens at that port.
+    pub(crate) fn start(command: &mut Command, port: u16) -> Self {
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut server = Self { child, port };
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let ended = server.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the server ended: {ended:?}");
+            assert!(Instant::now() < deadline, "the server does not listen");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        server
+    }
 }
 
 impl Drop for Server {
@@ -34,64 +52,9 @@ impl Drop for Server {
     }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
-}
-
-fn wait_for(port: u16, child: &mut Child) {
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(child.try_wait().unwrap().is_none(), "the server ended");
-        assert!(Instant::now() < deadline, "the server does not listen");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// A server that has the bucket `shop`. It looks at keys, and not at signatures: those are compared with
-/// the manual's where they are made.
-fn s3_server(directory: &Path) -> Option<Server> {
-    let port = free_port();
-    let files = directory.join("s3");
-    fs::create_dir_all(&files).unwrap();
-    let started = Command::new(std::env::var_os("S3RVER").unwrap_or_else(|| "s3rver".into()))
-        .args(["-s", "-a", "127.0.0.1", "-p", &port.to_string(), "-d"])
-        .arg(&files)
-        .args(["--configure-bucket", "shop"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    let Ok(mut child) = started else {
-        println!("SKIPPED: there is no s3rver (`npm install -g s3rver`)");
-        return None;
-    };
-    wait_for(port, &mut child);
-    Some(Server {
-        child,
-        port,
-        keys: ("S3RVER", "S3RVER"),
-    })
-}
-
-fn s3_config(port: u16, bucket: &str, keys: (&str, &str), more: &str) -> String {
-    // The keys are in files: the environment of the bench has the password alone.
-    format!(
-        "[repository.cloud]\npassword = \"${{env.PASSWORD}}\"\n{more}s3 = {{ endpoint = \"http://127.0.0.1:{port}\", bucket = \"{bucket}\", prefix = \"backup/all\", access_key = {{ file = \"@/key-{}\" }}, secret_key = {{ file = \"@/key-{}\" }} }}\n\
-         [backup.files]\nfiles = {{ path = \"@/data\" }}\nto = [\"cloud\"]\nkeep = {{ last = 1, verified = 0 }}\n",
-        keys.0, keys.1
-    )
-}
-
-fn write_keys(bench: &Bench, keys: &[&str]) {
-    for key in keys {
-        let file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(bench.path(&format!("key-{key}")));
-        file.unwrap().write_all(key.as_bytes()).unwrap();
-    }
 }
 
 fn sftp_config(program: &[&str], path: &str) -> String {
@@ -114,13 +77,13 @@ fn has_sftp_server() -> bool {
     there
 }
 
-fn files(bench: &Bench) {
+pub(crate) fn files(bench: &Bench) {
     odd_tree(&bench.path("data"));
     fs::write(bench.path("data/large"), noise(20_000_000, 1)).unwrap();
 }
 
 /// Everything that a repository is for.
-fn whole_life(bench: &Bench, backups: &Backups, repository: &str) {
+pub(crate) fn whole_life(bench: &Bench, backups: &Backups, repository: &str) {
     let missing = run(backups, "files");
     let error = missing.repositories[0].error.as_ref().unwrap();
     assert_eq!(error.kind(), ErrorKind::NotInitialised, "{error}");
@@ -151,166 +114,6 @@ fn whole_life(bench: &Bench, backups: &Backups, repository: &str) {
     let into = bench.path("back");
     restore(backups, &request("files", Target::Into(into.clone()))).unwrap();
     assert!(look(&bench.path("data")) == look(&into), "the trees differ");
-}
-
-#[test]
-fn a_bucket_is_a_repository_that_stock_restic_reads() {
-    let bench = Bench::new();
-    let Some(server) = s3_server(bench.directory.path()) else {
-        return;
-    };
-    write_keys(&bench, &["S3RVER"]);
-    files(&bench);
-    let backups = bench.backups(&s3_config(server.port, "shop", server.keys, ""));
-    whole_life(&bench, &backups, "cloud");
-    let output = Command::new("restic")
-        .args(["--no-cache", "-r"])
-        .arg(format!(
-            "s3:http://127.0.0.1:{}/shop/backup/all",
-            server.port
-        ))
-        .args(["check", "--read-data"])
-        .env_clear()
-        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-        .env("HOME", bench.directory.path())
-        .env("RESTIC_PASSWORD", PASSWORD)
-        .env("AWS_ACCESS_KEY_ID", server.keys.0)
-        .env("AWS_SECRET_ACCESS_KEY", server.keys.1)
-        .output();
-    let Ok(output) = output else {
-        println!("SKIPPED: restic is not installed");
-        return;
-    };
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success() && said.contains("no errors"),
-        "{output:?}"
-    );
-}
-
-#[test]
-fn a_wrong_key_and_a_bucket_that_is_not_there_are_told() {
-    let bench = Bench::new();
-    let Some(server) = s3_server(bench.directory.path()) else {
-        return;
-    };
-    write_keys(&bench, &["S3RVER", "WRONG"]);
-    files(&bench);
-    for (bucket, keys, kind, advice) in [
-        (
-            "shop",
-            ("WRONG", "S3RVER"),
-            ErrorKind::Denied,
-            "s3.access_key",
-        ),
-        (
-            "shpo",
-            ("S3RVER", "S3RVER"),
-            ErrorKind::Io,
-            "create the bucket `shpo`",
-        ),
-    ] {
-        let backups = bench.backups(&s3_config(server.port, bucket, keys, ""));
-        for error in [
-            backups.init("cloud", &quiet()).unwrap_err(),
-            backups
-                .list(None, Some("cloud"), &quiet())
-                .unwrap()
-                .failed
-                .remove(0)
-                .1,
-        ] {
-            assert_eq!(error.kind(), kind, "{error}");
-            assert!(
-                error.help().unwrap_or_default().contains(advice),
-                "{error:?}"
-            );
-            assert!(!error.to_string().contains("WRONG"), "{error}");
-        }
-    }
-    let nobody = bench.backups(&s3_config(free_port(), "shop", server.keys, ""));
-    let error = nobody.init("cloud", &quiet()).unwrap_err();
-    assert!(error.help().unwrap().contains("s3.endpoint"), "{error:?}");
-}
-
-/// Passes bytes on, and cuts each of the first connections off after so many bytes to the server.
-fn proxy(to: u16, cuts: usize, after: u64) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let left = Arc::new(AtomicUsize::new(cuts));
-    let passed = Arc::new(AtomicU64::new(0));
-    std::thread::spawn(move || {
-        for inbound in listener.incoming() {
-            let (Ok(inbound), Ok(outbound)) = (inbound, TcpStream::connect(("127.0.0.1", to)))
-            else {
-                return;
-            };
-            let (left, passed) = (Arc::clone(&left), Arc::clone(&passed));
-            let (mut back, mut forth) =
-                (outbound.try_clone().unwrap(), inbound.try_clone().unwrap());
-            std::thread::spawn(move || {
-                let _ = std::io::copy(&mut back, &mut forth);
-                let _ = forth.shutdown(std::net::Shutdown::Both);
-            });
-            std::thread::spawn(move || {
-                let (mut inbound, mut outbound) = (inbound, outbound);
-                let mut piece = [0; 16384];
-                while let Ok(count @ 1..) = inbound.read(&mut piece) {
-                    let sum = passed.fetch_add(count as u64, Ordering::Relaxed);
-                    let cut = sum > after
-                        && left
-                            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-                                left.checked_sub(1)
-                            })
-                            .is_ok();
-                    if cut || outbound.write_all(&piece[..count]).is_err() {
-                        passed.store(0, Ordering::Relaxed);
-                        break;
-                    }
-                }
-                let _ = inbound.shutdown(std::net::Shutdown::Both);
-                let _ = outbound.shutdown(std::net::Shutdown::Both);
-            });
-        }
-    });
-    port
-}
-
-#[test]
-fn uploads_that_break_off_are_tried_again_and_end_without_a_snapshot() {
-    let bench = Bench::new();
-    let Some(server) = s3_server(bench.directory.path()) else {
-        return;
-    };
-    write_keys(&bench, &["S3RVER"]);
-    files(&bench);
-    let direct = bench.backups(&s3_config(server.port, "shop", server.keys, ""));
-    direct.init("cloud", &quiet()).unwrap();
-    // For ever: the run fails, and the repository is sound.
-    let port = proxy(server.port, usize::MAX, 3_000_000);
-    let cut = bench.backups(&s3_config(port, "shop", server.keys, ""));
-    let report = run(&cut, "files");
-    assert_eq!(report.outcome, Outcome::Failed, "{report:#?}");
-    let error = report.repositories[0].error.as_ref().unwrap();
-    assert!(error.help().is_some(), "{error:?}");
-    assert!(
-        direct
-            .list(None, Some("cloud"), &quiet())
-            .unwrap()
-            .snapshots
-            .is_empty()
-    );
-    // Twice: nobody notices.
-    bench.advance(1);
-    let port = proxy(server.port, 2, 3_000_000);
-    run_ok(
-        &bench.backups(&s3_config(port, "shop", server.keys, "")),
-        "files",
-    );
-    let verified = direct
-        .verify(&["files".to_owned()], Depth::All, &quiet())
-        .unwrap();
-    assert!(verified.is_sound(), "{verified:#?}");
 }
 
 #[test]
@@ -397,6 +200,20 @@ fn an_sftp_connection_that_breaks_off_is_made_again() {
     );
     run_ok(&bench.backups(&sftp_config(&[&once], path)), "files");
     assert!(bench.path("once").exists());
+    // The first one does, then nobody answers for a moment.
+    bench.advance(1);
+    fs::write(bench.path("data/large"), noise(20_000_000, 3)).unwrap();
+    let away = script(
+        &bench,
+        &format!(
+            "cd {}\nif mkdir cut 2>/dev/null; then stdbuf -o0 head -c 3000000 | {SFTP_SERVER}\n\
+             elif mkdir away 2>/dev/null; then echo 'ssh: connect to host nas port 22: Connection refused' >&2; exit 255\n\
+             else exec {SFTP_SERVER}; fi",
+            bench.directory.path().display()
+        ),
+    );
+    run_ok(&bench.backups(&sftp_config(&[&away], path)), "files");
+    assert!(bench.path("away").exists());
     let verified = whole
         .verify(&["files".to_owned()], Depth::All, &quiet())
         .unwrap();
@@ -479,19 +296,9 @@ fn the_way_goes_through_a_real_sshd() {
         ),
     )
     .unwrap();
-    let mut child = Command::new(sshd)
-        .args(["-D", "-e", "-f"])
-        .arg(bench.path("sshd"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    wait_for(port, &mut child);
-    let _server = Server {
-        child,
-        port,
-        keys: ("", ""),
-    };
+    let mut command = Command::new(sshd);
+    command.args(["-D", "-e", "-f"]).arg(bench.path("sshd"));
+    let _server = Server::start(&mut command, port);
     let known = bench.path("known");
     let way = |key: &PathBuf| {
         let words = [

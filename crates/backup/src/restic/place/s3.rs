@@ -8,11 +8,13 @@
 use std::fmt::Write as _;
 use std::io::{self, Cursor, Read};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use mainstay_base::{Clock, Credential, Resolver, Secret, SystemClock, hex, hmac_sha256, tls};
 use sha2::{Digest, Sha256};
 use ureq::http::Method;
@@ -22,9 +24,19 @@ use ureq::{Agent, Proxy, SendBody};
 use super::{Advised, Listed, Pace, Place, STRIDE, wait};
 use crate::config::S3Config;
 
-/// How often a request is tried that fails in a way that may pass, and how long the first pause is.
-const TRIES: u32 = 5;
+/// How often a request is tried that fails in a way that may pass, and how long the first pause is; each
+/// further one is twice as long. Together they are 12 s.
+const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(400);
+/// How often, while no request has been answered: most likely there is nobody.
+const TRIES_UNHEARD: u32 = 3;
+/// A server may ask for a longer pause, up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A body that is larger is sent when the server has said that it wants it: one that does not may close
+/// the connection while it comes, and then nobody hears why.
+const LARGE: u64 = 1 << 20;
+/// Servers take no request that is older or newer; Amazon's say 15 minutes.
+const SKEW: Duration = Duration::from_mins(14);
 /// A server that says nothing for so long is gone.
 const SILENCE: Duration = Duration::from_mins(1);
 /// So slow a connection is as good as none: bytes in a second.
@@ -45,12 +57,20 @@ pub(in crate::restic) struct S3 {
     access_key: Secret,
     secret_key: Secret,
     pace: Option<Pace>,
+    /// Whether the server has answered, and not been lost since.
+    heard: AtomicBool,
 }
 
 /// What was answered.
 struct Answer {
     status: u16,
     length: Option<u64>,
+    /// Where in the file the body begins, if it is a part.
+    start: Option<usize>,
+    /// What the server's clock says.
+    date: Option<Timestamp>,
+    /// For how long the server wants to be left alone.
+    pause: Option<Duration>,
     body: Vec<u8>,
 }
 
@@ -75,6 +95,9 @@ impl S3 {
             .split_once("://")
             .ok_or("its endpoint is no URL")?;
         let host = host.trim_end_matches('/');
+        // A port that is the scheme's own is not sent, and must not be signed.
+        let own = if scheme == "https" { ":443" } else { ":80" };
+        let host = host.strip_suffix(own).unwrap_or(host);
         let (host, base) = if config.path_style {
             (host.to_owned(), format!("/{}", config.bucket))
         } else {
@@ -84,6 +107,12 @@ impl S3 {
             key.read(what, resolver)
                 .map_err(|error| format!("{error}; {}", error.help()))
         };
+        let access_key = secret(&config.access_key, "s3.access_key")?;
+        // It is sent as it is, in the middle of a header.
+        let goes = |byte: u8| byte.is_ascii_graphic() && byte != b',';
+        if access_key.expose().is_empty() || !access_key.expose().bytes().all(goes) {
+            return Err("what `s3.access_key` refers to is no key: check that it is the key's id alone, without spaces and commas".to_owned());
+        }
         let mut builder = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -111,10 +140,11 @@ impl S3 {
             scheme: scheme.to_owned(),
             host,
             base,
-            access_key: secret(&config.access_key, "s3.access_key")?,
+            access_key,
             secret_key: secret(&config.secret_key, "s3.secret_key")?,
             config: config.clone(),
             pace,
+            heard: AtomicBool::new(false),
         })
     }
 
@@ -130,20 +160,26 @@ impl S3 {
         let mut pause = PAUSE;
         let mut tried = 1;
         loop {
-            let passing = match self.send_once(request) {
-                Ok(answer) => match self.trouble(&answer) {
-                    None => return Ok(answer),
-                    Some((error, false)) => return Err(error),
-                    Some((error, true)) => error,
-                },
-                Err(Broken::Passing(error)) => error,
+            let (passing, answered, asked) = match self.send_once(request) {
+                Ok(answer) => {
+                    self.heard.store(true, Ordering::Relaxed);
+                    match self.trouble(&answer) {
+                        None => return Ok(answer),
+                        Some((error, false)) => return Err(error),
+                        Some((error, true)) => (error, true, answer.pause),
+                    }
+                }
+                Err(Broken::Passing(error)) => (error, false, None),
                 Err(Broken::Lasting(error)) => return Err(error),
             };
-            if tried == TRIES {
+            let heard = self.heard.load(Ordering::Relaxed);
+            if tried >= if heard { TRIES } else { TRIES_UNHEARD } {
+                // What is asked for next (to take a lock away) need not wait as long for nobody.
+                self.heard.fetch_and(answered, Ordering::Relaxed);
                 return Err(passing);
             }
             log::debug!(target: "backup", "S3: {passing}; tried again");
-            sleep(pause);
+            sleep(pause.max(asked.unwrap_or_default()));
             pause *= 2;
             tried += 1;
         }
@@ -198,6 +234,9 @@ impl S3 {
                 pace: self.pace.as_ref(),
             };
             built = built.header("content-length", length);
+            if length > LARGE {
+                built = built.header("expect", "100-continue");
+            }
             built
                 .body(SendBody::from_reader(&mut body))
                 .map_err(ureq::Error::Http)
@@ -221,10 +260,11 @@ impl S3 {
         };
         let mut response = answered.map_err(|error| self.broken(&error))?;
         let status = response.status().as_u16();
-        let length = response
-            .headers()
-            .get("content-length")
-            .and_then(|value| value.to_str().ok()?.parse().ok());
+        let header = |name: &str| response.headers().get(name)?.to_str().ok();
+        let length = header("content-length").and_then(|value| value.parse().ok());
+        let start = header("content-range").and_then(part_start);
+        let date = header("date").and_then(|value| rfc2822::parse(value).ok());
+        let pause = header("retry-after").and_then(|value| value.trim().parse().ok());
         let mut body = Vec::new();
         if request.method != Method::HEAD {
             let good = (200..300).contains(&status);
@@ -252,6 +292,9 @@ impl S3 {
         Ok(Answer {
             status,
             length,
+            start,
+            date: date.map(|date| date.timestamp()),
+            pause: pause.map(|seconds| Duration::from_secs(seconds).min(LONGEST_PAUSE)),
             body,
         })
     }
@@ -285,6 +328,16 @@ impl S3 {
             (code, said) => format!("{} answered: {code}: {said}", self.host),
         };
         let bucket = &self.config.bucket;
+        // Not all servers have a word of its own for a time that is off.
+        let off = (answer.status == 403)
+            .then(|| skew(answer, SystemClock::new().now()))
+            .flatten()
+            .or_else(|| (code == "RequestTimeTooSkewed").then(String::new));
+        if let Some(off) = off {
+            let help = format!("set the clock of this machine{off}: signatures carry the time");
+            let error = Advised::error(io::ErrorKind::PermissionDenied, what, help);
+            return Some((error, false));
+        }
         let (kind, help, passing) = match (answer.status, code.as_str()) {
             (_, "NoSuchBucket") => (
                 io::ErrorKind::NotADirectory,
@@ -298,11 +351,6 @@ impl S3 {
                 io::ErrorKind::PermissionDenied,
                 "check what `s3.access_key` and `s3.secret_key` refer to, and `s3.region`"
                     .to_owned(),
-                false,
-            ),
-            (_, "RequestTimeTooSkewed") => (
-                io::ErrorKind::PermissionDenied,
-                "set the clock of this machine: signatures carry the time".to_owned(),
                 false,
             ),
             (507, _)
@@ -456,34 +504,20 @@ impl S3 {
                 body: &[],
             })?;
             let text = String::from_utf8_lossy(&answer.body);
-            for entry in elements(&text, "Contents") {
-                let (Some(key), Some(size)) = (element(entry, "Key"), element(entry, "Size"))
-                else {
-                    continue;
-                };
-                let modified = element(entry, "LastModified")
-                    .and_then(|text| text.parse::<Timestamp>().ok())
-                    .map(SystemTime::from);
-                if let Some(name) = key.strip_prefix(&prefix) {
-                    found(name.to_owned(), size.parse().unwrap_or(0), modified);
-                }
+            let part = listed(&text, &prefix).map_err(|why| {
+                Advised::error(
+                    io::ErrorKind::InvalidData,
+                    format!("{} {why}", self.host),
+                    "check that `s3.endpoint` is a server of S3, and that nobody on the way there answers in its place",
+                )
+            })?;
+            for (name, size, modified) in part.names {
+                found(name, size, modified);
             }
-            for entry in elements(&text, "CommonPrefixes") {
-                if let Some(key) = element(entry, "Prefix")
-                    && let Some(name) = key.strip_prefix(&prefix)
-                {
-                    found(name.trim_end_matches('/').to_owned(), 0, None);
-                }
-            }
-            if element(&text, "IsTruncated").as_deref() != Some("true") {
+            token = part.next;
+            if token.is_none() {
                 return Ok(());
             }
-            token = Some(element(&text, "NextContinuationToken").ok_or_else(|| {
-                io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("{} does not say how its list goes on", self.host),
-                )
-            })?);
         }
     }
 }
@@ -589,17 +623,18 @@ impl Place for S3 {
             body: &[],
         })?;
         let bytes = Bytes::from(answer.body);
-        // A server may give the whole instead.
-        let start = if answer.status == 206 {
-            0
-        } else {
-            offset as usize
-        };
-        let end = start + length as usize;
-        if bytes.len() < end {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(bytes.slice(start..end))
+        // A server may give the whole instead. That it is a part is not always said by the status: rclone
+        // answers with 200.
+        let begins = answer.start.unwrap_or_else(|| {
+            let part = answer.status == 206;
+            if part { offset as usize } else { 0 }
+        });
+        (offset as usize)
+            .checked_sub(begins)
+            .map(|start| start..start + length as usize)
+            .filter(|wanted| wanted.end <= bytes.len())
+            .map(|wanted| bytes.slice(wanted))
+            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
     fn write(&self, path: &str, parts: &[Bytes]) -> io::Result<()> {
@@ -618,6 +653,67 @@ impl Place for S3 {
     }
 }
 
+/// A part of a list.
+struct Part {
+    names: Vec<(String, u64, Option<SystemTime>)>,
+    /// Where it goes on.
+    next: Option<String>,
+}
+
+/// Reads a part of a list, with the names as they are behind the prefix. All of it must be there and be
+/// understood: what a list leaves out is taken for lost, or for not needed.
+fn listed(text: &str, prefix: &str) -> Result<Part, &'static str> {
+    const ODD: &str = "lists what it was not asked for";
+    let text = elements(text, "ListBucketResult")
+        .next()
+        .ok_or("does not answer with a list")?;
+    let mut names = Vec::new();
+    for entry in elements(text, "Contents") {
+        let size = element(entry, "Size").and_then(|size| size.parse().ok());
+        let (Some(key), Some(size)) = (element(entry, "Key"), size) else {
+            return Err("lists something without its name or its size");
+        };
+        let modified = element(entry, "LastModified")
+            .and_then(|text| text.parse::<Timestamp>().ok())
+            .map(SystemTime::from);
+        let name = key.strip_prefix(prefix).ok_or(ODD)?;
+        names.push((name.to_owned(), size, modified));
+    }
+    for entry in elements(text, "CommonPrefixes") {
+        let key = element(entry, "Prefix").ok_or(ODD)?;
+        let name = key.strip_prefix(prefix).ok_or(ODD)?;
+        names.push((name.trim_end_matches('/').to_owned(), 0, None));
+    }
+    let next = match element(text, "IsTruncated").as_deref() {
+        Some("true") => {
+            let next = element(text, "NextContinuationToken");
+            Some(next.ok_or("does not say how its list goes on")?)
+        }
+        _ => None,
+    };
+    Ok(Part { names, next })
+}
+
+/// Where a part begins: `bytes 5-14/10205`.
+fn part_start(range: &str) -> Option<usize> {
+    let (first, _) = range.strip_prefix("bytes ")?.split_once('-')?;
+    first.parse().ok()
+}
+
+/// By how much the clock here differs from the server's, if that is more than servers bear.
+fn skew(answer: &Answer, now: Timestamp) -> Option<String> {
+    let behind = answer.date?.duration_since(now);
+    let minutes = behind.unsigned_abs().as_secs() / 60;
+    (behind.unsigned_abs() > SKEW).then(|| {
+        let word = if behind.is_negative() {
+            "ahead of"
+        } else {
+            "behind"
+        };
+        format!(" ({minutes} minutes {word} the server's)")
+    })
+}
+
 /// As signatures want it: everything but letters, digits and `-._~` as `%XX`.
 fn encoded(text: &str, path: bool) -> String {
     let mut out = String::new();
@@ -631,29 +727,64 @@ fn encoded(text: &str, path: bool) -> String {
     out
 }
 
-/// The texts of all elements of that name, as they stand there. What a list of keys has is never
-/// nested in itself, and none has attributes that matter.
+/// The texts of all elements of that name, as they stand there. What a list of keys has is never nested
+/// in itself, and attributes in it say nothing.
 fn elements<'a>(text: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
-    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+    let (open, close) = (format!("<{name}"), format!("</{name}>"));
     let mut rest = text;
     std::iter::from_fn(move || {
-        let start = rest.find(&open)? + open.len();
-        let length = rest[start..].find(&close)?;
-        let found = &rest[start..start + length];
-        rest = &rest[start + length + close.len()..];
-        Some(found)
+        loop {
+            rest = &rest[rest.find(&open)? + open.len()..];
+            // Other names may begin alike.
+            if rest.starts_with(['>', ' ', '\n', '\r', '\t']) {
+                break;
+            }
+        }
+        let inner = &rest[rest.find('>')? + 1..];
+        let length = inner.find(&close)?;
+        rest = &inner[length + close.len()..];
+        Some(&inner[..length])
     })
 }
 
 /// The text of the first element of that name.
 fn element(text: &str, name: &str) -> Option<String> {
-    elements(text, name).next().map(|text| {
-        text.replace("&lt;", "<")
-            .replace("&gt;", ">")
-            .replace("&quot;", "\"")
-            .replace("&apos;", "'")
-            .replace("&#34;", "\"")
-            .replace("&amp;", "&")
+    elements(text, name).next().map(plain)
+}
+
+/// What a text of XML stands for.
+fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('&') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let known = rest
+            .find(';')
+            .and_then(|end| Some((letter(&rest[1..end])?, end + 1)));
+        let (letter, length) = known.unwrap_or(('&', 1));
+        out.push(letter);
+        rest = &rest[length..];
+    }
+    out + rest
+}
+
+/// The letter that an entity stands for.
+fn letter(entity: &str) -> Option<char> {
+    Some(match entity {
+        "lt" => '<',
+        "gt" => '>',
+        "quot" => '"',
+        "apos" => '\'',
+        "amp" => '&',
+        _ => {
+            let digits = entity.strip_prefix('#')?;
+            let number = match digits.strip_prefix(['x', 'X']) {
+                Some(digits) => u32::from_str_radix(digits, 16),
+                None => digits.parse(),
+            };
+            char::from_u32(number.ok()?)?
+        }
     })
 }
 
@@ -673,11 +804,14 @@ mod tests {
             path_style,
             ca: None,
         };
-        let resolver = Resolver::new(
+        S3::new(&config, &resolver(), None).unwrap()
+    }
+
+    fn resolver() -> Resolver {
+        Resolver::new(
             mainstay_base::Secrets::default(),
             std::collections::BTreeMap::new(),
-        );
-        S3::new(&config, &resolver, None).unwrap()
+        )
     }
 
     /// The example "GET Bucket (List Objects)" of Amazon's manual.
@@ -709,12 +843,115 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_is_the_schemes_own_is_not_signed() {
+        for (endpoint, host) in [
+            ("https://minio:443", "minio"),
+            ("http://minio:80/", "minio"),
+            ("http://minio:443", "minio:443"),
+            ("https://[::1]:443", "[::1]"),
+            ("https://minio:8443", "minio:8443"),
+        ] {
+            let mut config = s3(true).config.clone();
+            config.endpoint = endpoint.to_owned();
+            assert_eq!(S3::new(&config, &resolver(), None).unwrap().host, host);
+        }
+    }
+
+    #[test]
     fn lists_are_read() {
-        let text = "<R><IsTruncated>true</IsTruncated><NextContinuationToken>a&amp;b==</NextContinuationToken><Contents><Key>data/ab</Key><LastModified>2026-11-22T03:00:00.000Z</LastModified><Size>7</Size></Contents><Contents><Key>x</Key></Contents></R>";
-        assert_eq!(elements(text, "Contents").count(), 2);
-        assert_eq!(element(text, "NextContinuationToken").unwrap(), "a&b==");
+        let entry = "<Contents><Key>a&#39;s/data/ab</Key><LastModified>2026-11-22T03:00:00.000Z</LastModified><Size>7</Size></Contents>";
+        let below = "<CommonPrefixes><Prefix>a&apos;s/keys/</Prefix></CommonPrefixes>";
+        let more = "<IsTruncated>true</IsTruncated><NextContinuationToken>a&amp;b==</NextContinuationToken>";
+        let list = |inner: &str| {
+            format!(
+                "<?xml version=\"1.0\"?>\n<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{inner}</ListBucketResult>"
+            )
+        };
+        let part = listed(&list(&format!("{more}{entry}{below}")), "a's/").unwrap();
+        assert_eq!(part.next.as_deref(), Some("a&b=="));
+        let names: Vec<_> = part
+            .names
+            .iter()
+            .map(|(name, size, _)| (name.as_str(), *size))
+            .collect();
+        assert_eq!(names, [("data/ab", 7), ("keys", 0)]);
+        assert!(part.names[0].2.is_some());
+        let last = listed(&list("<IsTruncated>false</IsTruncated>"), "").unwrap();
+        assert!(last.names.is_empty() && last.next.is_none());
+        let whole = list(entry);
+        for (name, text) in [
+            ("a page of somebody else", "<html>please log in</html>"),
+            ("nothing", ""),
+            ("cut off", &whole[..whole.len() - 5]),
+            ("no size", &list("<Contents><Key>a's/x</Key></Contents>")),
+            (
+                "a size that is none",
+                &list("<Contents><Key>a's/x</Key><Size>?</Size></Contents>"),
+            ),
+            (
+                "another prefix",
+                &list("<Contents><Key>b/x</Key><Size>1</Size></Contents>"),
+            ),
+            ("no next", &list("<IsTruncated>true</IsTruncated>")),
+        ] {
+            assert!(listed(text, "a's/").is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn texts_are_what_they_stand_for() {
+        for (text, expected) in [
+            ("a&lt;b&gt;c", "a<b>c"),
+            ("&quot;&#34;&#x22;&apos;&#39;", "\"\"\"''"),
+            ("&amp;lt;", "&lt;"),
+            ("&#228;&#xE4;ä", "äää"),
+            ("R&D; &#xD800; &#; &", "R&D; &#xD800; &#; &"),
+        ] {
+            assert_eq!(plain(text), expected);
+        }
         assert_eq!(element("<Code>", "Code"), None);
+        let alike = "<KeyCount>1</KeyCount><Key>x</Key>";
+        assert_eq!(element(alike, "Key").unwrap(), "x");
         assert_eq!(encoded("a b/ä+", true), "a%20b/%C3%A4%2B");
         assert_eq!(encoded("a/b", false), "a%2Fb");
+        assert_eq!(part_start("bytes 5-14/10205"), Some(5));
+        assert_eq!(part_start("bytes */10205"), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_told_by_how_much() {
+        let now: Timestamp = "2026-11-22T03:00:00Z".parse().unwrap();
+        for (date, expected) in [
+            ("Sun, 22 Nov 2026 03:00:00 GMT", None),
+            ("Sun, 22 Nov 2026 03:13:00 GMT", None),
+            (
+                "Sun, 22 Nov 2026 04:05:30 GMT",
+                Some(" (65 minutes behind the server's)"),
+            ),
+            (
+                "Sun, 22 Nov 2026 02:40:00 GMT",
+                Some(" (20 minutes ahead of the server's)"),
+            ),
+        ] {
+            let answer = Answer {
+                status: 403,
+                length: None,
+                start: None,
+                date: Some(rfc2822::parse(date).unwrap().timestamp()),
+                pause: None,
+                body: Vec::new(),
+            };
+            assert_eq!(skew(&answer, now).as_deref(), expected, "{date}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_in_a_header_is_no_key() {
+        for text in ["", "a b", "a,b", "sch\u{fc}ssel", "a\r"] {
+            let mut config = s3(true).config.clone();
+            config.access_key = Credential::Value(Secret::new(text.to_owned()));
+            let why = S3::new(&config, &resolver(), None).err().unwrap();
+            assert!(why.contains("s3.access_key"), "{why}");
+        }
     }
 }

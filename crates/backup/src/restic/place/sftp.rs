@@ -38,8 +38,13 @@ const BEGIN: Duration = Duration::from_mins(1);
 const WORDS: usize = 2000;
 /// Where programs are looked for when the environment does not say.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// So many connections are tried for one request.
-const TRIES: u32 = 3;
+/// How often a request is tried while connections break off.
+const TRIES: u32 = 5;
+/// How often, on a server on which nothing was done yet: most likely it never goes well.
+const TRIES_UNHEARD: u32 = 3;
+/// How long the pause is before the second new connection; the first is made at once, and each further
+/// pause is twice as long. Together they are 7 s, in which a server can be started again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 const INIT: u8 = 1;
 const VERSION: u8 = 2;
@@ -76,6 +81,8 @@ pub(in crate::restic) struct Sftp {
     environment: Vec<(String, String)>,
     pace: Option<Pace>,
     connection: Mutex<Option<Arc<Connection>>>,
+    /// Whether something was done there, and the server not lost since.
+    heard: AtomicBool,
 }
 
 /// An answer: what it is, and what is in it behind its number.
@@ -284,8 +291,25 @@ impl Connection {
         spawn("sftp-answers", Box::new(reader))?;
         spawn("sftp-errors", Box::new(listener))?;
         let asked = connection.raw(INIT, &Words::default().number(3).0);
-        let Some(greeting) = asked.ok().and_then(|()| greeted.recv_timeout(BEGIN).ok()) else {
+        let greeting = asked
+            .map_err(|_| RecvTimeoutError::Disconnected)
+            .and_then(|()| greeted.recv_timeout(BEGIN));
+        let Ok(greeting) = greeting else {
             connection.shut();
+            if greeting == Err(RecvTimeoutError::Timeout) {
+                return Err(Advised::error(
+                    io::ErrorKind::TimedOut,
+                    format!(
+                        "no SFTP with {}: no answer within {} s",
+                        config.host,
+                        BEGIN.as_secs()
+                    ),
+                    format!(
+                        "see what this waits for, on both sides (the start-up files of the shell there are read too): {}",
+                        config.command().join(" ")
+                    ),
+                ));
+            }
             // Its last words may still be on their way.
             let _ = heard.recv_timeout(Duration::from_secs(2));
             return Err(connection.refused(config));
@@ -659,6 +683,7 @@ impl Sftp {
             config,
             pace,
             connection: Mutex::new(None),
+            heard: AtomicBool::new(false),
         }
     }
 
@@ -686,24 +711,37 @@ impl Sftp {
     /// Does it; on a new connection if the one there is breaks off meanwhile. All that is done may be
     /// done twice.
     fn run<T>(&self, work: impl Fn(&Connection) -> io::Result<T>) -> io::Result<T> {
+        let mut pause = Duration::ZERO;
         let mut tried = 1;
         loop {
-            let connection = self.connection()?;
-            let error = match work(&connection) {
-                Ok(done) => return Ok(done),
-                Err(error) => error,
+            let connection = self.connection();
+            let heard = self.heard.load(Ordering::Relaxed);
+            let passing = match connection.map(|connection| work(&connection)) {
+                Ok(Ok(done)) => {
+                    self.heard.store(true, Ordering::Relaxed);
+                    return Ok(done);
+                }
+                Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => None,
+                // One that was there a moment ago may be on its way back.
+                Err(error) if heard && error.kind() != io::ErrorKind::PermissionDenied => {
+                    Some(error)
+                }
+                Ok(Err(error)) | Err(error) => return Err(error),
             };
-            if error.kind() != io::ErrorKind::ConnectionReset {
-                return Err(error);
-            }
-            if tried == TRIES {
+            if tried >= if heard { TRIES } else { TRIES_UNHEARD } {
+                // What is asked for next (to take a lock away) need not wait as long for nobody.
+                self.heard.store(false, Ordering::Relaxed);
                 let host = &self.config.host;
-                return Err(Advised::error(
-                    io::ErrorKind::ConnectionReset,
-                    format!("the connection to {host} broke off {TRIES} times"),
-                    "try again later; what was written so far is found again",
-                ));
+                return Err(passing.unwrap_or_else(|| {
+                    Advised::error(
+                        io::ErrorKind::ConnectionReset,
+                        format!("the connection to {host} broke off {tried} times"),
+                        "try again later; what was written so far is found again",
+                    )
+                }));
             }
+            std::thread::sleep(pause);
+            pause = (pause * 2).max(PAUSE);
             tried += 1;
         }
     }
