@@ -32,6 +32,7 @@
 
 mod archive;
 mod bars;
+mod check;
 mod chunker;
 mod copy;
 mod fetch;
@@ -55,8 +56,8 @@ use mainstay_base::{Clock, Resolver, SystemClock, Template};
 use rustic_core::repofile::{ConfigFile, IndexFile, IndexPack, MasterKey, SnapshotFile};
 use rustic_core::{
     CheckOptions, ConfigOptions, Credentials, FileType, KeyOptions, OpenStatus, PruneOptions,
-    ReadBackend, ReadSubsetOption, RepairIndexOptions, RepositoryBackends, RepositoryOptions,
-    RusticError, SnapshotOptions, StringList, WriteBackend,
+    ReadBackend, RepairIndexOptions, RepositoryBackends, RepositoryOptions, RusticError,
+    SnapshotOptions, StringList, WriteBackend,
 };
 
 use crate::config::PlaceConfig;
@@ -68,7 +69,7 @@ use crate::repository::{
 use crate::source::{Issue, Reading, Weight};
 
 use archive::{Archive, Coming, Used};
-use bars::Bars;
+use bars::{Bars, Measured};
 use chunker::Rules;
 use fetch::{Library, Stop, Trees};
 use format::{Id, Kind, Recipe, Spoiled};
@@ -214,7 +215,7 @@ impl Restic {
         progress: &Arc<dyn Progress>,
     ) -> Result<(Arc<Store>, rustic_core::Repository<()>), Error> {
         let store = Arc::new(Store::new(place, Arc::clone(progress)));
-        let repository = raw(Arc::clone(&store) as Arc<dyn WriteBackend>, progress)
+        let repository = raw(Arc::clone(&store) as Arc<dyn WriteBackend>, progress, None)
             .map_err(|error| self.translate("open", &store, &error))?;
         Ok((store, repository))
     }
@@ -236,13 +237,17 @@ enum Found {
 fn raw(
     backend: Arc<dyn WriteBackend>,
     progress: &Arc<dyn Progress>,
+    measured: Option<Measured>,
 ) -> Result<rustic_core::Repository<()>, Box<RusticError>> {
     let mut options = RepositoryOptions::default();
     options.no_cache = true;
     rustic_core::Repository::new_with_progress(
         &options,
         &RepositoryBackends::new(backend, None),
-        Bars(Arc::clone(progress)),
+        Bars {
+            progress: Arc::clone(progress),
+            measured: measured.unwrap_or_else(|| Arc::new(|_| {})),
+        },
     )
 }
 
@@ -384,7 +389,7 @@ impl Repository for Restic {
         let known = self.keys.lock().get(&self.name).cloned();
         // A key that does not fit any more is that of a repository that was there before.
         let again = known.and_then(|key| {
-            raw(Arc::clone(&store) as Arc<dyn WriteBackend>, progress)
+            raw(Arc::clone(&store) as Arc<dyn WriteBackend>, progress, None)
                 .and_then(|repository| repository.open(&Credentials::Masterkey(key)))
                 .ok()
         });
@@ -480,10 +485,20 @@ impl Opened {
         verb: &str,
         work: impl FnOnce(rustic_core::Repository<OpenStatus>) -> Outcome<T>,
     ) -> Result<T, Error> {
+        self.run_measured(verb, None, work)
+    }
+
+    fn run_measured<T>(
+        &self,
+        verb: &str,
+        measured: Option<Measured>,
+        work: impl FnOnce(rustic_core::Repository<OpenStatus>) -> Outcome<T>,
+    ) -> Result<T, Error> {
         self.guard(verb, || {
             raw(
                 Arc::clone(&self.store) as Arc<dyn WriteBackend>,
                 &self.progress,
+                measured,
             )
             .and_then(|repository| repository.open(&Credentials::Masterkey(self.key.clone())))
             .and_then(work)
@@ -931,7 +946,11 @@ impl OpenRepository for Opened {
         }
         *lock(&self.index) = None;
         let before = self.store.removed();
-        let marked = self.run("prune", |repository| {
+        let (progress, name) = (Arc::clone(&self.progress), self.name.clone());
+        let measured: Measured = Arc::new(move |bytes| {
+            progress.begin(&format!("Pruning {name}"), Some(bytes));
+        });
+        let marked = self.run_measured("prune", Some(measured), |repository| {
             let options = PruneOptions::default();
             let plan = repository.prune_plan(&options)?;
             let size = plan.stats.size_sum();
@@ -946,19 +965,6 @@ impl OpenRepository for Opened {
     }
 
     fn check(&self, depth: Depth) -> Result<Vec<Finding>, Error> {
-        let mut options = CheckOptions::default();
-        match depth {
-            Depth::Structure => {}
-            Depth::Part { number, of } => {
-                options.read_data = true;
-                options.read_data_subset = ReadSubsetOption::IdSubSet((number, of.max(1)));
-            }
-            Depth::All => options.read_data = true,
-        }
-        self.progress
-            .begin(&format!("Checking repository {}", self.name), None);
-        let checked = self.run("check", |repository| repository.check(options));
-        self.progress.finish();
-        Ok(findings(checked?))
+        self.checked(depth)
     }
 }

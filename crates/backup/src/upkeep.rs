@@ -245,6 +245,11 @@ impl Backups {
         }
         let depth = Depth::Part { number, of };
         let checked = opened.check(depth);
+        if let Err(error) = &checked
+            && error.kind() == ErrorKind::Cancelled
+        {
+            return Err(error.clone());
+        }
         let damages: Vec<String> = checked
             .iter()
             .flatten()

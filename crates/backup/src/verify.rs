@@ -72,7 +72,7 @@ impl Backups {
     /// Verifies the repositories of these backups, or all repositories if none is named.
     ///
     /// A repository that cannot be read is in the report; an error is returned only for a name that
-    /// does not exist. Damage is remembered in the catalog, and shown by [`Backups::status`].
+    /// does not exist, and when the caller asked to stop. Damage is remembered in the catalog, and shown by [`Backups::status`].
     pub fn verify(
         &self,
         backups: &[String],
@@ -102,8 +102,10 @@ impl Backups {
                 findings: Vec::new(),
                 proofs: Vec::new(),
             };
-            if let Err(error) = self.verify_into(&mut report, &proved, depth, progress) {
-                report.error = Some(error);
+            match self.verify_into(&mut report, &proved, depth, progress) {
+                // Nothing is known of the repository then.
+                Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+                done => report.error = done.err(),
             }
             let damaged = report.findings.iter().filter(|found| found.damage).count()
                 + report
@@ -173,6 +175,11 @@ impl Backups {
                     .and_then(|()| prove(snapshot, &copy))
                     .err(),
             };
+            if let Some(error) = &failure
+                && error.kind() == ErrorKind::Cancelled
+            {
+                return Err(error.clone());
+            }
             if failure.is_none() {
                 self.remember_proofs(&report.repository, std::slice::from_ref(snapshot));
             }

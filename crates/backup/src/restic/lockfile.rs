@@ -122,7 +122,7 @@ impl Writer {
     fn open(&self) -> RusticResult<rustic_core::Repository<rustic_core::OpenStatus>> {
         let quiet: Arc<dyn Progress> = Arc::new(Quiet);
         let backend: Arc<dyn WriteBackend> = Arc::new(Locks(Arc::clone(&self.store)));
-        raw(backend, &quiet)?.open(&Credentials::Masterkey(self.key.clone()))
+        raw(backend, &quiet, None)?.open(&Credentials::Masterkey(self.key.clone()))
     }
 
     fn write(&self) -> RusticResult<()> {

@@ -1,7 +1,7 @@
 //! The files of a repository as the library wants them, wherever they lie.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,6 +31,10 @@ pub(super) struct Store {
     snapshot: Mutex<Option<Id>>,
     /// The locks of ours.
     held: Mutex<Vec<Id>>,
+    /// Whether reads end when the caller wants to stop. The library asks nobody while it checks.
+    checking: AtomicBool,
+    /// Whether progress is told of what is read from packs.
+    counting: AtomicBool,
 }
 
 impl std::fmt::Debug for Store {
@@ -51,7 +55,28 @@ impl Store {
             removed: AtomicU64::new(0),
             snapshot: Mutex::new(None),
             held: Mutex::default(),
+            checking: AtomicBool::new(false),
+            counting: AtomicBool::new(false),
         }
+    }
+
+    /// From now on reads end when the caller wants to stop, and count for progress; or no longer.
+    pub(super) fn set_checking(&self, checking: bool) {
+        self.checking.store(checking, Ordering::Relaxed);
+        self.counting.store(checking, Ordering::Relaxed);
+    }
+
+    /// From now on somebody else tells progress of what is read.
+    pub(super) fn stop_counting(&self) {
+        self.counting.store(false, Ordering::Relaxed);
+    }
+
+    fn may_read(&self, path: &str) -> RusticResult<()> {
+        if self.checking.load(Ordering::Relaxed) && self.progress.cancelled() {
+            let error = io::Error::new(io::ErrorKind::Interrupted, "the caller asked to stop");
+            return Err(self.backend_error("read the repository", path, error));
+        }
+        Ok(())
     }
 
     /// The error of the first write or listing that failed, for people.
@@ -208,6 +233,7 @@ impl ReadBackend for Store {
 
     fn read_full(&self, kind: FileType, id: &Id) -> RusticResult<Bytes> {
         let path = file(kind, id);
+        self.may_read(&path)?;
         self.place
             .read(&path)
             .map_err(|error| self.backend_error("read the repository", &path, error))
@@ -222,9 +248,15 @@ impl ReadBackend for Store {
         length: u32,
     ) -> RusticResult<Bytes> {
         let path = file(kind, id);
-        self.place
+        self.may_read(&path)?;
+        let read = self
+            .place
             .read_range(&path, offset, length)
-            .map_err(|error| self.backend_error("read the repository", &path, error))
+            .map_err(|error| self.backend_error("read the repository", &path, error));
+        if self.counting.load(Ordering::Relaxed) {
+            self.progress.advance(length.into());
+        }
+        read
     }
 
     fn warmup_path(&self, kind: FileType, id: &Id) -> String {

@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
-use mainstay_backup::{Depth, ErrorKind, Target};
+use mainstay_backup::{Depth, ErrorKind, Progress, Target};
 
 use crate::bench::{Bench, DATABASE, FILES, PASSWORD, noise, quiet, request, restore, run, run_ok};
 use crate::databases::bank;
@@ -176,4 +178,82 @@ fn an_init_that_was_killed_can_be_done_again() {
     backups.init("local", &quiet()).unwrap();
     run_ok(&backups, "files");
     assert_eq!(fs::read_dir(bench.path("repo/keys")).unwrap().count(), 1);
+}
+
+/// The steps with their totals and how far they came; asks to stop in the step of that name.
+#[derive(Default)]
+struct Watch {
+    steps: Mutex<Vec<(String, Option<u64>, u64)>>,
+    stops_in: Option<&'static str>,
+    stopped: AtomicBool,
+}
+
+impl Progress for Watch {
+    fn begin(&self, what: &str, total: Option<u64>) {
+        let mut steps = self.steps.lock().unwrap();
+        // One that begins again has a better total.
+        steps.retain(|(known, ..)| known != what);
+        steps.push((what.to_owned(), total, 0));
+    }
+    fn advance(&self, bytes: u64) {
+        let mut steps = self.steps.lock().unwrap();
+        let (what, _, done) = steps.last_mut().unwrap();
+        *done += bytes;
+        if self.stops_in.is_some_and(|name| what.starts_with(name)) {
+            self.stopped.store(true, Ordering::Relaxed);
+        }
+    }
+    fn message(&self, _: &str) {}
+    fn finish(&self) {}
+    fn cancelled(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn a_verification_says_how_much_is_left_and_ends_when_asked_to() {
+    let bench = Bench::new();
+    fs::create_dir_all(bench.path("data/deep/er")).unwrap();
+    fs::write(bench.path("data/deep/er/one"), "one").unwrap();
+    fs::write(bench.path("data/large"), noise(40_000_000, 5)).unwrap();
+    let backups = bench.ready(FILES);
+    run_ok(&backups, "files");
+    let watch = Arc::new(Watch::default());
+    let progress = Arc::clone(&watch) as Arc<dyn Progress>;
+    let report = backups.verify(&[], Depth::All, &progress).unwrap();
+    assert!(report.is_sound(), "{report:#?}");
+    let steps = watch.steps.lock().unwrap().clone();
+    let stored: u64 = packs(&bench)
+        .iter()
+        .map(|pack| fs::metadata(pack).unwrap().len())
+        .sum();
+    let of = |what: &str| {
+        let step = steps.iter().find(|(known, ..)| known == what);
+        step.map(|(_, total, done)| (total.unwrap(), *done))
+            .unwrap()
+    };
+    let (total, done) = of("Checking repository local");
+    assert!(total > 0 && total == done, "{steps:?}");
+    assert_eq!(
+        of("Reading the data of local"),
+        (stored, stored),
+        "{steps:?}"
+    );
+    // One who stops it learns nothing of the repository, and nothing is remembered of it.
+    let verified = || {
+        backups.status().unwrap()[0].repositories[0]
+            .last_verify
+            .clone()
+    };
+    let before = verified().unwrap().finished;
+    for name in ["Checking", "Reading"] {
+        bench.advance(1);
+        let stopper: Arc<dyn Progress> = Arc::new(Watch {
+            stops_in: Some(name),
+            ..Watch::default()
+        });
+        let error = backups.verify(&[], Depth::All, &stopper).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
+        assert_eq!(verified().unwrap().finished, before);
+    }
 }
