@@ -5,11 +5,12 @@
     storm.py --mainstay target/release/mainstay --rounds 50 --only backup.mysql --only restore.files.kill
 
 Real servers of MariaDB and Redis, a database of SQLite and a tree of files are written anew in each
-round, all of them with the number of the round. Then a backup or a restore begins, and at a random
+round, all of them with the number of the round. Then a backup, a restore or a drill begins, and at a random
 moment within the time that it takes one of these happens:
 
   kill             mainstay gets SIGKILL
-  server           the database's server gets SIGKILL
+  server           the server gets SIGKILL: that of the database; that of S3 or all of sshd's processes, which
+                   come back meanwhile in every other round; the scratch server of a drill
   cut              the connections to the server are cut
   full-state       the disk of the state directory is full (a tmpfs; needs root)
   full-repository  the disk of the repository is full (a tmpfs; needs root)
@@ -17,9 +18,11 @@ moment within the time that it takes one of these happens:
 
 What must hold after each round: the command has ended, and said so; every good snapshot that was there
 is there; one that is new holds one number, that of its round, in every row, key and file; what was live
-before a restore is whole, there or set aside; and a restore that is asked for again comes to its end.
+before a restore is whole, there or set aside; and a restore that is asked for again comes to its end. A drill
+that was hurt is no proof, leaves no process behind, and the next one proves again and leaves no scratch place.
 Every fifth round, and at the end, a run that nobody hurts is good. At the end every snapshot is whole for
-stock restic too (`restic check --read-data`), where that is installed.
+stock restic too (`restic check --read-data`, through S3 where the repository is in a bucket), where that is
+installed.
 
 A line for each kind, with how many rounds were hurt in their midst, and 1 as exit code on any fault.
 Linux, Python 3.9 or newer; what is not installed is left out, and said.
@@ -30,51 +33,23 @@ import glob
 import hashlib
 import json
 import os
-import pwd
 import random
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
-PATIENCE = 180
-# Servers that were started; none of them outlives this.
-STARTED = []
+from servers import (
+    PATIENCE, STARTED, Fault, LocalPlace, MariaDb, RedisServer, S3Place, SftpPlace, Small, below, free_port, kill,
+    processes, run, wait_for,
+)
+
 ROWS = 20_000
 KEYS = 20_000
 FILES = 200
-
-
-class Fault(Exception):
-    pass
-
-
-def wait_for(what, look):
-    begun = time.monotonic()
-    while time.monotonic() - begun < PATIENCE:
-        found = look()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise Fault(f"in vain: {what}")
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def run(*words, **more):
-    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, **more)
-    if done.returncode != 0:
-        raise Fault(f"{words}: exit status {done.returncode}: {done.stdout[-500:]}{done.stderr[-1500:]}")
-    return done.stdout
 
 
 def only(what, numbers, expected):
@@ -83,169 +58,6 @@ def only(what, numbers, expected):
     if len(seen) != 1 or not seen <= set(expected):
         raise Fault(f"{what} holds {sorted(map(str, seen))[:5]} and not one of {sorted(expected)}")
     return seen.pop()
-
-
-class Proxy:
-    """Forwards connections to a port, and cuts them."""
-
-    def __init__(self, target):
-        self.target, self.lock, self.ends = target, threading.Lock(), []
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            near, _ = self.listener.accept()
-            try:
-                far = socket.create_connection(("127.0.0.1", self.target))
-            except OSError:
-                near.close()
-                continue
-            with self.lock:
-                self.ends += [near, far]
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=self.copy, args=(source, sink), daemon=True).start()
-
-    @staticmethod
-    def copy(source, sink):
-        try:
-            while True:
-                data = source.recv(65536)
-                if not data:
-                    break
-                sink.sendall(data)
-        except OSError:
-            pass
-        for end in (source, sink):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
-    def cut(self):
-        with self.lock:
-            ends, self.ends = self.ends, []
-        for end in ends:
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-            end.close()
-
-
-class Small:
-    """A small file system in memory, which can be filled."""
-
-    def __init__(self, path, size):
-        os.makedirs(path, exist_ok=True)
-        self.path, self.filler = path, os.path.join(path, "filler")
-        run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path)
-
-    def fill(self):
-        try:
-            with open(self.filler, "wb", buffering=0) as filler:
-                room = os.statvfs(self.path)
-                os.posix_fallocate(filler.fileno(), 0, max(1, room.f_bavail * room.f_frsize - 65536))
-                while True:
-                    filler.seek(0, os.SEEK_END)
-                    filler.write(b"x" * 4096)
-        except OSError:
-            pass
-
-    def empty(self):
-        if os.path.exists(self.filler):
-            os.remove(self.filler)
-
-    def end(self):
-        subprocess.run(["umount", "-l", self.path], capture_output=True)
-
-
-def nobody():
-    """Servers of MySQL do not run as root."""
-    if os.geteuid() != 0:
-        return {}
-    user = pwd.getpwnam("nobody")
-
-    def drop():
-        os.setgroups([])
-        os.setgid(user.pw_gid)
-        os.setuid(user.pw_uid)
-
-    return {"preexec_fn": drop}
-
-
-class MariaDb:
-    def __init__(self, directory):
-        self.directory = directory
-        os.makedirs(directory)
-        if os.geteuid() == 0:
-            shutil.chown(directory, "nobody")
-        self.port, self.socket = free_port(), f"{directory}/s"
-        self.proxy = Proxy(self.port)
-        run(
-            "mariadb-install-db", "--no-defaults", f"--datadir={directory}/data", "--skip-test-db",
-            "--auth-root-authentication-method=normal", "--skip-name-resolve", **nobody(),
-        )
-        self.start()
-        self.sql("CREATE USER w@'127.0.0.1'; GRANT ALL ON *.* TO w@'127.0.0.1' WITH GRANT OPTION")
-
-    def start(self):
-        log = open(f"{self.directory}/log", "ab")
-        self.process = subprocess.Popen(
-            ["/usr/sbin/mariadbd" if os.path.exists("/usr/sbin/mariadbd") else "mariadbd", "--no-defaults",
-             f"--datadir={self.directory}/data", f"--socket={self.socket}", f"--port={self.port}",
-             f"--pid-file={self.directory}/pid", "--bind-address=127.0.0.1", "--skip-name-resolve",
-             "--innodb-buffer-pool-size=64M", "--log-bin", "--server-id=1", f"--tmpdir={self.directory}"],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, **nobody(),
-        )
-        STARTED.append(self.process)
-        wait_for("MariaDB", lambda: subprocess.run(self.client("SELECT 1"), capture_output=True).returncode == 0)
-
-    def client(self, statement):
-        return ["mariadb", "--no-defaults", "-uroot", f"-S{self.socket}", "-BN", "-e", statement]
-
-    def sql(self, statement):
-        return run(*self.client(statement))
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def end(self):
-        self.kill()
-
-
-class RedisServer:
-    def __init__(self, directory):
-        self.directory = directory
-        os.makedirs(directory)
-        self.port = free_port()
-        self.proxy = Proxy(self.port)
-        self.start()
-
-    def start(self):
-        self.process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--dir", self.directory, "--save", "",
-             "--repl-diskless-sync-delay", "0", "--daemonize", "no"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )
-        STARTED.append(self.process)
-        wait_for("Redis", lambda: self.answers())
-
-    def answers(self):
-        done = subprocess.run(["redis-cli", "-p", str(self.port), "DBSIZE"], capture_output=True, text=True)
-        return done.returncode == 0 and done.stdout.strip().isdigit()
-
-    def cli(self, *words):
-        return run("redis-cli", "-p", str(self.port), *words).strip()
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def end(self):
-        self.kill()
 
 
 # A source knows how to hold a number, and how to see which one a restored directory holds.
@@ -384,8 +196,11 @@ class MySql:
 class Storm:
     def __init__(self, options, scratch):
         self.mainstay, self.rounds = os.path.abspath(options.mainstay), options.rounds
+        self.slow_rounds = options.slow_rounds or options.rounds
+        self.rclone = options.rclone
         self.scratch, self.faults, self.mounts = scratch, 0, []
         self.number = 0
+        self.place = self.local = LocalPlace(f"{scratch}/repository")
         self.random = random.Random(options.seed)
         self.places = {"full-state": f"{scratch}/state", "full-repository": f"{scratch}/repository"}
         self.small = {}
@@ -407,7 +222,7 @@ class Storm:
         text = (
             f'schema = 1\n[host]\nstate = "{self.scratch}/state/mainstay"\n'
             f'[secret]\npassword = {{ file = "{self.scratch}/password" }}\n'
-            f'[repository.local]\npath = "{self.scratch}/repository/{source.name}"\npassword = "${{secret.password}}"\n'
+            f'[repository.local]\n{self.place.config(source.name)}\npassword = "${{secret.password}}"\n'
             f"[backup.{source.name}]\n{source.config}\nto = [\"local\"]\nkeep = {{ last = 100000 }}\n{more}"
         )
         with open(f"{self.scratch}/mainstay.toml", "w", encoding="utf-8") as file:
@@ -443,6 +258,7 @@ class Storm:
         return number
 
     def hurt(self, kind, process, source, small=None):
+        """Does it; `source` is what has the server."""
         if kind == "kill":
             process.kill()
         elif kind == "server":
@@ -470,20 +286,28 @@ class Storm:
         self.holds(source, new.copy().pop(), {self.number})
         return took, new.pop()
 
-    def backups(self, source, kind):
+    def backups(self, source, kind, rounds):
         """Rounds of backups that are hurt."""
+        elsewhere = self.place is not self.local
+        holder = self.place if elsewhere else source
         took, _ = self.sound_run(source)
         counts = {"hurt": 0, "good all the same": 0}
-        for index in range(self.rounds):
+        for index in range(rounds):
             self.number += 1
             source.write(self.number)
             before = self.good()
             process = self.begin("run", source.name, "-q")
             time.sleep(self.random.uniform(0, took))
             in_time = process.poll() is None
-            self.hurt(kind, process, source)
+            self.hurt(kind, process, holder)
+            if elsewhere and kind == "server" and index % 2:
+                # It comes back while it is waited for.
+                time.sleep(self.random.uniform(0, 3))
+                holder.server.start()
             status, said = self.end(process, f"backup.{source.name}.{kind}")
             self.heal(kind, source)
+            if elsewhere and holder.server.process.poll() is not None:
+                holder.server.start()
             counts["hurt"] += in_time
             after = self.good()
             if not before <= after:
@@ -507,10 +331,64 @@ class Storm:
         run(*self.words("verify", source.name, "--read-data", "-q"))
         if shutil.which("restic"):
             environment = dict(os.environ, RESTIC_PASSWORD="correct horse")
-            place = f"{self.scratch}/repository/{source.name}"
-            run("restic", "-r", place, "--no-cache", "check", "--read-data", env=environment)
+            words, keys = self.place.restic(source.name)
+            run("restic", *words, "--no-cache", "check", "--read-data", env=environment | keys)
 
-    def restores(self, source, kind):
+    def proven(self, source):
+        """When the backup was last proven, if ever."""
+        listed = json.loads(run(*self.words("list", "--json")))
+        proof = [backup for backup in listed["backups"] if backup["name"] == source.name][0].get("proven")
+        return proof and proof["at"]
+
+    def drills(self, source, kind, rounds):
+        """Rounds of drills that are hurt."""
+        self.sound_run(source)
+        scratch = f"{self.scratch}/state/mainstay/backup/drill/scratch"
+
+        def sound_drill():
+            before, begun = self.proven(source), time.monotonic()
+            run(*self.words("drill", source.name, "-q"))
+            took = time.monotonic() - begun
+            if self.proven(source) in (None, before):
+                raise Fault("a drill that nobody hurt is no proof")
+            if os.path.isdir(scratch) and os.listdir(scratch):
+                raise Fault(f"left behind: {os.listdir(scratch)}")
+            return took
+
+        took = sound_drill()
+        counts = {"hurt": 0, "proven all the same": 0}
+        for _ in range(rounds):
+            before = self.proven(source)
+            process = self.begin("drill", source.name, "-q")
+            time.sleep(self.random.uniform(0, took))
+            in_time, started = process.poll() is None, below(process.pid)
+            servers = [pid for pid, name in started.items() if name.startswith(("mariadbd", "mysqld"))]
+            if kind == "kill":
+                process.kill()
+            else:
+                kill(servers)
+                in_time = in_time and bool(servers)
+            status, said = self.end(process, f"drill.{source.name}.{kind}")
+            counts["hurt"] += in_time
+            wait_for("the end of what a drill has started", lambda: not any(
+                name == started[pid] for pid, (_, name) in processes().items() if pid in started))
+            after = self.proven(source)
+            if after != before:
+                # Then it was at its end already: the report is there, whole and signed.
+                counts["proven all the same"] += 1
+                shown = json.loads(run(*self.words("drill", "--show", source.name, "--json")))
+                if f"{after[:19]}" not in json.dumps(shown):
+                    raise Fault(f"proven at {after}, and the report is {shown}")
+            elif status == 0:
+                raise Fault("exit status 0, and nothing is proven")
+            elif kind != "kill" and not said.strip():
+                raise Fault(f"it failed with {status} and said nothing")
+            if kind == "server" and in_time and status == 0:
+                raise Fault("its server was killed, and it says that all is well")
+            sound_drill()
+        return counts
+
+    def restores(self, source, kind, rounds):
         """Rounds of restores in place that are hurt, over something that is live."""
         small = None
         if kind == "full-target":
@@ -519,7 +397,7 @@ class Storm:
         kept_number = self.number
         took = None
         counts = {"hurt": 0, "done all the same": 0}
-        for index in range(-1, self.rounds):
+        for index in range(-1, rounds):
             self.number += 1
             source.write(self.number)
             begun = time.monotonic()
@@ -558,7 +436,7 @@ class Storm:
                 raise Fault(f"left behind: {left}")
         return counts
 
-    def server_restores(self, source, kind):
+    def server_restores(self, source, kind, rounds):
         """Rounds of restores into another server of MariaDB."""
         _, kept = self.sound_run(source)
         kept_number = self.number
@@ -568,7 +446,7 @@ class Storm:
         # Something that is live, which no restore is asked to touch.
         target.sql("CREATE DATABASE live; CREATE TABLE live.t (v INT); INSERT INTO live.t VALUES (7)")
         try:
-            for index in range(-1, self.rounds):
+            for index in range(-1, rounds):
                 words = ["restore", source.name, kept, "--yes", "-q", "--server", f"127.0.0.1:{target.proxy.port}",
                          "--user", "w"]
                 begun = time.monotonic()
@@ -621,7 +499,8 @@ class Storm:
             if counted != [str(ROWS), str(number), str(number)]:
                 raise Fault(f"{database}.t holds {counted}, not {ROWS} rows of {number}")
 
-    def kinds(self, chosen):
+    @staticmethod
+    def kinds():
         for source in (Files, Sqlite, Redis, MySql):
             for fault in source.faults:
                 yield f"backup.{source.name}.{fault}"
@@ -630,50 +509,76 @@ class Storm:
                 yield f"restore.{name}.{fault}"
         for fault in ("kill", "server", "cut"):
             yield f"restore.mysql.{fault}"
+        for name in ("s3", "sftp"):
+            for fault in ("kill", "server", "cut"):
+                yield f"backup.{name}.{fault}"
+        for fault in ("kill", "server"):
+            yield f"drill.mysql.{fault}"
+
+    def missing(self, name, fault):
+        """What a kind would need, and is not there."""
+        needs = {"redis": "redis-server", "mysql": "mariadb-install-db"}
+        if name in needs and not shutil.which(needs[name]):
+            return f"{needs[name]} is not installed"
+        if fault.startswith("full") and not self.can_mount:
+            return "a small file system takes root and mount(8)"
+        if name == "s3" and not (self.rclone and os.path.exists(self.rclone)):
+            return "there is no rclone (--rclone)"
+        if name == "sftp" and (os.geteuid() != 0 or not os.path.exists("/usr/sbin/sshd")):
+            return "it takes root and sshd (package openssh-server)"
+        return None
 
     def all(self, chosen):
-        needs = {"redis": "redis-server", "mysql": "mariadb-install-db"}
         classes = {source.name: source for source in (Files, Sqlite, Redis, MySql)}
-        sources, target = {}, f"{self.scratch}/live"
+        sources, places, target = {}, {}, f"{self.scratch}/live"
         os.makedirs(target)
         self.target = None
         if self.can_mount:
             self.target = Small(target, "128m")
-        for kind in self.kinds(chosen):
+        for kind in self.kinds():
             if chosen and not any(kind.startswith(part) for part in chosen):
                 continue
             what, name, fault = kind.split(".")
-            if name in needs and not shutil.which(needs[name]):
-                print(f"{kind}: left out, {needs[name]} is not installed", flush=True)
+            missing = self.missing(name, fault)
+            if missing:
+                print(f"{kind}: left out, {missing}", flush=True)
                 continue
-            if fault.startswith("full") and not self.can_mount:
-                print(f"{kind}: left out, a small file system takes root and mount(8)", flush=True)
-                continue
+            self.place = self.local
+            if name in ("s3", "sftp"):
+                if name not in places:
+                    places[name] = S3Place(self.scratch, self.rclone) if name == "s3" else SftpPlace(self.scratch)
+                self.place, name = places[name], "files"
             if name not in sources:
-                sources[name] = classes[name](target if name not in needs else self.scratch)
+                sources[name] = classes[name](target if name in ("files", "sqlite") else self.scratch)
             source = sources[name]
+            rounds = self.rounds if self.place is self.local and what != "drill" else self.slow_rounds
             begun = time.monotonic()
             try:
                 # Each kind has a repository of its own: a small one is not to be full of the others'.
-                shutil.rmtree(f"{self.scratch}/repository/{name}", ignore_errors=True)
+                self.place.clean(name)
                 shutil.rmtree(f"{self.scratch}/state/mainstay", ignore_errors=True)
                 self.configure(source)
                 run(*self.words("init", "local", "-q"))
                 if what == "backup":
-                    counts = self.backups(source, fault)
+                    counts = self.backups(source, fault, rounds)
+                elif what == "drill":
+                    counts = self.drills(source, fault, rounds)
                 elif name == "mysql":
-                    counts = self.server_restores(source, fault)
+                    counts = self.server_restores(source, fault, rounds)
                 else:
-                    counts = self.restores(source, fault)
+                    counts = self.restores(source, fault, rounds)
                 said = ", ".join(f"{count} {word}" for word, count in counts.items())
-                print(f"{kind}: {self.rounds} rounds, {said}, 0 faults ({time.monotonic() - begun:.0f} s)", flush=True)
+                print(f"{kind}: {rounds} rounds, {said}, 0 faults ({time.monotonic() - begun:.0f} s)", flush=True)
             except (Fault, OSError, subprocess.SubprocessError, sqlite3.Error) as fault:
                 self.faults += 1
                 print(f"FAULT {kind}, seed {self.seed}: {fault}", flush=True)
                 self.heal("full-state" if "state" in kind else kind.split(".")[2], source, self.small_of(kind))
-        for source in sources.values():
-            if hasattr(source, "server"):
-                source.server.end()
+                for place in places.values():
+                    if place.server.process.poll() is not None:
+                        place.server.start()
+        for holder in [*sources.values(), *places.values()]:
+            if hasattr(holder, "server"):
+                holder.server.end()
         print(f"{self.faults} faults")
         return self.faults
 
@@ -691,6 +596,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--mainstay", required=True, help="the binary")
     parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--slow-rounds", type=int, help="of what is elsewhere, and of drills; as many as --rounds")
+    parser.add_argument("--rclone", default=shutil.which("rclone"), help="the program, for kinds of S3")
     parser.add_argument("--only", action="append", default=[], help="the beginning of a kind, as backup.mysql")
     parser.add_argument("--seed", type=int, default=None, help="of the random moments")
     parser.add_argument("--size", default="1g", help="of the small file systems")
