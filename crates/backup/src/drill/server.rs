@@ -2,7 +2,8 @@
 //! with us.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,9 @@ const PATIENCE: Duration = Duration::from_mins(10);
 
 /// So often it is looked whether a server answers.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// So much of what a program prints is read, in bytes.
+const PRINTED: u64 = 1 << 20;
 
 /// What of a program's last words is told.
 const LAST_WORDS: usize = 600;
@@ -139,7 +143,7 @@ impl Running {
 
     /// What it did wrong, with its last words.
     fn failed(&self, drill: &Drill<'_>, why: &str) -> Error {
-        let words = fs::read(&self.log).unwrap_or_default();
+        let words = printed(&self.log).unwrap_or_default();
         let words = String::from_utf8_lossy(&words);
         let lines: Vec<&str> = words.lines().rev().take(4).collect();
         let mut said: String = lines.into_iter().rev().collect::<Vec<_>>().join("; ");
@@ -165,6 +169,16 @@ impl Drop for Running {
     }
 }
 
+/// What a program has printed: the end of it, if that is much.
+fn printed(log: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(log)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(PRINTED)))?;
+    let mut end = Vec::new();
+    file.take(PRINTED).read_to_end(&mut end)?;
+    Ok(end)
+}
+
 /// What a program prints, which ends by itself.
 pub(super) fn output(
     drill: &Drill<'_>,
@@ -176,7 +190,7 @@ pub(super) fn output(
     let running = Running::start(drill, program, args, drill.scratch.path(), name)?;
     let log = running.log.clone();
     running.finish(drill)?;
-    let said = fs::read(&log).map_err(|error| Error::io(drill.attempt(), &log, &error))?;
+    let said = printed(&log).map_err(|error| Error::io(drill.attempt(), &log, &error))?;
     Ok(String::from_utf8_lossy(&said).trim().to_owned())
 }
 
@@ -203,7 +217,7 @@ pub(super) fn command(
     match run {
         Err(error) => error.reason().clone_into(&mut check.found),
         Ok((status, log)) => {
-            let said = fs::read(&log).unwrap_or_default();
+            let said = printed(&log).unwrap_or_default();
             let said = String::from_utf8_lossy(&said);
             let printed = brief(&said);
             check.holds = status.success() && is.is_none_or(|is| said.trim_end() == is.trim_end());
@@ -216,4 +230,30 @@ pub(super) fn command(
         }
     }
     check
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_much_that_is_printed_the_end_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("log");
+        for (length, expected) in [
+            (0_u64, 0),
+            (5, 5),
+            (PRINTED, PRINTED),
+            (3 * PRINTED, PRINTED),
+        ] {
+            File::create(&log).unwrap().set_len(length).unwrap();
+            let mut file = OpenOptions::new().append(true).open(&log).unwrap();
+            std::io::Write::write_all(&mut file, b"end").unwrap();
+            let end = printed(&log).unwrap();
+            let most = (expected + 3).min(PRINTED);
+            assert_eq!(end.len() as u64, most, "{length}");
+            assert!(end.ends_with(b"end"));
+        }
+        assert!(printed(&directory.path().join("none")).is_err());
+    }
 }
