@@ -27,6 +27,7 @@ repository = {{ file = "{directory}/password" }}
 [repository.local]
 path = "{repository}"
 password = "${{secret.repository}}"
+compression = "{compression}"
 [backup.db]
 mysql = {{ socket = "{socket}", user = "root", {what}, connections = {connections} }}
 to = ["local"]
@@ -129,16 +130,17 @@ def shell(text):
 
 
 class Ours:
-    def __init__(self, binary, directory, server, database, connections):
+    def __init__(self, binary, directory, server, database, connections, compression="auto"):
         """Of a database, or without one of the files of the whole server."""
         what = f'databases = ["{database}"]' if database else 'engine = "mariadb-backup"'
         self.binary, self.repository = binary, pathlib.Path(directory, f"repository-{database}")
         password = pathlib.Path(directory, "password")
         password.touch(mode=0o600)
         password.write_text("correct horse\n")
-        self.config = pathlib.Path(directory, f"{database}-{connections}.toml")
+        self.config = pathlib.Path(directory, f"{database}-{connections}-{compression}.toml")
         self.config.write_text(CONFIG.format(
-            directory=directory, repository=self.repository, socket=server.socket, what=what, connections=connections))
+            directory=directory, repository=self.repository, socket=server.socket, what=what, connections=connections,
+            compression=compression))
         self.environment = {"PATH": os.environ["PATH"], "HOME": str(directory)}
 
     def arguments(self, *verb):
@@ -165,8 +167,8 @@ def table(title, rows, base):
               f" | {row['memory']:.0f} |", flush=True)
 
 
-def dumps(options, directory, server, ours):
-    """Dumps of the whole data set."""
+def dumps(options, directory, server, ours, plain_ours):
+    """Dumps of the whole data set; `plain_ours` does not compress."""
     out = pathlib.Path(directory, "out")
     plain = (f"mariadb-dump --no-defaults --socket={server.socket} -uroot --single-transaction --quick --routines --events"
              " --max-allowed-packet=256M --databases bench")
@@ -181,7 +183,7 @@ def dumps(options, directory, server, ours):
         ways["mydumper -t2 -c"] = shell(f"{mydumper} -c")
     else:
         print("SKIPPED: mydumper is not installed")
-    engines = {"mainstay": ours}
+    engines = {"mainstay": ours, "mainstay, not compressed": plain_ours}
     if shutil.which("mariadb-backup"):
         engines["mainstay, engine mariadb-backup"] = Ours(options.ours, directory, server, None, options.connections)
         ways["mariadb-backup \\| zstd -1"] = shell(
@@ -301,7 +303,8 @@ def main():
         print(f"{server.value('SELECT VERSION()')}, scale {options.scale}: {int(bytes_[0]) / 1e6:.0f} MB tables,"
               f" {int(bytes_[1]) / 1e6:.0f} MB indexes; filled in {time.monotonic() - begun:.0f} s", flush=True)
         if "dump" in options.only:
-            dumps(options, directory, server, Ours(options.ours, directory, server, "bench", options.connections))
+            of = (options.ours, directory, server, "bench", options.connections)
+            dumps(options, directory, server, Ours(*of), Ours(*of, compression="off"))
         if "restore" in options.only:
             restores(options, directory, server, Ours(options.ours, directory, server, "bench", options.connections))
         if "growth" in options.only:

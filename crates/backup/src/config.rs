@@ -21,7 +21,7 @@ use crate::source::redis::RedisConfig;
 
 pub use drill::{Assertion, DrillConfig};
 pub use mysql::{Engine, MysqlConfig};
-pub use place::{PlaceConfig, S3Config, SftpConfig};
+pub use place::{Compression, PlaceConfig, S3Config, SftpConfig};
 
 /// No backup begins later than this after its time.
 const LONGEST_JITTER: Duration = Duration::from_hours(12);
@@ -50,6 +50,8 @@ pub struct RepositoryConfig {
     pub password: Template,
     /// So many bytes in a second go there and come from there at most.
     pub limit: Option<u64>,
+    /// How what is stored there is compressed.
+    pub compression: Compression,
     /// All of its data is read in so many days, a part each day, after a run.
     pub verify_days: Option<u32>,
 }
@@ -216,6 +218,7 @@ fn read_repository(name: String, mut section: Section<'_>) -> Option<RepositoryC
     section.planned(&["rsync", "rest"]);
     let place = place::read(&mut section);
     let limit = place::read_limit(&mut section);
+    let compression = place::read_compression(&mut section);
     let verify_days = read_days(&mut section, "verify_within");
     let password = section.get_spanned::<Template>("password");
     match &password {
@@ -244,6 +247,7 @@ fn read_repository(name: String, mut section: Section<'_>) -> Option<RepositoryC
         place: place?,
         password: password?.value,
         limit,
+        compression,
         verify_days,
     })
 }
@@ -747,9 +751,10 @@ to = [\"local\"]
                 vec!["in more than one place"],
             ),
             (
-                "[repository.r]\npassword = \"${secret.r}\"\nlimit = \"10MB\"\nverify_within = \"36h\"\ns3 = { endpoint = \"minio:9000\", access_key = \"hunter2\" }".to_owned(),
+                "[repository.r]\npassword = \"${secret.r}\"\nlimit = \"10MB\"\ncompression = \"zip\"\nverify_within = \"36h\"\ns3 = { endpoint = \"minio:9000\", access_key = \"hunter2\" }".to_owned(),
                 vec![
                     "`10MB` is not a rate",
+                    "`zip` is no way to compress",
                     "`verify_within` is a number of whole days",
                     "`minio:9000` is not an endpoint",
                     "`repository.r.s3.bucket` is missing",

@@ -60,7 +60,7 @@ use rustic_core::{
     SnapshotOptions, StringList, WriteBackend,
 };
 
-use crate::config::PlaceConfig;
+use crate::config::{Compression, PlaceConfig};
 use crate::error::{Error, ErrorKind};
 use crate::progress::Progress;
 use crate::repository::{
@@ -95,6 +95,7 @@ pub struct Restic {
     name: String,
     place: PlaceConfig,
     limit: Option<u64>,
+    compression: Compression,
     password: Template,
     resolver: Resolver,
     keys: Keys,
@@ -120,6 +121,7 @@ impl Restic {
             name,
             place,
             limit: None,
+            compression: Compression::default(),
             password,
             resolver,
             keys: Keys::default(),
@@ -130,6 +132,13 @@ impl Restic {
     #[must_use]
     pub fn with_limit(mut self, limit: Option<u64>) -> Self {
         self.limit = limit;
+        self
+    }
+
+    /// The same, with what is stored from now on compressed in this way.
+    #[must_use]
+    pub fn with_compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
         self
     }
 
@@ -405,7 +414,9 @@ impl Repository for Restic {
             Error::new(ErrorKind::NotARepository, &attempt, why.to_string())
                 .with_help("another program made it; stock restic or rustic may read it")
         };
-        let recipe = Recipe::new(&key, opened.config()).map_err(unknown)?;
+        let recipe = Recipe::new(&key, opened.config())
+            .map_err(unknown)?
+            .with_compression(self.compression);
         let rules = Rules::new(opened.config())
             .ok_or_else(|| unknown(Spoiled("its config does not say how files are cut")))?;
         Ok(Box::new(Opened {

@@ -217,6 +217,7 @@ impl Backups {
             self.resolver.clone(),
         )
         .with_limit(config.limit)
+        .with_compression(config.compression)
         .with_keys(self.keys.clone()))
     }
 

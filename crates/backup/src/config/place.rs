@@ -18,6 +18,18 @@ pub enum PlaceConfig {
     Sftp(SftpConfig),
 }
 
+/// How what is stored is compressed. Names and meaning are those of restic's `--compression`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// Not at all.
+    Off,
+    /// Fast.
+    #[default]
+    Auto,
+    /// Smaller by some percent, in a multiple of the time.
+    Max,
+}
+
 impl PlaceConfig {
     /// The directory, if it is one of this machine.
     pub fn path(&self) -> Option<&Path> {
@@ -155,6 +167,26 @@ pub(super) fn read_limit(section: &mut Section<'_>) -> Option<u64> {
         );
     }
     rate.map(|size| size.0)
+}
+
+/// `"off"`, `"auto"` or `"max"`.
+pub(super) fn read_compression(section: &mut Section<'_>) -> Compression {
+    let Some(named) = section.get_spanned::<String>("compression") else {
+        return Compression::default();
+    };
+    match named.value.as_str() {
+        "off" => Compression::Off,
+        "auto" => Compression::Auto,
+        "max" => Compression::Max,
+        other => {
+            section.report(
+                Diagnostic::error(format!("`{other}` is no way to compress"))
+                    .at(&named.place)
+                    .help("write `\"off\"`, `\"auto\"` or `\"max\"`"),
+            );
+            Compression::default()
+        }
+    }
 }
 
 fn read_s3(mut s3: Section<'_>) -> Option<PlaceConfig> {

@@ -395,7 +395,7 @@ impl Work<'_> {
             Kind::Tree => &self.trees,
         };
         let packed = coder
-            .pack(text, sealed)
+            .pack(kind, text, sealed)
             .map_err(Trouble::from)
             .and_then(|plain| packer.add(id, sealed, plain, coder));
         if let Err(trouble) = packed {

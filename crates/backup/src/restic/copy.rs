@@ -76,7 +76,7 @@ pub(super) fn copy(
                 for _ in 0..threads().max(4) {
                     scope.spawn(|| {
                         if let Err(trouble) =
-                            send(from, to, &runs, &next, &packer, failure, progress)
+                            send(from, to, kind, &runs, &next, &packer, failure, progress)
                         {
                             failure.note(trouble);
                         }
@@ -124,9 +124,11 @@ fn runs(blobs: Vec<(Id, Place)>) -> Vec<Run> {
     runs
 }
 
+#[allow(clippy::too_many_arguments, reason = "what its threads share")]
 fn send(
     from: Library<'_>,
     to: Library<'_>,
+    kind: Kind,
     runs: &[Run],
     next: &AtomicUsize,
     packer: &Packer,
@@ -148,7 +150,7 @@ fn send(
                 .to_vec();
             sealed.clear();
             let plain = ours
-                .repack(&mut blob, place.plain, id, &mut theirs, &mut sealed)
+                .repack(kind, &mut blob, place.plain, id, &mut theirs, &mut sealed)
                 .map_err(|why| Trouble::Spoiled(format!("blob {id}: {why}")))?;
             packer.add(*id, &sealed, plain, &theirs)?;
             progress.advance(place.length.into());

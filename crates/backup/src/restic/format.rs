@@ -15,6 +15,8 @@ use serde::ser::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use zstd::bulk::{Compressor, Decompressor};
 
+use crate::config::Compression;
+
 /// The nonce before an encrypted text.
 pub(super) const NONCE: usize = 16;
 /// The MAC after it.
@@ -25,6 +27,9 @@ pub(super) const OVERHEAD: usize = NONCE + MAC;
 /// A blob is never larger than this before it is compressed: more than the largest piece of a file,
 /// and more than any directory that a machine could hold in memory anyway.
 const LARGEST: u64 = 1 << 31;
+/// The level of zstd for pieces of files where it may take as long as it wants: beyond, times grow and
+/// sizes hardly shrink.
+const MOST: i32 = 11;
 
 /// The SHA-256 of something, which is its name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -157,8 +162,9 @@ impl fmt::Display for Spoiled {
 /// make, and small files are many.
 pub(super) struct Coder {
     cipher: Aes256CtrPoly1305Aes,
-    level: Option<i32>,
-    compressor: Option<Compressor<'static>>,
+    levels: Levels,
+    /// At the level that was needed last.
+    compressor: Option<(i32, Compressor<'static>)>,
     decompressor: Option<Decompressor<'static>>,
     scratch: Vec<u8>,
 }
@@ -167,7 +173,25 @@ pub(super) struct Coder {
 #[derive(Clone)]
 pub(super) struct Recipe {
     cipher: Aes256CtrPoly1305Aes,
-    level: Option<i32>,
+    levels: Levels,
+}
+
+/// Levels of zstd; nothing is compressed where there is none.
+#[derive(Clone, Copy)]
+struct Levels {
+    /// Of pieces of files.
+    data: Option<i32>,
+    /// Of all else; none in version 1 of the format.
+    rest: Option<i32>,
+}
+
+impl Levels {
+    fn of(self, kind: Kind) -> Option<i32> {
+        match kind {
+            Kind::Data => self.data,
+            Kind::Tree => self.rest,
+        }
+    }
 }
 
 impl fmt::Debug for Recipe {
@@ -192,14 +216,29 @@ impl Recipe {
             .map_err(|_| Spoiled("its format has a version that is not known"))?;
         Ok(Self {
             cipher: Aes256CtrPoly1305Aes::new(&bytes),
-            level,
+            levels: Levels {
+                data: level,
+                rest: level,
+            },
         })
+    }
+
+    /// The same, with pieces of files compressed in this way. As with restic's option of that name all
+    /// else is as it was: it is small, and compresses well.
+    #[must_use]
+    pub(super) fn with_compression(mut self, compression: Compression) -> Self {
+        self.levels.data = match compression {
+            Compression::Off => None,
+            Compression::Auto => self.levels.rest,
+            Compression::Max => self.levels.rest.map(|_| MOST),
+        };
+        self
     }
 
     pub(super) fn coder(&self) -> Coder {
         Coder {
             cipher: self.cipher.clone(),
-            level: self.level,
+            levels: self.levels,
             compressor: None,
             decompressor: None,
             scratch: Vec::new(),
@@ -238,27 +277,32 @@ impl Coder {
         Ok(text)
     }
 
-    fn compress(&mut self, text: &[u8]) -> Option<&[u8]> {
-        let level = self.level?;
-        if self.compressor.is_none() {
-            self.compressor = Compressor::new(level).ok();
-        }
+    fn compress(&mut self, text: &[u8], level: Option<i32>) -> Option<&[u8]> {
+        let level = level?;
+        let mut compressor = match self.compressor.take() {
+            Some((at, compressor)) if at == level => compressor,
+            _ => Compressor::new(level).ok()?,
+        };
         self.scratch.clear();
         self.scratch
             .reserve(zstd::zstd_safe::compress_bound(text.len()));
-        self.compressor
-            .as_mut()?
-            .compress_to_buffer(text, &mut self.scratch)
-            .ok()?;
+        let done = compressor.compress_to_buffer(text, &mut self.scratch);
+        self.compressor = Some((level, compressor));
+        done.ok()?;
         Some(&self.scratch)
     }
 
     /// Appends a blob as it is in a pack, and says what its index entry says of its length before.
-    pub(super) fn pack(&mut self, text: &[u8], out: &mut Vec<u8>) -> Result<u32, Spoiled> {
+    pub(super) fn pack(
+        &mut self,
+        kind: Kind,
+        text: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<u32, Spoiled> {
         let plain = u32::try_from(text.len()).map_err(|_| Spoiled("it is larger than 4 GiB"))?;
         // What does not become smaller is stored as it is: it is read faster.
         let smaller = self
-            .compress(text)
+            .compress(text, self.levels.of(kind))
             .is_some_and(|small| small.len() < text.len());
         if smaller {
             let scratch = std::mem::take(&mut self.scratch);
@@ -284,6 +328,7 @@ impl Coder {
     /// Appends a blob as it is in a pack of another repository. What is compressed stays so.
     pub(super) fn repack(
         &mut self,
+        kind: Kind,
         sealed: &mut [u8],
         plain: u32,
         id: &Id,
@@ -292,10 +337,10 @@ impl Coder {
     ) -> Result<u32, Spoiled> {
         let text = self.open(sealed)?;
         let content = self.content(text, plain, id)?;
-        if plain > 0 && to.level.is_some() {
+        if plain > 0 && to.levels.rest.is_some() {
             to.seal(text, out).map(|()| plain)
         } else {
-            to.pack(&content, out)
+            to.pack(kind, &content, out)
         }
     }
 
@@ -342,7 +387,7 @@ impl Coder {
     pub(super) fn seal_file(&mut self, json: &[u8]) -> Result<Vec<u8>, Spoiled> {
         let mut text = vec![2];
         let mut sealed = Vec::new();
-        match self.compress(json) {
+        match self.compress(json, self.levels.rest) {
             Some(small) => {
                 text.extend_from_slice(small);
                 self.seal(&text, &mut sealed)?;
@@ -369,14 +414,45 @@ fn fill_random(bytes: &mut [u8]) -> Result<(), ()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Compression::{Auto, Max, Off};
 
     fn coder(version: u32) -> Coder {
+        coder_with(version, Compression::Auto)
+    }
+
+    fn coder_with(version: u32, compression: Compression) -> Coder {
         let config = ConfigFile::new(
             version,
             rustic_core::Id::default().into(),
             0x3d_a335_8b4d_c173,
         );
-        Recipe::new(&MasterKey::new(), &config).unwrap().coder()
+        let recipe = Recipe::new(&MasterKey::new(), &config).unwrap();
+        recipe.with_compression(compression).coder()
+    }
+
+    #[test]
+    fn only_pieces_of_files_are_compressed_as_it_is_said() {
+        let text: Vec<u8> = (0..20_000u32)
+            .flat_map(|number| format!("row {}, ", number % 971).into_bytes())
+            .collect();
+        let length = |version, compression, kind| {
+            let mut sealed = Vec::new();
+            let mut coder = coder_with(version, compression);
+            let plain = coder.pack(kind, &text, &mut sealed).unwrap();
+            let length = sealed.len();
+            let back = coder.unpack(&mut sealed, plain, &Id::of(&text)).unwrap();
+            assert!(back == text);
+            length
+        };
+        let whole = text.len() + OVERHEAD;
+        assert_eq!(length(2, Off, Kind::Data), whole);
+        assert!(length(2, Auto, Kind::Data) < whole / 2);
+        assert!(length(2, Max, Kind::Data) < length(2, Auto, Kind::Data));
+        let tree = length(2, Auto, Kind::Tree);
+        for compression in [Off, Auto, Max] {
+            assert_eq!(length(2, compression, Kind::Tree), tree);
+            assert_eq!(length(1, compression, Kind::Data), whole);
+        }
     }
 
     #[test]
@@ -386,7 +462,7 @@ mod tests {
             let mut coder = coder(version);
             for text in [&b""[..], b"a", &long] {
                 let mut sealed = vec![7; 3];
-                let plain = coder.pack(text, &mut sealed).unwrap();
+                let plain = coder.pack(Kind::Data, text, &mut sealed).unwrap();
                 let compressed = version == 2 && text.len() > 100;
                 assert_eq!(plain as usize, if compressed { text.len() } else { 0 });
                 let id = Id::of(text);
@@ -417,10 +493,10 @@ mod tests {
             let (mut from, mut other) = (coder(from), coder(to));
             let id = Id::of(&long);
             let mut sealed = Vec::new();
-            let plain = from.pack(&long, &mut sealed).unwrap();
+            let plain = from.pack(Kind::Data, &long, &mut sealed).unwrap();
             let mut moved = Vec::new();
             let plain = from
-                .repack(&mut sealed, plain, &id, &mut other, &mut moved)
+                .repack(Kind::Data, &mut sealed, plain, &id, &mut other, &mut moved)
                 .unwrap();
             assert_eq!(plain > 0, to == 2);
             assert!(from.unpack(&mut moved.clone(), plain, &id).is_err());

@@ -3,10 +3,10 @@
 use std::fs;
 use std::process::{Command, Output};
 
-use mainstay_backup::{Depth, Target};
+use mainstay_backup::{Depth, Outcome, Target};
 
 use crate::bench::{
-    Bench, DATABASE, FILES, PASSWORD, look, noise, quiet, request, restore, run_ok,
+    Bench, DATABASE, FILES, PASSWORD, look, noise, quiet, request, restore, run, run_ok,
 };
 use crate::databases::bank;
 use crate::trees::odd_tree;
@@ -113,6 +113,54 @@ fn stock_restic_lists_checks_and_restores() {
     assert!(
         fs::read(bench.path("back/shop.db")).unwrap() == fs::read(below.join("shop.db")).unwrap()
     );
+}
+
+/// Words that compress well, and are others for each seed.
+fn words(seed: u64) -> Vec<u8> {
+    noise(300_000, seed)
+        .into_iter()
+        .flat_map(|byte| format!("number {}, ", byte % 50).into_bytes())
+        .collect()
+}
+
+#[test]
+fn what_is_compressed_otherwise_is_the_same_to_stock_restic() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("data")).unwrap();
+    bench.ready(FILES);
+    let run_with = |compression: &str| {
+        bench.advance(1);
+        let config = format!("compression = \"{compression}\"\n{FILES}");
+        let mut report = run(&bench.backups(&config), "files");
+        assert_eq!(report.outcome, Outcome::Ok, "{report:#?}");
+        report.repositories.remove(0).added
+    };
+    let add = |seed| {
+        let words = words(seed);
+        fs::write(bench.path(&format!("data/{seed}")), &words).unwrap();
+        words.len() as u64
+    };
+    let length = add(1);
+    let off = run_with("off");
+    assert!(off > length, "{off} of {length}");
+    // What is there stays as it is, and is found.
+    assert!(run_with("max") < 20_000);
+    add(2);
+    let max = run_with("max");
+    add(3);
+    let auto = run_with("auto");
+    assert!(max < auto && auto < off / 2, "{off}, {auto}, {max}");
+    let Some(checked) = restic(&bench, &["check", "--read-data"]) else {
+        return;
+    };
+    assert!(text(&checked).contains("no errors were found"));
+    let into = bench.path("stock");
+    let arguments = ["restore", "latest", "--target", into.to_str().unwrap()];
+    text(&restic(&bench, &arguments).unwrap());
+    let below = into.join(bench.path("data").strip_prefix("/").unwrap());
+    for seed in 1..4 {
+        assert!(fs::read(below.join(seed.to_string())).unwrap() == words(seed));
+    }
 }
 
 #[test]
