@@ -51,6 +51,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mainstay_base::{Clock, Resolver, SystemClock, Template};
 use rustic_core::repofile::{ConfigFile, IndexFile, IndexPack, MasterKey, SnapshotFile};
@@ -66,9 +67,9 @@ use crate::progress::Progress;
 use crate::repository::{
     Depth, Draft, Finding, OpenRepository, Pruned, Repository, Snapshot, Stored, Visit,
 };
-use crate::source::{Issue, Reading, Weight};
+use crate::source::{Facts, Issue, Reading, Weight};
 
-use archive::{Archive, Coming, Used};
+use archive::{Archive, Archived, Coming, Used};
 use bars::{Bars, Measured};
 use chunker::Rules;
 use fetch::{Library, Stop, Trees};
@@ -597,21 +598,13 @@ impl Opened {
             .max_by_key(|file| file.time.timestamp()))
     }
 
-    /// Stores all entries, and then the snapshot of them.
+    /// Stores all entries; the second is the snapshot that most of it may be in already.
     fn store(
         &self,
         draft: &Draft,
         reading: &dyn Reading,
-    ) -> Result<(SnapshotFile, Used, Vec<Issue>), Error> {
+    ) -> Result<(Archived, Option<SnapshotFile>), Error> {
         let attempt = self.attempt("write to");
-        let begun = SystemClock::new().now();
-        let Some(path) = reading.root().to_str() else {
-            return Err(Error::new(
-                ErrorKind::SourceUnreadable,
-                attempt,
-                format!("the path {} is not UTF-8", reading.root().display()),
-            ));
-        };
         let index = self.index("write to")?;
         let parent = if reading.unchanged_by_times() {
             self.parent(draft, reading.root())?
@@ -641,19 +634,29 @@ impl Opened {
                 "the caller asked to stop",
             ));
         }
-        let facts = serde_json::to_string(&reading.facts()).unwrap_or_default();
-        // From its first moment on it says that something is missing: we may be killed in the next.
-        let issues = reading.take_issues();
-        let lacks = issues.iter().any(|issue| issue.weight == Weight::Missing);
+        Ok((archived, parent))
+    }
+
+    /// Stores the snapshot of what was stored.
+    fn save(
+        &self,
+        draft: &Draft,
+        (path, facts, issues): (&str, &Facts, &[Issue]),
+        archived: &Archived,
+        parent: Option<SnapshotFile>,
+        begun: Timestamp,
+    ) -> Result<SnapshotFile, Error> {
+        let attempt = self.attempt("write to");
         let mut tags = format!("{TAG},backup={}", draft.backup);
-        if lacks {
+        // From its first moment on it says that something is missing: we may be killed in the next.
+        if issues.iter().any(|issue| issue.weight == Weight::Missing) {
             tags = format!("{tags},{PARTIAL}");
         }
         let tags: StringList = tags.parse().unwrap_or_default();
         let options = SnapshotOptions::default()
             .host(draft.host.clone())
             .label(draft.backup.clone())
-            .description(facts)
+            .description(serde_json::to_string(facts).unwrap_or_default())
             .tags(vec![tags])
             .time(draft.time.to_zoned(TimeZone::UTC))
             // Set, so that the library does not look at the command line.
@@ -664,14 +667,14 @@ impl Opened {
         file.paths.add(path.to_owned());
         file.tree = archived.tree.library().into();
         file.parent = parent.map(|parent| parent.id);
-        summarise(&mut file, &archived, begun);
+        summarise(&mut file, archived, begun);
         self.run("write to", |repository| {
             repository.save_snapshots(vec![file.clone()])
         })?;
         if let Some(id) = self.store.last_snapshot() {
             file.id = id.into();
         }
-        Ok((file, archived.used, issues))
+        Ok(file)
     }
 
     /// Stores a snapshot with other tags in place of itself. A kill in between leaves both.
@@ -696,18 +699,34 @@ impl Opened {
 
 impl OpenRepository for Opened {
     fn backup(&self, draft: &Draft, reading: &dyn Reading) -> Result<Stored, Error> {
+        let Some(path) = reading.root().to_str() else {
+            let attempt = self.attempt("write to");
+            let why = format!("the path {} is not UTF-8", reading.root().display());
+            return Err(Error::new(ErrorKind::SourceUnreadable, attempt, why));
+        };
+        let begun = SystemClock::new().now();
         let written = self.store.written();
-        let total = reading.total();
         let what = format!("Backing up {} to {}", draft.backup, self.name);
-        match (total, draft.usual) {
-            (None, Some(usual)) => self
-                .progress
-                .begin(&format!("{what} (about as much as last time)"), Some(usual)),
-            _ => self.progress.begin(&what, total),
-        }
-        let saved = self.guard("write to", || self.store(draft, reading));
-        self.progress.finish();
-        let (saved, used, issues) = saved?;
+        let (archived, parent) = loop {
+            match (reading.total(), draft.usual) {
+                (None, Some(usual)) => self
+                    .progress
+                    .begin(&format!("{what} (about as much as last time)"), Some(usual)),
+                (total, _) => self.progress.begin(&what, total),
+            }
+            let stored = self.guard("write to", || self.store(draft, reading));
+            self.progress.finish();
+            let stored = stored?;
+            // What was stored is found again.
+            if !reading.again()? {
+                break stored;
+            }
+        };
+        let issues = reading.take_issues();
+        let of = (path, &reading.facts(), issues.as_slice());
+        let saved = self.guard("write to", || {
+            self.save(draft, of, &archived, parent, begun)
+        })?;
         let snapshot = ours(&saved).ok_or_else(|| {
             Error::new(
                 ErrorKind::Internal,
@@ -715,7 +734,7 @@ impl OpenRepository for Opened {
                 "the new snapshot does not carry its tags",
             )
         })?;
-        *lock(&self.stored) = Some((snapshot.id.clone(), used));
+        *lock(&self.stored) = Some((snapshot.id.clone(), archived.used));
         Ok(Stored {
             snapshot,
             issues,

@@ -63,6 +63,13 @@ pub trait Reading: Send + Sync {
         None
     }
 
+    /// Asked when all entries were read, before a snapshot is made of them: whether they are to be read
+    /// once more, because the source was changed under the reading. It has taken a later moment then,
+    /// and nothing is to be made of what was read.
+    fn again(&self) -> Result<bool, Error> {
+        Ok(false)
+    }
+
     /// What went wrong while the entries were listed and read last, and before. What belongs to one
     /// reading is emptied by the call; what would be so again with the next, is told again.
     fn take_issues(&self) -> Vec<Issue>;
@@ -223,6 +230,11 @@ impl Issues {
             path: path.to_owned(),
             what: what.into(),
         });
+    }
+
+    /// Nothing that was found is so any more.
+    pub(crate) fn forget(&self) {
+        *self.lock() = Found::default();
     }
 
     /// What was found until now is so for every reading: the source was copied, or looked at, once.

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use mainstay_base::counted;
+
 use super::pack::Packed;
 use super::word;
 use crate::source::mysql::{Database, Load, Manifest, Object, Table, Tally, literal, name};
@@ -32,8 +34,8 @@ pub(super) fn before_table(table: &Table) -> String {
     } else {
         ""
     };
-    let (rows, name) = (table.rows, word(&table.name));
-    format!("\n-- {rows} rows of {name}\nSET NAMES binary;\n{history}")
+    let (rows, name) = (counted(table.rows, "row"), word(&table.name));
+    format!("\n-- {rows} of {name}\nSET NAMES binary;\n{history}")
 }
 
 /// What is said after them.

@@ -6,6 +6,7 @@
 //! read on several connections is in memory until it is stored.
 
 mod chunks;
+mod identity;
 mod lines;
 mod manifest;
 mod moment;
@@ -20,8 +21,9 @@ use std::fmt;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use mainstay_base::Resolver;
@@ -38,7 +40,7 @@ use objects::{Found, Plan};
 pub(crate) use lines::Tally;
 pub use manifest::{Column, Consistency, Database, Load, Manifest, Object, Position, Table, User};
 pub use objects::Selection;
-pub(crate) use objects::{definitions, user};
+pub(crate) use objects::{definitions, programs, user};
 pub(crate) use physical::Tool;
 pub use physical::{Physical, PhysicalFacts};
 pub(crate) use recount::Recount;
@@ -57,9 +59,14 @@ pub struct Mysql {
     connections: usize,
 }
 
+/// How long it is waited before a server whose tables were altered meanwhile is read again, each time.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
+
 /// What went wrong with the server.
 pub(crate) enum Failure {
     Server(mainstay_mysql::Error),
+    /// Another table has the name that this one had.
+    Renamed,
     Other(String, Option<String>),
 }
 
@@ -81,6 +88,15 @@ impl Failure {
             Some("a statement that runs for long is in the way: `SHOW FULL PROCESSLIST` shows it; run the backup when it is done".to_owned()),
         )
     }
+
+    /// Whether somebody altered, renamed or removed something since it was listed.
+    fn is_torn(&self) -> bool {
+        match self {
+            Self::Server(error) => error.code().is_some_and(|code| TORN.contains(&code)),
+            Self::Renamed => true,
+            Self::Other(..) => false,
+        }
+    }
 }
 
 impl From<mainstay_mysql::Error> for Failure {
@@ -92,7 +108,13 @@ impl From<mainstay_mysql::Error> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Server(error) if error.code() == Some(ALTERED) => {
+                f.write_str("it was altered since the moment that is stored")
+            }
             Self::Server(error) => f.write_str(error.reason()),
+            Self::Renamed => {
+                f.write_str("another table has its name since the moment that is stored")
+            }
             Self::Other(reason, _) => f.write_str(reason),
         }
     }
@@ -100,6 +122,15 @@ impl fmt::Display for Failure {
 
 /// Numbers of errors that say that a right is missing.
 pub(crate) const RIGHTS: [u16; 8] = [1044, 1045, 1142, 1143, 1227, 1370, 1410, 1698];
+
+/// `Table definition has changed`
+const ALTERED: u16 = 1412;
+
+/// Numbers of errors that say that something is not there, or not as it was listed: an unknown database,
+/// column, table or key, an object of another kind, a routine, trigger or event that is gone.
+const TORN: [u16; 11] = [
+    ALTERED, 1049, 1054, 1146, 1176, 1305, 1347, 1360, 1539, 1615, 1932,
+];
 
 /// What the names of databases begin with in which a restore is under way. They are nobody's data.
 pub(crate) const SCRATCH: &str = "mainstay_restore_";
@@ -184,6 +215,9 @@ impl Mysql {
                     None => error,
                 }
             }
+            Failure::Renamed => {
+                Error::new(ErrorKind::SourceUnreadable, attempt, failure.to_string())
+            }
             Failure::Server(error) => {
                 let rights = error.code().is_some_and(|code| RIGHTS.contains(&code));
                 let kind = match error.kind() {
@@ -203,16 +237,39 @@ impl Mysql {
         }
     }
 
-    fn look(&self, progress: &Arc<dyn Progress>) -> Result<Server, Failure> {
+    /// Looks at everything as of one moment; the second is what was altered meanwhile.
+    fn look(
+        &self,
+        issues: &Issues,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<(Shot, Vec<Tear>), Failure> {
         progress.begin(&format!("Looking at {}", self.options.endpoint), None);
-        // One looks things up, the others read.
-        let mut moment = Moment::take(&self.options, self.connections.max(1) + 1)?;
-        let issues = Issues::default();
-        // Not one of those: definitions belong to no moment, and system tables of MariaDB that were
+        // Not one of those below: definitions belong to no moment, and system tables of MariaDB that were
         // read in a transaction keep it from giving back the locks on what else was read in it.
         let mut catalog = moment::connect(&self.options)?;
         let version = catalog.version().clone();
-        let found = Found::look(&mut catalog, &self.selection, self.users)?;
+        let before = identity::numbers(&mut catalog)?;
+        // One looks things up, the others read.
+        let mut moment = Moment::take(&self.options, self.connections.max(1) + 1)?;
+        let mut found = Found::look(&mut catalog, &self.selection, self.users)?;
+        let mut tears: Vec<Tear> = found
+            .torn
+            .drain(..)
+            .map(|(path, failure)| (self.root.join(path), failure.to_string()))
+            .collect();
+        if let (Some(before), Some(mut after)) = (before, identity::numbers(&mut catalog)?) {
+            for (database, table) in identity::moved(&before, &after, &self.selection) {
+                let path = format!("data/{}/{}", file_name(&database), file_name(&table));
+                let why = "it was altered, renamed or dropped in the moment that is stored";
+                tears.push((self.root.join(path), why.to_owned()));
+            }
+            for plan in &mut found.plans {
+                let key = (plan.database.clone(), plan.table.clone());
+                if let Some(identity) = &mut plan.identity {
+                    identity.numbers = after.remove(&key);
+                }
+            }
+        }
         drop(catalog);
         for (path, what) in found.missing {
             issues.add(Weight::Missing, &self.root.join(path), what);
@@ -223,16 +280,14 @@ impl Mysql {
         for what in moment.warnings {
             issues.add(Weight::Warning, &self.root, what);
         }
-        issues.settle();
         for connection in &mut moment.connections {
             connection.run(chunks::HOLD)?;
             // Text as it is stored, not as a client would like to have it.
             connection.run("SET SESSION character_set_results = NULL")?;
         }
         progress.finish();
-        let taken = moment.taken.parse().unwrap_or(Timestamp::UNIX_EPOCH);
-        Ok(Server {
-            root: self.root.clone(),
+        let shot = Shot {
+            taken: moment.taken.parse().unwrap_or(Timestamp::UNIX_EPOCH),
             manifest: Manifest {
                 format: manifest::FORMAT,
                 mariadb: version.is_mariadb(0, 0),
@@ -243,14 +298,84 @@ impl Mysql {
                 databases: found.databases,
                 users: found.users,
             },
-            taken,
             plans: Arc::new(found.plans),
             pool: Arc::new(Mutex::new(moment.connections)),
-            _holder: moment.holder.map(Mutex::new),
-            issues,
-            progress: Arc::clone(progress),
-            rows: Arc::default(),
-        })
+            holder: moment.holder,
+        };
+        Ok((shot, tears))
+    }
+
+    /// Looks until nothing is altered meanwhile, as long as there are tries left.
+    fn settle(
+        &self,
+        tries: &mut Tries,
+        issues: &Issues,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Shot, Error> {
+        loop {
+            issues.forget();
+            let (path, why) = match self.look(issues, progress) {
+                Ok((shot, tears)) => match tears.first() {
+                    Some(tear) if tries.are_left() => tear.clone(),
+                    _ => {
+                        for (path, why) in &tears {
+                            issues.add(Weight::Missing, path, tries.told(why));
+                        }
+                        for told in &tries.told {
+                            issues.add(Weight::Warning, &self.root, told);
+                        }
+                        issues.settle();
+                        return Ok(shot);
+                    }
+                },
+                Err(failure) if failure.is_torn() && tries.are_left() => {
+                    (self.root.clone(), failure.to_string())
+                }
+                Err(failure) => return Err(self.error(failure)),
+            };
+            tries.next(&self.root, &path, &why, progress);
+        }
+    }
+}
+
+/// Something that was altered while it was read, and what happened to it.
+type Tear = (PathBuf, String);
+
+/// How often a server was read anew, and why each time.
+#[derive(Debug, Default)]
+struct Tries {
+    told: Vec<String>,
+}
+
+impl Tries {
+    fn are_left(&self) -> bool {
+        self.told.len() < PAUSES.len()
+    }
+
+    /// Says why there is another try, and waits: what was altered may not be the only thing.
+    fn next(&mut self, root: &Path, path: &Path, why: &str, progress: &Arc<dyn Progress>) {
+        let pause = PAUSES.get(self.told.len()).copied().unwrap_or_default();
+        let what = path.strip_prefix(root).unwrap_or(path).display();
+        self.told.push(format!(
+            "{what}: {why}: everything was read again, as of a later moment (try {} of {})",
+            self.told.len() + 2,
+            PAUSES.len() + 1
+        ));
+        if let Some(told) = self.told.last() {
+            progress.message(told);
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < pause && !progress.cancelled() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What is said of something that is missing because of that.
+    fn told(&self, why: &str) -> String {
+        format!(
+            "{why}, in each of {} tries; run the backup when no tables are altered, or `exclude` the database",
+            self.told.len() + 1
+        )
     }
 }
 
@@ -260,31 +385,51 @@ impl Source for Mysql {
     }
 
     fn open(&self, context: &Context<'_>) -> Result<Box<dyn Reading>, Error> {
-        match self.look(context.progress) {
-            Ok(server) => Ok(Box::new(server)),
-            Err(failure) => Err(self.error(failure)),
-        }
+        let issues = Issues::default();
+        let mut tries = Tries::default();
+        let shot = self.settle(&mut tries, &issues, context.progress)?;
+        Ok(Box::new(Server {
+            source: self.clone(),
+            seen: Mutex::new((shot, tries)),
+            tear: Arc::default(),
+            issues,
+            progress: Arc::clone(context.progress),
+            rows: Arc::default(),
+        }))
     }
 }
 
 /// A server at one moment.
-struct Server {
-    root: PathBuf,
+struct Shot {
     /// Without counts and digests, which are known when all is read.
     manifest: Manifest,
     taken: Timestamp,
     plans: Arc<Vec<Plan>>,
     pool: Pool,
-    _holder: Option<Mutex<Connection>>,
+    /// Keeps others from altering tables, where there is such a lock.
+    holder: Option<Connection>,
+}
+
+/// A server that is read.
+struct Server {
+    source: Mysql,
+    /// The moment, and how often it was taken.
+    seen: Mutex<(Shot, Tries)>,
+    /// What was altered while it was read, if there are tries left.
+    tear: Arc<Mutex<Option<Tear>>>,
     issues: Issues,
     progress: Arc<dyn Progress>,
     /// Of the last repository that read all of it.
     rows: Arc<Mutex<Option<u64>>>,
 }
 
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Reading for Server {
     fn root(&self) -> &Path {
-        &self.root
+        &self.source.root
     }
 
     /// The estimates of servers are wrong by half.
@@ -293,21 +438,24 @@ impl Reading for Server {
     }
 
     fn entries(&self) -> Box<dyn Iterator<Item = Entry> + Send> {
-        let started = chunks::start(&self.plans, &self.pool, &self.progress);
+        let root = &self.source.root;
+        let seen = lock(&self.seen);
+        let (shot, tries) = &*seen;
+        let started = chunks::start(&shot.plans, &shot.pool, &self.progress);
         let (coming, threads) = match started {
             Ok(started) => (Some(started.coming), started.threads),
             Err(failure) => {
-                self.issues
-                    .add(Weight::Missing, &self.root, failure.to_string());
+                self.issues.add(Weight::Missing, root, failure.to_string());
                 (None, Vec::new())
             }
         };
         Box::new(Entries {
-            root: self.root.clone(),
-            taken: self.taken,
-            manifest: Some(self.manifest.clone()),
-            tallies: vec![Tally::default(); self.plans.len()],
-            plans: Arc::clone(&self.plans),
+            root: root.clone(),
+            taken: shot.taken,
+            manifest: Some(shot.manifest.clone()),
+            tallies: vec![Tally::default(); shot.plans.len()],
+            plans: Arc::clone(&shot.plans),
+            pool: Arc::clone(&shot.pool),
             coming,
             threads,
             current: None,
@@ -316,12 +464,28 @@ impl Reading for Server {
             table: None,
             number: 0,
             issues: self.issues.clone(),
+            tear: tries.are_left().then(|| Arc::clone(&self.tear)),
+            tries: tries.told(""),
             rows: Arc::clone(&self.rows),
         })
     }
 
+    fn again(&self) -> Result<bool, Error> {
+        let Some((path, why)) = lock(&self.tear).take() else {
+            return Ok(false);
+        };
+        let mut seen = lock(&self.seen);
+        let (shot, tries) = &mut *seen;
+        // Whoever wants to alter something may do it meanwhile.
+        lock(&shot.pool).clear();
+        shot.holder = None;
+        tries.next(&self.source.root, &path, &why, &self.progress);
+        *shot = self.source.settle(tries, &self.issues, &self.progress)?;
+        Ok(true)
+    }
+
     fn rows(&self) -> Option<u64> {
-        *self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.rows)
     }
 
     fn take_issues(&self) -> Vec<super::Issue> {
@@ -329,15 +493,16 @@ impl Reading for Server {
     }
 
     fn facts(&self) -> Facts {
+        let (shot, _) = &*lock(&self.seen);
         Facts {
             kind: "mysql".to_owned(),
             server: Some(ServerFacts {
-                version: self.manifest.server.clone(),
-                taken: self.manifest.taken.clone(),
-                databases: self.manifest.databases.len() as u64,
-                tables: self.plans.len() as u64,
-                position: self.manifest.position.clone(),
-                stall_us: Some(self.manifest.consistency.stall_us),
+                version: shot.manifest.server.clone(),
+                taken: shot.manifest.taken.clone(),
+                databases: shot.manifest.databases.len() as u64,
+                tables: shot.plans.len() as u64,
+                position: shot.manifest.position.clone(),
+                stall_us: Some(shot.manifest.consistency.stall_us),
             }),
             ..Facts::default()
         }
@@ -356,6 +521,7 @@ struct Entries {
     manifest: Option<Manifest>,
     tallies: Vec<Tally>,
     plans: Arc<Vec<Plan>>,
+    pool: Pool,
     coming: Option<Receiver<Coming>>,
     threads: Vec<JoinHandle<()>>,
     current: Option<Coming>,
@@ -366,10 +532,51 @@ struct Entries {
     table: Option<usize>,
     number: u32,
     issues: Issues,
+    /// Where to say what was altered, if all is read again then.
+    tear: Option<Arc<Mutex<Option<Tear>>>>,
+    /// What is said if not.
+    tries: String,
     rows: Arc<Mutex<Option<u64>>>,
 }
 
 impl Entries {
+    /// Something cannot be read. If that is because it was altered, and all will be read again, nothing
+    /// more needs to be read now.
+    fn failed(&mut self, directory: &Path, failure: &Failure) {
+        match &self.tear {
+            Some(tear) if failure.is_torn() => {
+                *lock(tear) = Some((directory.to_owned(), failure.to_string()));
+                self.manifest = None;
+                self.coming = None;
+            }
+            _ if failure.is_torn() => {
+                let what = format!("{failure}{}", self.tries);
+                self.issues.add(Weight::Missing, directory, what);
+            }
+            _ => self
+                .issues
+                .add(Weight::Missing, directory, failure.to_string()),
+        }
+    }
+
+    /// Looks whether what was read is of the tables that were listed, all of it.
+    fn look_back(&mut self) {
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+        let plans = Arc::clone(&self.plans);
+        let pool = Arc::clone(&self.pool);
+        let mut idle = lock(&pool);
+        let Some(connection) = idle.last_mut() else {
+            return;
+        };
+        match identity::exchanged(connection, &plans) {
+            Ok(None) => {}
+            Ok(Some(plan)) => self.failed(&self.root.join(&plan.data), &Failure::Renamed),
+            Err(failure) => self.failed(&self.root.clone(), &failure),
+        }
+    }
+
     fn directory(&self, path: &Path) -> Entry {
         Entry {
             // Joining an empty path would add a slash.
@@ -428,7 +635,7 @@ impl Entries {
             table.digest = tally.digest();
         }
         let rows = self.tallies.iter().map(|tally| tally.rows).sum();
-        *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = Some(rows);
+        *lock(&self.rows) = Some(rows);
         let path = self.root.join(MANIFEST);
         match serde_json::to_vec_pretty(&manifest) {
             Ok(bytes) => Some(self.file(path, bytes)),
@@ -463,6 +670,9 @@ impl Iterator for Entries {
                 let next = self.coming.as_ref().and_then(|coming| coming.recv().ok());
                 let Some(next) = next else {
                     self.coming = None;
+                    if self.manifest.is_some() {
+                        self.look_back();
+                    }
                     let manifest = self.manifest.take()?;
                     return self.finished(manifest);
                 };
@@ -480,9 +690,8 @@ impl Iterator for Entries {
             match current.pieces.recv() {
                 Err(_) => self.current = None,
                 Ok(Piece::Failed(failure)) => {
-                    self.issues
-                        .add(Weight::Missing, &directory, chunks::told(&failure));
                     self.current = None;
+                    self.failed(&directory, &failure);
                 }
                 Ok(Piece::Rows(bytes, of_piece)) => {
                     tally.add(&of_piece);

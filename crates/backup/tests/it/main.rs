@@ -16,6 +16,7 @@ mod engine;
 mod expiry;
 mod faults;
 mod mysql;
+mod mysql_altered;
 mod mysql_cuts;
 mod mysql_restores;
 mod physical;

@@ -6,11 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use mainstay_backup::config::SourceConfig;
-use mainstay_backup::source::mysql::{Load, Manifest, Mysql, Object, Table, User};
-use mainstay_backup::source::{Context, Source};
-use mainstay_backup::{Backups, Depth, ErrorKind, Outcome, Target, Weight};
-use mainstay_base::Resolver;
+use mainstay_backup::source::mysql::{Load, Manifest, Object, Table, User};
+use mainstay_backup::{Backups, Depth, ErrorKind, Outcome, Target};
 use mainstay_mysql::{Connection, Options};
 
 use crate::bench::{Bench, request, restore, run, run_ok};
@@ -604,60 +601,6 @@ fn a_large_table_is_cut_and_goes_to_two_repositories() {
     wanted.repository = Some("second".to_owned());
     restore(&backups, &wanted).unwrap();
     assert_eq!(manifest(&bench.path("out2")), read);
-}
-
-#[test]
-fn a_table_that_was_read_may_be_altered_before_the_end() {
-    let Some(server) = mariadb(&["--log-bin", "--innodb-log-file-size=256M"]) else {
-        return;
-    };
-    let mut root = server.root();
-    all(
-        &mut root,
-        &[
-            "CREATE DATABASE d",
-            "USE d",
-            "CREATE TABLE a (id INT PRIMARY KEY)",
-            "INSERT INTO a VALUES (1)",
-            "CREATE TABLE b (id INT PRIMARY KEY, p VARCHAR(2000))",
-            "INSERT INTO b SELECT seq, REPEAT(MD5(seq), 50) FROM seq_1_to_60000",
-            "CREATE TABLE c (id INT PRIMARY KEY)",
-        ],
-    );
-    let bench = Bench::new();
-    let backups = bench.backups(&config(&server.options(), ", connections = 1"));
-    let SourceConfig::Mysql(config) = &backups.config().backups[0].source else {
-        panic!("it is a server")
-    };
-    let source = Mysql::new(config, &Resolver::default()).unwrap();
-    let context = Context {
-        staging: bench.directory.path(),
-        progress: &crate::bench::quiet(),
-    };
-    let reading = source.open(&context).unwrap();
-    let mut entries = reading.entries();
-    let first = Path::new("data/d/b/000000.tsv");
-    assert!(entries.any(|entry| entry.path.ends_with(first)));
-    // Nobody takes more of b for now: it is being read as long as that.
-    all(
-        &mut root,
-        &[
-            "SET SESSION lock_wait_timeout = 30",
-            "ALTER TABLE a ADD n INT, ALGORITHM=COPY",
-        ],
-    );
-    // One that was not read yet is, and then it is not as it was.
-    all(&mut root, &["ALTER TABLE c ADD n INT, ALGORITHM=COPY"]);
-    assert!(entries.any(|entry| entry.path.ends_with("manifest.json")));
-    drop(entries);
-    let issues = reading.take_issues();
-    let missing: Vec<_> = issues
-        .iter()
-        .filter(|issue| issue.weight == Weight::Missing)
-        .collect();
-    assert_eq!(missing.len(), 1, "{issues:?}");
-    assert!(missing[0].path.ends_with("data/d/c"), "{issues:?}");
-    assert!(missing[0].what.contains("was altered"), "{issues:?}");
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn what_a_server_lacks_is_said_with_what_to_do() {
         &[
             "warn: the right EVENT is there on some databases only",
             "warn: max_allowed_packet is …→ `SET GLOBAL max_allowed_packet",
-            "warn: 1 of its tables",
+            "warn: one of its tables",
             "warn: view `d`.`v` cannot be used",
         ],
     );

@@ -109,11 +109,14 @@ impl Server {
             format!("{}: {doing}", self.attempt)
         };
         let error = match error.into() {
-            Failure::Other(reason, help) => {
-                let help = help.unwrap_or_else(|| self.advice.clone());
-                return Error::new(ErrorKind::Server, attempt, reason).with_help(help);
-            }
             Failure::Server(error) => error,
+            other => {
+                let made = Error::new(ErrorKind::Server, attempt, other.to_string());
+                return match other {
+                    Failure::Other(_, Some(help)) => made.with_help(help),
+                    _ => made.with_help(&self.advice),
+                };
+            }
         };
         let code = error.code().unwrap_or(0);
         let disk = error

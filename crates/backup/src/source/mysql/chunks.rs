@@ -15,7 +15,7 @@ use mainstay_mysql::{Cell, ColumnType, Connection};
 
 use super::lines::{Tally, line};
 use super::objects::Plan;
-use super::{Failure, name};
+use super::{Failure, identity, name};
 use crate::progress::Progress;
 
 /// The size of a file of rows; it ends with the row that reaches it.
@@ -208,6 +208,7 @@ fn next_cut(
 
 /// A piece of work for a reader.
 struct Work {
+    table: usize,
     statement: String,
     out: SyncSender<Piece>,
 }
@@ -270,13 +271,14 @@ pub(super) fn start(
         let taken = Arc::clone(&taken);
         let pool = Arc::clone(pool);
         let progress = Arc::clone(progress);
+        let plans = Arc::clone(plans);
         threads.push(std::thread::spawn(move || {
             loop {
                 let next = taken.lock().unwrap_or_else(PoisonError::into_inner).recv();
                 let Ok(work) = next else {
                     break;
                 };
-                if let Err(failure) = read(&mut connection, &work, &progress) {
+                if let Err(failure) = read(&mut connection, &plans, &work, &progress) {
                     let _ = work.out.send(Piece::Failed(failure));
                 }
             }
@@ -309,7 +311,13 @@ fn plan_all(
                 return false;
             }
             match statement {
-                Ok(statement) => work.send(Work { statement, out }).is_ok(),
+                Ok(statement) => work
+                    .send(Work {
+                        table,
+                        statement,
+                        out,
+                    })
+                    .is_ok(),
                 Err(failure) => out.send(Piece::Failed(failure)).is_ok(),
             }
         };
@@ -342,6 +350,7 @@ fn plan_all(
 
 fn read(
     connection: &mut Connection,
+    plans: &[Plan],
     work: &Work,
     progress: &Arc<dyn Progress>,
 ) -> Result<(), Failure> {
@@ -371,7 +380,14 @@ fn read(
     }
     results.finish()?;
     connection.close(statement)?;
+    let same = match plans.get(work.table) {
+        Some(plan) => identity::is_same(connection, plan)?,
+        None => true,
+    };
     connection.run(LET_GO)?;
+    if !same {
+        return Err(Failure::Renamed);
+    }
     if !rows.is_empty() {
         // If nobody waits any more there is nobody to tell.
         let _ = work.out.send(Piece::Rows(rows, tally));
@@ -382,16 +398,6 @@ fn read(
 /// The name of a file of rows.
 pub(super) fn file(directory: &Path, number: u32) -> std::path::PathBuf {
     directory.join(format!("{number:06}.tsv"))
-}
-
-/// What a table's failure means for a person.
-pub(super) fn told(failure: &Failure) -> String {
-    match failure {
-        Failure::Server(error) if error.code() == Some(1412) => {
-            "it was altered since the moment that is stored; run the backup again".to_owned()
-        }
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]
@@ -413,6 +419,7 @@ mod tests {
             row_bytes: 64,
             table_bytes: 0,
             data: String::new(),
+            identity: None,
         }
     }
 

@@ -6,6 +6,7 @@ use mainstay_base::Pattern;
 use mainstay_mysql::Connection;
 
 use super::chunks::Key;
+use super::identity::Identity;
 use super::manifest::{Column, Database, Load, Object, Table, User};
 use super::{Failure, MANIFEST, SCRATCH, file_name, literal, name, texts};
 
@@ -56,6 +57,8 @@ pub(super) struct Plan {
     pub(super) table_bytes: u64,
     /// Where its data goes, relative to the root.
     pub(super) data: String,
+    /// Who it is, where another may come by its name before it is read.
+    pub(super) identity: Option<Identity>,
 }
 
 /// What was found.
@@ -69,6 +72,8 @@ pub(super) struct Found {
     pub(super) missing: Vec<(String, String)>,
     /// What is worth a line.
     pub(super) warnings: Vec<(String, String)>,
+    /// What somebody altered while it was looked at.
+    pub(super) torn: Vec<(String, Failure)>,
 }
 
 impl Found {
@@ -94,8 +99,13 @@ impl Found {
             }
         }
         for database in names {
-            let read = found.database(connection, database)?;
-            found.databases.push(read);
+            let path = format!("data/{}", file_name(&database));
+            match found.database(connection, database) {
+                Ok(read) => found.databases.push(read),
+                // It is gone.
+                Err(failure) if failure.is_torn() => found.torn.push((path, failure)),
+                Err(failure) => return Err(failure),
+            }
         }
         if users && let Err(failure) = found.users(connection) {
             found
@@ -109,6 +119,10 @@ impl Found {
     fn tolerate<T>(&mut self, path: &str, done: Result<T, Failure>) -> Result<Option<T>, Failure> {
         match done {
             Ok(done) => Ok(Some(done)),
+            Err(failure) if failure.is_torn() => {
+                self.torn.push((path.to_owned(), failure));
+                Ok(None)
+            }
             Err(Failure::Server(error)) if error.server().is_some() => {
                 self.missing
                     .push((path.to_owned(), error.reason().to_owned()));
@@ -123,25 +137,12 @@ impl Found {
         connection: &mut Connection,
         database: String,
     ) -> Result<Database, Failure> {
-        let create = texts(
-            connection,
-            &format!("SHOW CREATE DATABASE {}", name(&database)),
-        )?;
-        let mut read = Database {
-            create: cell(&create, 1),
-            tables: Vec::new(),
-            sequences: Vec::new(),
-            views: Vec::new(),
-            routines: Vec::new(),
-            triggers: Vec::new(),
-            events: Vec::new(),
-            name: database,
-        };
+        let mut read = bare(connection, database)?;
         let schema = literal(&read.name);
         let mut tables = texts(
             connection,
             &format!(
-                "SELECT TABLE_NAME, TABLE_TYPE, IFNULL(ENGINE, ''), IFNULL(AVG_ROW_LENGTH, 0), IFNULL(DATA_LENGTH, 0) FROM information_schema.TABLES WHERE TABLE_SCHEMA = {schema}"
+                "SELECT TABLE_NAME, TABLE_TYPE, IFNULL(ENGINE, ''), IFNULL(AVG_ROW_LENGTH, 0), IFNULL(DATA_LENGTH, 0), IFNULL(UNIX_TIMESTAMP(CREATE_TIME), 0), UNIX_TIMESTAMP(), IFNULL(CREATE_OPTIONS LIKE '%partitioned%', 0) FROM information_schema.TABLES WHERE TABLE_SCHEMA = {schema}"
             ),
         )?;
         tables.sort_by_key(|row| file_name(&row[0]));
@@ -164,7 +165,10 @@ impl Found {
             };
             let path = format!("data/{}/{}", file_name(&read.name), file_name(table));
             match kind.as_str() {
-                "VIEW" | "SYSTEM VIEW" => views.push(self.view(connection, &read.name, table)?),
+                "VIEW" | "SYSTEM VIEW" => {
+                    let view = self.view(connection, &read.name, table);
+                    views.extend(self.tolerate(&path, view)?);
+                }
                 "SEQUENCE" => {
                     let sequence = sequence(connection, &read.name, table);
                     read.sequences.extend(self.tolerate(&path, sequence)?);
@@ -194,7 +198,17 @@ impl Found {
         shape: &Shape,
         path: String,
     ) -> Result<Table, Failure> {
-        let [table, _, engine, row_bytes, table_bytes] = row else {
+        let [
+            table,
+            _,
+            engine,
+            row_bytes,
+            table_bytes,
+            changed,
+            asked,
+            partitioned,
+        ] = row
+        else {
             return Err(Failure::odd("information_schema.TABLES"));
         };
         let whole = qualified(database, table);
@@ -221,6 +235,14 @@ impl Found {
             row_bytes: row_bytes.parse().unwrap_or(0),
             table_bytes: table_bytes.parse().unwrap_or(0),
             data: path.clone(),
+            identity: (connection.version().is_mariadb(10, 0) && engine == "InnoDB").then(|| {
+                Identity {
+                    changed: changed.parse().unwrap_or(0),
+                    asked: asked.parse().unwrap_or(0),
+                    numbers: None,
+                    partitioned: partitioned == "1",
+                }
+            }),
         });
         Ok(Table {
             name: table.clone(),
@@ -259,6 +281,8 @@ impl Found {
                 let warned = texts(connection, "SHOW WARNINGS")?;
                 object.broken = warned.first().and_then(|row| row.get(2)).cloned();
             }
+            // It is gone, or a table now.
+            Err(failure) if failure.is_torn() => return Err(failure),
             Err(Failure::Server(error)) if error.server().is_some() => {
                 object.broken = Some(error.reason().to_owned());
                 let rows = texts(
@@ -386,14 +410,45 @@ pub(crate) fn definitions(
     Found::default().database(connection, database.to_owned())
 }
 
+/// How the routines, triggers and events of one database are made, as they are now.
+pub(crate) fn programs(connection: &mut Connection, database: &str) -> Result<Database, Failure> {
+    let mut read = bare(connection, database.to_owned())?;
+    Found::default().routines(connection, &mut read)?;
+    Ok(read)
+}
+
+/// How a database is made, without what is in it.
+fn bare(connection: &mut Connection, database: String) -> Result<Database, Failure> {
+    let create = texts(
+        connection,
+        &format!("SHOW CREATE DATABASE {}", name(&database)),
+    )?;
+    Ok(Database {
+        create: cell(&create, 1),
+        tables: Vec::new(),
+        sequences: Vec::new(),
+        views: Vec::new(),
+        routines: Vec::new(),
+        triggers: Vec::new(),
+        events: Vec::new(),
+        name: database,
+    })
+}
+
 /// How the tables of one database are read.
 pub(super) fn plans(connection: &mut Connection, database: &str) -> Result<Vec<Plan>, Failure> {
     let mut found = Found::default();
     found.database(connection, database.to_owned())?;
-    match found.missing.pop() {
-        Some((path, why)) => Err(Failure::other(format!("{path}: {why}"))),
-        None => Ok(found.plans),
+    if let Some((path, why)) = found.missing.pop() {
+        return Err(Failure::other(format!("{path}: {why}")));
     }
+    if let Some((_, failure)) = found.torn.pop() {
+        return Err(failure);
+    }
+    for plan in &mut found.plans {
+        plan.identity = None;
+    }
+    Ok(found.plans)
 }
 
 /// A user or a role, with its rights.

@@ -368,7 +368,10 @@ fn tables(
     }
     if without > 0 {
         checks.push(Check::warning(
-            format!("{without} of its tables have engines without snapshots: they are not of the same moment as the others"),
+            match without {
+                1 => "one of its tables has an engine without snapshots: it is not of the same moment as the others".to_owned(),
+                _ => format!("{without} of its tables have engines without snapshots: they are not of the same moment as the others"),
+            },
             "ALTER TABLE … ENGINE = InnoDB",
         ));
     }
