@@ -198,7 +198,7 @@ impl fmt::Display for ServerPlan {
         for database in &self.databases {
             let what = match database.tables.as_slice() {
                 [only] => format!("table {only}"),
-                tables => counted(tables.len(), "table"),
+                tables => counted(tables.len() as u64, "table"),
             };
             write!(f, "  loads   {}", database.from)?;
             if database.from != database.to {
@@ -214,7 +214,7 @@ impl fmt::Display for ServerPlan {
                 writeln!(
                     f,
                     "  keeps   {} of {} as {aside}",
-                    counted(database.old_tables, "table"),
+                    counted(database.old_tables as u64, "table"),
                     database.to
                 )?;
             }
@@ -492,7 +492,7 @@ fn act_on(
     }
     let mut checked = format!(
         "rows and digests of {} as stored, every row taken as it was sent",
-        counted(layout.tables.len(), "table")
+        counted(layout.tables.len() as u64, "table")
     );
     if !finish.is_swapped(main)? {
         finish.prepare(main)?;
@@ -508,7 +508,7 @@ fn act_on(
             read_back(plan, server, layout, progress)?;
             checked = format!(
                 "{} read back from the server, with the rows and digests that were stored",
-                counted(layout.tables.len(), "table")
+                counted(layout.tables.len() as u64, "table")
             );
         }
         if progress.cancelled() {
@@ -519,7 +519,20 @@ fn act_on(
             )
             .with_help(&server.advice));
         }
-        finish.tables_in(main)?;
+        if let Err(error) = finish.tables_in(main) {
+            if main.is_ready() {
+                return Err(error);
+            }
+            // The connection may be what failed, and that before the server said that it has done it.
+            let again = server.connect().and_then(|mut fresh| {
+                journal.lock(server, &mut fresh)?;
+                Ok(finish.is_swapped(&mut fresh)?.then_some(fresh))
+            });
+            match again {
+                Ok(Some(fresh)) => *main = fresh,
+                _ => return Err(error),
+            }
+        }
     }
     finish.server = &after;
     finish.rest(main)?;
@@ -790,9 +803,9 @@ fn read_back(
                 ErrorKind::Server,
                 &server.attempt,
                 format!(
-                    "table {} on the server has {} rows, and they are not the {} that were stored",
+                    "table {} on the server has {}, and they are not the {} that were stored",
                     layout.place(table),
-                    tally.rows,
+                    counted(tally.rows, "row"),
                     stored.rows
                 ),
             )

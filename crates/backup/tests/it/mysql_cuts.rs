@@ -13,7 +13,7 @@ use mainstay_mysql::Connection;
 use crate::bench::{Bench, quiet, run_ok};
 use crate::mysql::{config, facts, texts};
 use crate::mysql_restores::{databases, into, number, restore_server, shop};
-use crate::servers::{Server, all, mariadb};
+use crate::servers::{Server, all, mariadb, mysql};
 
 /// Does something when so many bytes of a step were done, or at its beginning.
 struct At {
@@ -224,6 +224,10 @@ fn helper_that_is_killed() {
     request.server = backups
         .server_at("server", Some(&read("server")), None, None)
         .unwrap();
+    if let Ok(database) = std::fs::read_to_string(directory.join("set aside")) {
+        request.pick = Pick::Databases(vec![database]);
+        request.set_aside = true;
+    }
     let Ok(plan) = backups.plan_server(&request, &quiet()) else {
         return;
     };
@@ -238,7 +242,9 @@ fn helper_that_is_killed() {
             })
         }
     };
-    let _ = backups.restore_server(&plan, &progress);
+    if let Err(error) = backups.restore_server(&plan, &progress) {
+        eprintln!("{error}");
+    }
 }
 
 #[test]
@@ -286,6 +292,198 @@ fn a_killed_restore_goes_on_where_it_was() {
     same_shop(&from, &to);
 }
 
+/// Where the trigger of the shop is, and on which table.
+fn stamp(root: &mut Connection) -> Vec<Vec<String>> {
+    texts(
+        root,
+        "SELECT TRIGGER_SCHEMA, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS WHERE TRIGGER_NAME = 'stamp' ORDER BY 1",
+    )
+}
+
+/// Waits until a statement that begins so is seen on the server, or is not any more; its connection.
+fn wait_for(root: &mut Connection, statement: &str, there: bool) -> Option<String> {
+    let begun = Instant::now();
+    loop {
+        let found = texts(
+            root,
+            &format!(
+                "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE '{statement}%'"
+            ),
+        );
+        if found.is_empty() != there {
+            return found.into_iter().flatten().next();
+        }
+        assert!(begun.elapsed() < Duration::from_mins(2), "{statement}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn what_is_live_has_its_triggers_whoever_is_killed_at_the_swap() {
+    for server in [mariadb(&[]), mysql(&[])].into_iter().flatten() {
+        killed_at_the_swap(&server);
+    }
+}
+
+fn killed_at_the_swap(server: &Server) {
+    let mut root = shop(server, 100);
+    // One of which nothing is noted while it is loaded.
+    all(&mut root, &["CREATE TABLE shop.empty (id INT PRIMARY KEY)"]);
+    let bench = Bench::new();
+    let text = config(&server.options(), "");
+    let backups = bench.ready(&text);
+    run_ok(&backups, "server");
+    let stored = facts(server);
+    all(&mut root, &["DELETE FROM shop.orders WHERE id > 50"]);
+    let place = |name: &str| bench.path(name);
+    for (name, content) in [
+        ("config", text.as_str()),
+        ("server", &server.options().endpoint.to_string()),
+        ("moment", "none"),
+        ("set aside", "shop"),
+    ] {
+        std::fs::write(place(name), content).unwrap();
+    }
+    let live = |root: &mut Connection| {
+        assert_eq!(stamp(root), [["shop", "orders"]]);
+        let sum = number(root, "SELECT COUNT(*) FROM shop.orders");
+        assert_eq!(sum, 50);
+    };
+    for swaps in [false, true] {
+        // The swap waits for somebody who reads a table, and then nobody waits for the swap.
+        let mut other = server.root();
+        all(&mut other, &["LOCK TABLES shop.customers READ"]);
+        let mut child = helper(bench.directory.path());
+        let waits = wait_for(&mut root, "RENAME TABLE", true).unwrap();
+        // Whoever looks at the tables now waits for the swap.
+        if swaps {
+            // The server does it, and can tell nobody.
+            stop(&child);
+            drop(other);
+            let begun = Instant::now();
+            while number(&mut root, "SELECT COUNT(*) FROM shop.orders") != 100 {
+                let said = std::fs::read_to_string(place("said")).unwrap();
+                assert!(begun.elapsed() < Duration::from_mins(1), "no swap: {said}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if !swaps {
+            // It may have noticed by itself.
+            let _ = root.run(&format!("KILL {waits}"));
+            wait_for(&mut root, "RENAME TABLE", false);
+            live(&mut root);
+        }
+    }
+    let mut request = into(server);
+    request.pick = Pick::Databases(vec!["shop".to_owned()]);
+    request.set_aside = true;
+    let report = restore_server(&backups, &request).unwrap();
+    let aside = report.set_aside[0].1.clone();
+    assert_eq!(
+        stamp(&mut root),
+        [["shop", "orders"], [aside.as_str(), "orders"]]
+    );
+    let now = facts(server);
+    for (fact, value) in &stored {
+        if fact.contains("`shop`") {
+            assert_eq!(now.get(fact), Some(value), "{fact}");
+        }
+    }
+    let old = format!("SELECT COUNT(*) FROM {aside}.orders");
+    assert_eq!(number(&mut root, &old), 50);
+    assert_eq!(databases(&mut root), ["other", "shop", aside.as_str()]);
+}
+
+fn stop(process: &std::process::Child) {
+    Command::new("kill")
+        .args(["-STOP", &process.id().to_string()])
+        .status()
+        .unwrap();
+}
+
+/// As below, with something live: it has its triggers, before and after.
+#[test]
+fn what_is_live_has_its_triggers_whenever_a_restore_is_killed() {
+    let Some(server) = mariadb(&[]) else {
+        return;
+    };
+    let mut root = shop(&server, 2000);
+    let bench = Bench::new();
+    let text = config(&server.options(), "");
+    let backups = bench.ready(&text);
+    run_ok(&backups, "server");
+    for (name, content) in [
+        ("config", text.as_str()),
+        ("server", &server.options().endpoint.to_string()),
+        ("moment", "none"),
+        ("set aside", "shop"),
+    ] {
+        std::fs::write(bench.path(name), content).unwrap();
+    }
+    let mut request = into(&server);
+    request.pick = Pick::Databases(vec!["shop".to_owned()]);
+    request.set_aside = true;
+    let mut state = u64::from(std::process::id());
+    println!("seed {state}");
+    let (mut before, mut after) = (0, 0);
+    for _ in 0..rounds() {
+        let begun = Instant::now();
+        let mut child = helper(bench.directory.path());
+        // Once, how long it takes; from then on a moment in it.
+        if before + after == 0 {
+            child.wait().unwrap();
+            println!("it takes {:?}", begun.elapsed());
+        } else {
+            std::thread::sleep(Duration::from_millis(next(&mut state, 2500)));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        end_others(&mut root);
+        let aside = databases(&mut root)
+            .into_iter()
+            .find(|name| name.starts_with("shop_before"));
+        let on_live = stamp(&mut root).contains(&vec!["shop".to_owned(), "orders".to_owned()]);
+        let tables = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND TABLE_SCHEMA = 'shop'";
+        assert!(number(&mut root, tables) >= 2);
+        let swapped = aside.as_ref().is_some_and(|aside| {
+            let there = format!(
+                "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = '{aside}'"
+            );
+            number(&mut root, &there) > 0
+        });
+        if swapped {
+            after += 1;
+        } else {
+            assert!(on_live);
+            before += 1;
+        }
+        // Where it was done to its end this is another one.
+        let report = restore_server(&backups, &request).unwrap();
+        assert!(stamp(&mut root).contains(&vec!["shop".to_owned(), "orders".to_owned()]));
+        assert!(report.issues.is_empty(), "{report:?}");
+        assert_eq!(number(&mut root, "SELECT COUNT(*) FROM shop.orders"), 2000);
+        for aside in databases(&mut root) {
+            if aside.starts_with("shop_before") {
+                let old = format!("SELECT COUNT(*) FROM {aside}.orders");
+                assert_eq!(number(&mut root, &old), 2000);
+                all(&mut root, &[&format!("DROP DATABASE {aside}")]);
+            }
+        }
+        assert_eq!(databases(&mut root), ["other", "shop"]);
+    }
+    println!("{before} were cut off before the swap, {after} after it");
+}
+
+/// How often something is killed.
+fn rounds() -> u64 {
+    std::env::var("MAINSTAY_ROUNDS")
+        .ok()
+        .and_then(|rounds| rounds.parse().ok())
+        .unwrap_or(6)
+}
+
 #[test]
 fn a_server_that_is_killed_has_what_was_loaded() {
     let (Some(from), Some(mut to)) = (mariadb(&[]), mariadb(&[])) else {
@@ -314,7 +512,7 @@ fn a_server_that_is_killed_has_what_was_loaded() {
 }
 
 /// A number that is another one each time, from one that is told.
-fn next(state: &mut u64, below: u64) -> u64 {
+pub(crate) fn next(state: &mut u64, below: u64) -> u64 {
     *state = state
         .wrapping_mul(6_364_136_223_846_793_005)
         .wrapping_add(1_442_695_040_888_963_407);
@@ -328,10 +526,7 @@ fn whatever_is_killed_at_any_moment_it_goes_on() {
     let (Some(from), Some(mut to)) = (mariadb(&[]), mariadb(&[])) else {
         return;
     };
-    let rounds: u64 = std::env::var("MAINSTAY_ROUNDS")
-        .ok()
-        .and_then(|rounds| rounds.parse().ok())
-        .unwrap_or(6);
+    let rounds = rounds();
     let seed = u64::from(std::process::id());
     println!("seed {seed}");
     let mut state = seed;
@@ -424,7 +619,7 @@ fn helper(directory: &Path) -> std::process::Child {
         ])
         .env("MAINSTAY_TEST_KILLED_RESTORE", directory)
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(std::fs::File::create(directory.join("said")).unwrap())
         .spawn()
         .unwrap()
 }

@@ -2,8 +2,10 @@
 //! a statement.
 //!
 //! The swap is one `RENAME TABLE`: what is there goes aside, and the new into its place, all of it or
-//! nothing. Before it nothing that is live was touched but its triggers, which no server takes along to
-//! another database; they are noted first. After it everything that is still to do can be done again.
+//! nothing. Before it nothing that is live was touched. No server takes triggers along to another
+//! database, so a table that has some goes aside by way of another name in its own: until the swap it
+//! has its triggers, and they are taken from it after that. The new ones are made in the next moment.
+//! After the swap everything that is still to do can be done again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -17,11 +19,12 @@ use super::plan::{Database, Layout};
 use super::server::{Existing, Server, account, usual};
 use crate::error::Error;
 use crate::progress::Progress;
-use crate::source::mysql::{self, Object, User, definitions, literal, name, user};
+use crate::source::mysql::{self, Object, User, definitions, literal, name, programs, user};
 use crate::source::{Issue, Weight};
 
 /// Names of what was noted.
 const OLD: &str = "old";
+const SWAPPING: &str = "swapping";
 const SWAPPED: &str = "swapped";
 /// How long the swap waits for whoever uses the tables, in seconds. Who comes after it waits for it.
 const PATIENCE: u32 = 10;
@@ -97,6 +100,7 @@ impl Finish<'_> {
             .begin("Putting tables into their places", None);
         let old = self.old(main)?;
         self.swap(main, &old)?;
+        self.triggers(main, false)?;
         self.journal.note(self.server, main, SWAPPED, "1")?;
         self.progress.finish();
         Ok(())
@@ -107,6 +111,10 @@ impl Finish<'_> {
         self.progress
             .begin("Making views, routines and users", None);
         let old = self.old(main)?;
+        // First of all: who writes meanwhile counts on them. One that needs what is not there yet comes
+        // again.
+        self.triggers(main, false)?;
+        self.old_away(main)?;
         let made = self.users(main)?;
         self.foreign(main)?;
         self.clear(main, &old)?;
@@ -120,8 +128,20 @@ impl Finish<'_> {
 
     /// Whether everything is in its place already, and only what belongs to it is missing.
     pub(super) fn is_swapped(&self, main: &mut Connection) -> Result<bool, Error> {
-        let noted = self.journal.read(self.server, main, SWAPPED)?;
-        Ok(noted.is_some())
+        if self.journal.read(self.server, main, SWAPPED)?.is_some() {
+            return Ok(true);
+        }
+        // It was killed before it could say so.
+        if self.journal.read(self.server, main, SWAPPING)?.is_none() {
+            return Ok(false);
+        }
+        let there = self.tables(main)?;
+        let in_place = self.layout.tables.iter().all(|table| {
+            let database = self.layout.databases.get(table.database);
+            database
+                .is_some_and(|database| there.contains(&(database.to.clone(), table.to.clone())))
+        });
+        Ok(in_place && renames(self.layout, &there, &BTreeSet::new()).is_empty())
     }
 
     fn issue(&mut self, weight: Weight, what: impl Into<String>) {
@@ -144,7 +164,12 @@ impl Finish<'_> {
             if database.aside.is_none() {
                 continue;
             }
-            let mut read = definitions(main, &database.to).map_err(|error| {
+            let read = if database.whole {
+                definitions(main, &database.to)
+            } else {
+                programs(main, &database.to)
+            };
+            let mut read = read.map_err(|error| {
                 self.server
                     .error(&format!("read what `{}` has", database.to), error)
             })?;
@@ -155,7 +180,6 @@ impl Finish<'_> {
                         .iter()
                         .any(|table| ddl::is_on(&trigger.create, table))
                 });
-                read.views.clear();
                 read.routines.clear();
                 read.events.clear();
             }
@@ -212,57 +236,112 @@ impl Finish<'_> {
             }
         }
         let there = self.tables(main)?;
-        let steps = renames(self.layout, &there);
+        let triggers = self.live_triggers(main)?;
+        let triggered = triggers
+            .into_iter()
+            .map(|(database, _, table)| (database, table))
+            .collect();
+        let steps = renames(self.layout, &there, &triggered);
+        self.journal.note(self.server, main, SWAPPING, "1")?;
         let patience = format!("SET SESSION lock_wait_timeout = {PATIENCE}");
         self.server.run(main, SWAP, &patience)?;
-        let swapped = self
-            .take_triggers(main, old)
-            .and_then(|()| self.rename(main, &steps));
-        if swapped.is_err()
-            && let Err(error) = self.give_triggers_back(old)
-        {
-            log::error!("triggers of what is live may be missing: {error}");
-        }
-        swapped
+        self.rename(main, &steps)
     }
 
-    /// Takes the triggers from tables that go aside.
-    fn take_triggers(
+    /// The triggers in the databases that something goes to: database, name, table.
+    fn live_triggers(
         &self,
         main: &mut Connection,
-        old: &BTreeMap<String, mysql::Database>,
-    ) -> Result<(), Error> {
-        for (database, old) in old {
-            for trigger in &old.triggers {
-                let doing = format!("take trigger `{}` from `{database}`", trigger.name);
-                let whole = format!("{}.{}", name(database), name(&trigger.name));
+    ) -> Result<BTreeSet<(String, String, String)>, Error> {
+        let databases: Vec<String> = (self.layout.databases.iter())
+            .map(|database| literal(&database.to))
+            .collect();
+        if databases.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let rows = self.server.texts(
+            main,
+            "look at what is there",
+            &format!(
+                "SELECT TRIGGER_SCHEMA, TRIGGER_NAME, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA IN ({})",
+                databases.join(", ")
+            ),
+        )?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| <[String; 3]>::try_from(row).ok().map(Into::into))
+            .collect())
+    }
+
+    /// Takes the triggers from tables that are on their way aside, and makes those of the new ones. What
+    /// cannot be made is told only at `last`.
+    fn triggers(&mut self, main: &mut Connection, last: bool) -> Result<(), Error> {
+        let layout = self.layout;
+        let wanted = of(layout, |database| &database.triggers);
+        let aside = layout
+            .databases
+            .iter()
+            .any(|database| database.aside.is_some());
+        if wanted.is_empty() && !aside {
+            return Ok(());
+        }
+        let mut there = BTreeMap::new();
+        for (database, trigger, table) in self.live_triggers(main)? {
+            if table.starts_with(layout.state.as_str()) {
+                let doing = format!("take trigger `{trigger}` from what is set aside");
+                let whole = format!("{}.{}", name(&database), name(&trigger));
                 self.server
                     .run(main, &doing, &format!("DROP TRIGGER IF EXISTS {whole}"))?;
+            } else {
+                there.insert((database, trigger), table);
+            }
+        }
+        for (database, trigger) in wanted {
+            let key = (database.to.clone(), trigger.name.clone());
+            let made = there.get(&key);
+            if made.is_some_and(|table| ddl::is_on(&trigger.create, table)) {
+                continue;
+            }
+            let doing = format!("make trigger `{}`.`{}`", database.to, trigger.name);
+            let made = make(main, &database.to, trigger, &database.said(&trigger.create));
+            let Err(error) = made else {
+                continue;
+            };
+            if error.server().is_none() {
+                return Err(self.server.error(&doing, error));
+            }
+            if last {
+                let name = format!("trigger `{}`.`{}`", database.to, trigger.name);
+                self.issue(Weight::Missing, format!("{name}: {}", error.reason()));
             }
         }
         Ok(())
     }
 
-    /// After a swap that failed: a live table without its triggers is another one.
-    fn give_triggers_back(&self, old: &BTreeMap<String, mysql::Database>) -> Result<(), Error> {
-        // The connection may be what failed, and before the server said that all is renamed.
-        let mut fresh = self.server.connect()?;
-        if renames(self.layout, &self.tables(&mut fresh)?).is_empty() {
+    /// What had triggers goes on to where it is set aside.
+    fn old_away(&self, main: &mut Connection) -> Result<(), Error> {
+        if self
+            .layout
+            .databases
+            .iter()
+            .all(|database| database.aside.is_none())
+        {
             return Ok(());
         }
-        for (database, old) in old {
-            for trigger in &old.triggers {
-                match make(&mut fresh, database, trigger, &trigger.create) {
-                    // It was not taken.
-                    Err(error) if error.code() == Some(1359) => {}
-                    made => made.map_err(|error| {
-                        let doing = format!("give trigger `{}` back", trigger.name);
-                        self.server.error(&doing, error)
-                    })?,
+        let there = self.tables(main)?;
+        let mut steps = Vec::new();
+        for (number, database) in self.layout.databases.iter().enumerate() {
+            let Some(aside) = &database.aside else {
+                continue;
+            };
+            for (at, table) in database.old.iter().enumerate() {
+                let way = self.layout.way(number, at);
+                if there.contains(&(database.to.clone(), way.clone())) {
+                    steps.push(step((&database.to, &way), (aside, table)));
                 }
             }
         }
-        Ok(())
+        self.rename(main, &steps)
     }
 
     fn rename(&self, main: &mut Connection, steps: &[String]) -> Result<(), Error> {
@@ -364,7 +443,7 @@ impl Finish<'_> {
         }
         self.make_all(main, of(layout, |database| &database.routines))?;
         self.make_all(main, of(layout, |database| &database.views))?;
-        self.make_all(main, of(layout, |database| &database.triggers))?;
+        self.triggers(main, true)?;
         self.make_all(main, of(layout, |database| &database.events))
     }
 
@@ -377,22 +456,16 @@ impl Finish<'_> {
             let before = waiting.len();
             for (database, object) in waiting {
                 let doing = format!("make {} `{}`.`{}`", object.kind, database.to, object.name);
-                if database.whole {
-                    // It can only be one that a killed run made.
-                    let drop = format!(
-                        "DROP {} IF EXISTS {}.{}",
-                        object.kind,
-                        name(&database.to),
-                        name(&object.name)
-                    );
-                    self.server.run(main, &doing, &drop)?;
-                }
+                // It can only be one that a killed run made.
+                let drop = format!(
+                    "DROP {} IF EXISTS {}.{}",
+                    object.kind,
+                    name(&database.to),
+                    name(&object.name)
+                );
+                self.server.run(main, &doing, &drop)?;
                 match make(main, &database.to, object, &database.said(&object.create)) {
                     Ok(()) => {}
-                    // Of a single table it may be one that a killed run made.
-                    Err(error)
-                        if error.code() == Some(1359)
-                            && self.is_made(main, database, object)? => {}
                     Err(error) if error.server().is_some() => {
                         failed.push((database, object, error));
                     }
@@ -422,28 +495,6 @@ impl Finish<'_> {
         Ok(())
     }
 
-    /// Whether a trigger is there for the table that it is to be for.
-    fn is_made(
-        &self,
-        main: &mut Connection,
-        database: &Database,
-        trigger: &Object,
-    ) -> Result<bool, Error> {
-        let rows = self.server.texts(
-            main,
-            "look at what is there",
-            &format!(
-                "SELECT EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = {} AND TRIGGER_NAME = {}",
-                literal(&database.to),
-                literal(&trigger.name)
-            ),
-        )?;
-        Ok(rows
-            .iter()
-            .flatten()
-            .any(|table| ddl::is_on(&trigger.create, table)))
-    }
-
     /// Makes again, in the databases that were set aside, what cannot be moved. Events do not happen
     /// there.
     fn old_objects(
@@ -452,16 +503,18 @@ impl Finish<'_> {
         old: &BTreeMap<String, mysql::Database>,
     ) -> Result<(), Error> {
         for (database, old) in old {
-            let Some(aside) = self
-                .layout
-                .databases
-                .iter()
-                .find(|known| known.to == *database)
-                .and_then(|known| known.aside.clone())
+            let known = self.layout.databases.iter();
+            let Some((known, aside)) = known
+                .filter(|known| known.to == *database)
+                .find_map(|known| Some((known, known.aside.clone()?)))
             else {
                 continue;
             };
-            let names = old.names();
+            let names = if known.whole {
+                old.names()
+            } else {
+                known.old.iter().cloned().collect()
+            };
             let mut kept = Vec::new();
             let objects = old
                 .routines
@@ -647,20 +700,26 @@ fn of(layout: &Layout, objects: impl Fn(&Database) -> &Vec<Object>) -> Vec<Wante
         .collect()
 }
 
-/// What is to be renamed, given the tables that are there. After a server without atomic renames was
-/// killed in the middle this is what is left to do.
-fn renames(layout: &Layout, there: &BTreeSet<(String, String)>) -> Vec<String> {
+/// A part of `RENAME TABLE`.
+fn step(from: (&str, &str), to: (&str, &str)) -> String {
+    format!(
+        "{}.{} TO {}.{}",
+        name(from.0),
+        name(from.1),
+        name(to.0),
+        name(to.1)
+    )
+}
+
+/// What is to be renamed, given the tables that are there, and those of them that have triggers. After a
+/// server without atomic renames was killed in the middle this is what is left to do.
+fn renames(
+    layout: &Layout,
+    there: &BTreeSet<(String, String)>,
+    triggered: &BTreeSet<(String, String)>,
+) -> Vec<String> {
     let has =
         |database: &str, table: &str| there.contains(&(database.to_owned(), table.to_owned()));
-    let step = |from: &str, to: &str, table: &str| {
-        format!(
-            "{}.{} TO {}.{}",
-            name(from),
-            name(table),
-            name(to),
-            name(table)
-        )
-    };
     let new: BTreeSet<(usize, &str)> = layout
         .tables
         .iter()
@@ -671,19 +730,32 @@ fn renames(layout: &Layout, there: &BTreeSet<(String, String)>) -> Vec<String> {
         let Some(aside) = &database.aside else {
             continue;
         };
-        for table in &database.old {
+        for (at, table) in database.old.iter().enumerate() {
+            let way = layout.way(number, at);
             // What has come into its place is the new one already.
             let replaced = new.contains(&(number, table.as_str())) && !has(&database.beside, table);
-            if !replaced && has(&database.to, table) && !has(aside, table) {
-                steps.push(step(&database.to, aside, table));
+            let gone = has(aside, table) || has(&database.to, &way);
+            if replaced || gone || !has(&database.to, table) {
+                continue;
             }
+            let from = (database.to.as_str(), table.as_str());
+            steps.push(
+                if triggered.contains(&(database.to.clone(), table.clone())) {
+                    step(from, (&database.to, &way))
+                } else {
+                    step(from, (aside, table))
+                },
+            );
         }
     }
     for table in &layout.tables {
         if let Some(database) = layout.databases.get(table.database)
             && has(&database.beside, &table.to)
         {
-            steps.push(step(&database.beside, &database.to, &table.to));
+            steps.push(step(
+                (&database.beside, &table.to),
+                (&database.to, &table.to),
+            ));
         }
     }
     steps

@@ -148,6 +148,12 @@ impl Layout {
         format!("{}.{}", name(beside), name(&table.to))
     }
 
+    /// The name of a table in its own database while it is on its way aside, by the numbers of the
+    /// database and of the table among those that go.
+    pub(super) fn way(&self, database: usize, table: usize) -> String {
+        format!("{}_{database}_{table}", self.state)
+    }
+
     /// Where a table goes.
     pub(super) fn place(&self, table: &Table) -> String {
         let to = self
