@@ -55,6 +55,8 @@ struct Drill<'a> {
     backups: &'a Backups,
     progress: &'a Arc<dyn Progress>,
     scratch: &'a scratch::Scratch,
+    /// Whom its server runs as, if not as we do.
+    guest: Option<scratch::Guest>,
 }
 
 impl Drill<'_> {
@@ -246,6 +248,7 @@ impl Backups {
                     backups: self,
                     progress,
                     scratch: &scratch,
+                    guest: None,
                 };
                 let tried = drill.carry_out(backup, request);
                 report = drill.report;

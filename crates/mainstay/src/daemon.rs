@@ -668,7 +668,7 @@ fn claim_state(
         Failure::new(Exit::Failed, format!("cannot {what} the state directory {}: {error}", state.display()))
             .help("set `[host] state = \"…\"` to a directory that the user who runs mainstay may write, and that has room")
     };
-    mainstay_base::fs::create_dir_private(state, 0o750).map_err(|e| cannot("make", &e))?;
+    mainstay_base::fs::create_dir_private(state, 0o751).map_err(|e| cannot("make", &e))?;
     if let Some(group) = group
         && config.control.socket.parent() == Some(state)
     {

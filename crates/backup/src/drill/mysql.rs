@@ -8,8 +8,8 @@ use mainstay_base::counted;
 use mainstay_mysql::{Connection, Endpoint, Flavour, Options, Version};
 
 use super::Drill;
-use super::scratch::Socket;
-use super::server::{Running, impossible, output};
+use super::scratch::{Guest, Socket};
+use super::server::{Running, TEMPORARY, impossible, invite, version};
 use crate::error::{Error, ErrorKind};
 use crate::program::find;
 use crate::repository::Snapshot;
@@ -34,6 +34,7 @@ pub(super) struct Program {
 pub(super) fn server(drill: &mut Drill<'_>, snapshot: &Snapshot) -> Result<(), Error> {
     let said = snapshot.facts.server.as_ref();
     let then = Version::parse(said.map_or("", |facts| &facts.version));
+    invite(drill, &["mysql", "nobody"]);
     // First of all: without it there is nothing to fetch for.
     let program = program(drill, &then)?;
     let data = drill.checking("make a server with nothing in it", |drill| {
@@ -85,7 +86,7 @@ pub(super) fn program(drill: &mut Drill<'_>, then: &Version) -> Result<Program, 
         return Err(impossible(drill, &why));
     };
     // It reads no option file; some say their version only after those.
-    let said = output(drill, &path, &["--no-defaults", "--version"], "version")
+    let said = version(drill, &path, &["--no-defaults", "--version"])
         .map_err(|error| impossible(drill, error.reason()))?;
     let Some((_, version)) = said.split_once("Ver ") else {
         let why = format!("{} is no server: it says {said:?}", path.display());
@@ -112,9 +113,17 @@ pub(super) fn program(drill: &mut Drill<'_>, then: &Version) -> Result<Program, 
 /// Makes a data directory with the server's own tables, in which root has no password: nobody else
 /// gets to the socket.
 fn install(drill: &Drill<'_>, program: &Program) -> Result<PathBuf, Error> {
-    let data = drill.scratch.path().join("data");
+    let scratch = drill.scratch;
+    let guest = drill.guest.as_ref();
+    let data = scratch.directory("data")?;
     // Where statements could read and write files; nothing is ever there.
-    drill.scratch.directory("files")?;
+    let files = scratch.directory("files")?;
+    let temporary = scratch.directory(TEMPORARY)?;
+    if let Some(guest) = guest {
+        guest
+            .take(&[&data, &files, &temporary])
+            .map_err(|error| Error::io(drill.attempt(), scratch.path(), &error))?;
+    }
     let mut args: Vec<OsString> = vec!["--no-defaults".into(), option("datadir", &data)];
     let installer = match program.flavour {
         Flavour::MySql => {
@@ -133,8 +142,8 @@ fn install(drill: &Drill<'_>, program: &Program) -> Result<PathBuf, Error> {
             installer(drill, program, &mut args)?
         }
     };
-    args.extend(as_root());
-    Running::start(drill, &installer, args, drill.scratch.path(), "install")?.finish(drill)?;
+    args.extend(as_root(guest));
+    Running::start(drill, guest, &installer, args, scratch.path(), "install")?.finish(drill)?;
     Ok(data)
 }
 
@@ -168,10 +177,8 @@ fn installer(
 }
 
 /// A server does not run as root unless it is told to; nobody but root can reach this one.
-fn as_root() -> Option<OsString> {
-    rustix::process::geteuid()
-        .is_root()
-        .then(|| "--user=root".into())
+fn as_root(guest: Option<&Guest>) -> Option<OsString> {
+    (guest.is_none() && rustix::process::geteuid().is_root()).then(|| "--user=root".into())
 }
 
 fn option(name: &str, path: &Path) -> OsString {
@@ -182,12 +189,17 @@ fn option(name: &str, path: &Path) -> OsString {
 
 /// The options of the scratch server: a socket and no network, no option file, and nothing that it
 /// does by itself.
-pub(super) fn arguments(flavour: Flavour, scratch: &Path, data: &Path) -> Vec<OsString> {
+pub(super) fn arguments(
+    flavour: Flavour,
+    scratch: &Path,
+    data: &Path,
+    guest: Option<&Guest>,
+) -> Vec<OsString> {
     let mut args: Vec<OsString> = vec![
         // The first, or it is none.
         "--no-defaults".into(),
         option("datadir", data),
-        option("tmpdir", scratch),
+        option("tmpdir", &scratch.join(TEMPORARY)),
         option("secure-file-priv", &scratch.join("files")),
     ];
     args.extend(
@@ -209,7 +221,7 @@ pub(super) fn arguments(flavour: Flavour, scratch: &Path, data: &Path) -> Vec<Os
         Flavour::MySql => args.push("--mysqlx=OFF".into()),
         Flavour::MariaDb => args.push("--skip-slave-start".into()),
     }
-    args.extend(as_root());
+    args.extend(as_root(guest));
     args
 }
 
@@ -219,8 +231,9 @@ fn start(
     data: &Path,
     options: &Options,
 ) -> Result<Running, Error> {
-    let args = arguments(program.flavour, drill.scratch.path(), data);
-    let running = Running::start(drill, &program.path, args, data, "server")?;
+    let guest = drill.guest.as_ref();
+    let args = arguments(program.flavour, drill.scratch.path(), data, guest);
+    let running = Running::start(drill, guest, &program.path, args, data, "server")?;
     running.wait_until(drill, || Ok(Connection::open(options).ok()))?;
     Ok(running)
 }
@@ -415,7 +428,8 @@ mod tests {
     #[test]
     fn a_scratch_server_has_no_network_and_reads_no_option_file() {
         for flavour in [Flavour::MariaDb, Flavour::MySql] {
-            let args = arguments(flavour, Path::new("/scratch"), Path::new("/scratch/data"));
+            let scratch = Path::new("/scratch");
+            let args = arguments(flavour, scratch, Path::new("/scratch/data"), None);
             let has = |text: &str| args.iter().any(|arg| arg == text);
             assert_eq!(
                 args.first().and_then(|arg| arg.to_str()),
@@ -425,6 +439,7 @@ mod tests {
                 "--skip-networking",
                 "--socket=drill.sock",
                 "--datadir=/scratch/data",
+                "--tmpdir=/scratch/tmp",
                 "--secure-file-priv=/scratch/files",
             ] {
                 assert!(has(text), "{text}: {args:?}");

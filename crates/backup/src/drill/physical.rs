@@ -7,7 +7,7 @@ use super::Drill;
 use super::files::fetch;
 use super::mysql::{SINGLY, SOCKET, answer, arguments, connect, failed, program};
 use super::scratch::Socket;
-use super::server::Running;
+use super::server::{Running, TEMPORARY, invite};
 use crate::error::{Error, ErrorKind};
 use crate::repository::{OpenRepository, Snapshot};
 use crate::restore::physical::options;
@@ -33,6 +33,7 @@ pub(super) fn server(
     let attempt = drill.attempt();
     let said = snapshot.facts.server.as_ref();
     let then = Version::parse(said.map_or("", |facts| &facts.version));
+    invite(drill, &["mysql", "nobody"]);
     // First of all: without these there is nothing to fetch for.
     let program = program(drill, &then)?;
     let backup = drill.report.backup.clone();
@@ -58,13 +59,20 @@ pub(super) fn server(
         drill.progress.finish();
         prepared
     })?;
-    drill.scratch.directory("files")?;
+    let files = drill.scratch.directory("files")?;
+    let temporary = drill.scratch.directory(TEMPORARY)?;
+    if let Some(guest) = &drill.guest {
+        guest
+            .take(&[&data, &files, &temporary])
+            .map_err(|error| Error::io(&attempt, &data, &error))?;
+    }
     let socket =
         Socket::in_directory(&data, SOCKET).map_err(|error| Error::io(&attempt, &data, &error))?;
     let endpoint = Options::new(Endpoint::Unix(socket.path.clone()), "root");
     let _running = drill.restoring("start a server on them", |drill| {
         (drill.progress).begin("Starting a scratch server", None);
-        let mut args = arguments(program.flavour, drill.scratch.path(), &data);
+        let guest = drill.guest.as_ref();
+        let mut args = arguments(program.flavour, drill.scratch.path(), &data, guest);
         // Its users are those of the server that was backed up, and their passwords are nobody's here;
         // only we get to the socket.
         args.push("--skip-grant-tables".into());
@@ -73,7 +81,7 @@ pub(super) fn server(
                 .into_iter()
                 .map(|option| format!("--{option}").into()),
         );
-        let running = Running::start(drill, &program.path, args, &data, "server")?;
+        let running = Running::start(drill, guest, &program.path, args, &data, "server")?;
         running.wait_until(drill, || Ok(Connection::open(&endpoint).ok()))?;
         drill.progress.finish();
         Ok(running)

@@ -6,7 +6,7 @@ use std::path::Path;
 use mainstay_base::counted;
 
 use super::scratch::Socket;
-use super::server::{Running, impossible, output};
+use super::server::{Running, TEMPORARY, impossible, invite};
 use super::{Drill, files};
 use crate::error::Error;
 use crate::program::find;
@@ -32,6 +32,7 @@ pub(super) fn servers(
     snapshot: &Snapshot,
     facts: &RedisFacts,
 ) -> Result<(), Error> {
+    invite(drill, &["redis", "nobody"]);
     // First of all: without it there is nothing to fetch for.
     let (program, version) = program(drill)?;
     let data = drill.scratch.path().join("data");
@@ -46,6 +47,12 @@ pub(super) fn servers(
     drill.restoring("lay out the data directory", |drill| {
         arrange(&data, facts, None).map_err(|error| Error::io(drill.attempt(), &data, &error))
     })?;
+    if let Some(guest) = &drill.guest {
+        let temporary = drill.scratch.directory(TEMPORARY)?;
+        guest
+            .take(&[&data, &temporary])
+            .map_err(|error| Error::io(drill.attempt(), &data, &error))?;
+    }
     let mut answers: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let queries: Vec<String> = (drill.config.assertions.iter())
         .filter_map(|assertion| match assertion {
@@ -92,7 +99,7 @@ fn program(drill: &mut Drill<'_>) -> Result<(std::path::PathBuf, u64), Error> {
     let Some(program) = named.or_else(|| find(&PROGRAMS)) else {
         return Err(impossible(drill, "there is no redis-server on this host"));
     };
-    let said = output(drill, &program, &["--version"], "version")
+    let said = super::server::version(drill, &program, &["--version"])
         .map_err(|error| impossible(drill, error.reason()))?;
     let version = version(&said).ok_or_else(|| {
         let why = format!("{} is no Redis: it says {said:?}", program.display());
@@ -117,8 +124,10 @@ fn start(
 ) -> Result<(Running, Trial), Error> {
     let socket = Socket::in_directory(directory, SOCKET)
         .map_err(|error| Error::io(drill.attempt(), directory, &error))?;
+    let guest = drill.guest.as_ref();
     let running = Running::start(
         drill,
+        guest,
         program,
         options(version, shard, directory),
         directory,

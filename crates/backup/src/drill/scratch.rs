@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use mainstay_sys::users::{Identity, effective_uid, lookup};
 use rustix::fs::{Mode, OFlags};
 
 use crate::error::Error;
@@ -13,6 +14,55 @@ use crate::run::Staging;
 
 /// So long may the path of a socket be, and some more for its name (`unix(7)`: 108 bytes with the zero).
 const SOCKET_PATH: usize = 100;
+
+/// An account that servers run as where we are root: what they load may be made to harm them.
+#[derive(Debug, Clone)]
+pub(super) struct Guest {
+    pub(super) identity: Identity,
+}
+
+impl Guest {
+    /// The first of these accounts that there is; none where we are not root.
+    pub(super) fn find(names: &[&str]) -> Option<Self> {
+        if effective_uid() != 0 {
+            return None;
+        }
+        names.iter().find_map(|name| {
+            let user = lookup(name).ok().flatten()?;
+            (user.identity.uid != 0).then_some(Self {
+                identity: user.identity,
+            })
+        })
+    }
+
+    /// Makes these directories its own, with all that is in them.
+    pub(super) fn take(&self, directories: &[&Path]) -> std::io::Result<()> {
+        let mut left: Vec<PathBuf> = directories.iter().map(|path| path.to_path_buf()).collect();
+        while let Some(path) = left.pop() {
+            let who = &self.identity;
+            std::os::unix::fs::lchown(&path, Some(who.uid), Some(who.gid))?;
+            if fs::symlink_metadata(&path)?.is_dir() {
+                for entry in fs::read_dir(&path)? {
+                    left.push(entry?.path());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it may go through a directory (`path_resolution(7)`).
+    fn may_pass(&self, directory: &fs::Metadata) -> bool {
+        let (mode, who) = (directory.mode(), &self.identity);
+        let shift = if directory.uid() == who.uid {
+            6
+        } else if directory.gid() == who.gid || who.groups.contains(&directory.gid()) {
+            3
+        } else {
+            0
+        };
+        mode >> shift & 1 == 1
+    }
+}
 
 /// A scratch place; it is removed with this.
 #[derive(Debug)]
@@ -45,6 +95,23 @@ impl Scratch {
             .create(&path)
             .map_err(|error| Error::io("prepare a scratch directory", &path, &error))?;
         Ok(path)
+    }
+
+    /// Lets a guest come to it, which itself stays ours: directories from `state` on are ours, and have nothing in them that is
+    /// not closed itself. The answer is a directory above that is closed to it, if there is one.
+    pub(super) fn invite(&self, guest: &Guest, state: &Path) -> std::io::Result<Option<PathBuf>> {
+        for directory in self.path().ancestors() {
+            let about = fs::metadata(directory)?;
+            if guest.may_pass(&about) {
+                continue;
+            }
+            if !directory.starts_with(state) {
+                return Ok(Some(directory.to_owned()));
+            }
+            let mode = fs::Permissions::from_mode(about.mode() & 0o7777 | 0o011);
+            fs::set_permissions(directory, mode)?;
+        }
+        Ok(None)
     }
 
     /// The lock for a program to hold: as long as one lives, nobody takes its directory away.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use mainstay_sys::{Child, ExitStatus, Signal, Spawn};
 
+use super::scratch::Guest;
 use super::{Check, Drill, brief, cancelled};
 use crate::error::{Error, ErrorKind};
 use crate::program::environment;
@@ -23,6 +24,9 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// So much of what a program prints is read, in bytes.
 const PRINTED: u64 = 1 << 20;
+
+/// The directory for temporary files.
+pub(super) const TEMPORARY: &str = "tmp";
 
 /// What of a program's last words is told.
 const LAST_WORDS: usize = 600;
@@ -45,9 +49,11 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts it in `directory`; what it writes goes into `NAME.log` in the scratch place.
+    /// Starts it in `directory`, as a guest if there is one; what it writes goes into `NAME.log` in the
+    /// scratch place.
     pub(super) fn start(
         drill: &Drill<'_>,
+        guest: Option<&Guest>,
         program: &Path,
         args: Vec<OsString>,
         directory: &Path,
@@ -67,7 +73,10 @@ impl Running {
         let lock = drill.scratch.share_lock().map_err(fail)?;
         let mut spawn = Spawn::new(program);
         spawn.args.extend(args);
-        spawn.env = environment(scratch);
+        spawn.env = match guest {
+            Some(_) => environment(&scratch.join(TEMPORARY)),
+            None => environment(scratch),
+        };
         spawn.cwd = Some(directory.to_owned());
         spawn.umask = Some(0o077);
         spawn.session = true;
@@ -77,6 +86,10 @@ impl Running {
             (OwnedFd::from(errors), 2),
             (lock, 3),
         ];
+        if let Some(guest) = guest {
+            spawn.identity = Some(guest.identity.clone());
+            spawn.no_new_privs = true;
+        }
         let child = spawn.spawn().map_err(|error| {
             Error::new(
                 ErrorKind::NoServer,
@@ -179,15 +192,55 @@ fn printed(log: &Path) -> io::Result<Vec<u8>> {
     Ok(end)
 }
 
+/// Looks for an account that the server may run as. Where there is none that can, it runs as root, and
+/// that is said.
+pub(super) fn invite(drill: &mut Drill<'_>, names: &[&str]) {
+    let Some(guest) = Guest::find(names) else {
+        return;
+    };
+    let why = match drill.scratch.invite(&guest, &drill.backups.state) {
+        Ok(None) => {
+            drill.guest = Some(guest);
+            return;
+        }
+        Ok(Some(closed)) => format!("{} is closed to others", closed.display()),
+        Err(error) => error.to_string(),
+    };
+    as_root(drill, &why);
+}
+
+fn as_root(drill: &mut Drill<'_>, why: &str) {
+    drill.guest = None;
+    drill.report.notes.push(format!(
+        "the scratch server runs as root, and not as a user without rights: {why}"
+    ));
+}
+
+/// The version that a server's program says. One that cannot be run by a guest is run as root.
+pub(super) fn version(
+    drill: &mut Drill<'_>,
+    program: &Path,
+    args: &[&str],
+) -> Result<String, Error> {
+    if let Some(guest) = drill.guest.clone() {
+        match output(drill, Some(&guest), program, args, "version") {
+            Ok(said) => return Ok(said),
+            Err(error) => as_root(drill, error.reason()),
+        }
+    }
+    output(drill, None, program, args, "version-as-root")
+}
+
 /// What a program prints, which ends by itself.
-pub(super) fn output(
+fn output(
     drill: &Drill<'_>,
+    guest: Option<&Guest>,
     program: &Path,
     args: &[&str],
     name: &str,
 ) -> Result<String, Error> {
     let args = args.iter().map(Into::into).collect();
-    let running = Running::start(drill, program, args, drill.scratch.path(), name)?;
+    let running = Running::start(drill, guest, program, args, drill.scratch.path(), name)?;
     let log = running.log.clone();
     running.finish(drill)?;
     let said = printed(&log).map_err(|error| Error::io(drill.attempt(), &log, &error))?;
@@ -212,7 +265,7 @@ pub(super) fn command(
         return check;
     };
     let args = args.iter().map(Into::into).collect();
-    let run = Running::start(drill, Path::new(program), args, directory, name)
+    let run = Running::start(drill, None, Path::new(program), args, directory, name)
         .and_then(|running| Ok((running.status(drill, PATIENCE)?, running.log.clone())));
     match run {
         Err(error) => error.reason().clone_into(&mut check.found),

@@ -494,7 +494,7 @@ fn a_server_of_redis_is_drilled_beside_the_one_that_serves() {
         let production = filled(&bench, options);
         let backups = bench.ready(&redis(
             production.port,
-            "assert = [{ query = \"GET key:7\", is = \"value\" }, { query = \"CONFIG GET port\", is = \"port\\n0\" }]",
+            &format!("assert = [{{ query = \"GET key:7\", is = \"value\" }}, {{ query = \"CONFIG GET port\", is = \"port\\n0\" }}, {{ command = [\"/usr/bin/stat\", \"-c\", \"%u\", \"drill.sock\"], is = \"{}\" }}]", guest(&bench, "redis")),
         ));
         run_ok(&backups, "redis");
         let before = production.cli().info("run_id");
@@ -631,16 +631,45 @@ fn server(options: &mainstay_mysql::Options, drill: &str) -> String {
     )
 }
 
+/// Whom a scratch server runs as: where we are root this user if there is one, or nobody.
+fn guest(bench: &Bench, name: &str) -> String {
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+    fs::set_permissions(bench.directory.path(), mode).unwrap();
+    let id = |arguments: &[&str]| {
+        let said = std::process::Command::new("id").args(arguments).output();
+        String::from_utf8(said.unwrap().stdout)
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
+    if id(&["-u"]) != "0" {
+        println!("SKIPPED: who is not root runs servers as they are");
+        return id(&["-u"]);
+    }
+    [id(&["-u", name]), id(&["-u", "nobody"])]
+        .into_iter()
+        .find(|id| !id.is_empty())
+        .unwrap()
+}
+
 /// Everything that a server can have is drilled, beside the one that serves.
 fn proven(production: &servers::Server, program: Option<&Path>) -> DrillReport {
     let bench = Bench::new();
+    let user = guest(&bench, "mysql");
+    // One that was unpacked somewhere may be where only root comes to.
+    let asked = match program {
+        None => format!(
+            ", {{ command = [\"/bin/sh\", \"-c\", \"stat -c %u /proc/$(cat drill.pid) .\"], is = \"{user}\\n{user}\" }}"
+        ),
+        Some(_) => String::new(),
+    };
     let program = program.map_or_else(String::new, |program| {
         format!("program = \"{}\", ", program.display())
     });
     let backups = bench.ready(&server(
         &production.options(),
         &format!(
-            "{program}assert = [{{ query = \"SELECT count(*) FROM `注文`.made\", is = \"2\" }}, {{ query = \"SHOW VARIABLES LIKE 'skip_networking'\", is = \"skip_networking\\tON\" }}, {{ query = \"SHOW VARIABLES LIKE 'datadir'\", is = \"datadir\\t@/state/drill/scratch/server/data/\" }}, {{ query = \"SELECT 1 + NULL\", is = \"NULL\" }}]"
+            "{program}assert = [{{ query = \"SELECT count(*) FROM `注文`.made\", is = \"2\" }}, {{ query = \"SHOW VARIABLES LIKE 'skip_networking'\", is = \"skip_networking\\tON\" }}, {{ query = \"SHOW VARIABLES LIKE 'datadir'\", is = \"datadir\\t@/state/drill/scratch/server/data/\" }}, {{ query = \"SELECT 1 + NULL\", is = \"NULL\" }}{asked}]"
         ),
     ));
     run_ok(&backups, "server");
@@ -681,6 +710,11 @@ fn a_mariadb_is_drilled_in_a_server_of_its_own() {
     all(&mut root, COMMON);
     all(&mut root, OF_MARIADB);
     let report = proven(&production, None);
+    assert!(
+        report.notes.iter().all(|note| !note.contains("as root")),
+        "{:?}",
+        report.notes
+    );
     assert!(report.server.as_ref().unwrap().contains("MariaDB"));
     assert!(report.checks.iter().any(|check| check.what == "sequences"));
 }
