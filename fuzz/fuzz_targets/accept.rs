@@ -6,7 +6,12 @@ use http::{HeaderMap, HeaderValue, Method};
 use libfuzzer_sys::fuzz_target;
 use mainstay_fault::{Asked, Fault, PageSet, Verdict, answer};
 
-const NAMES: [&str; 4] = ["accept", "accept-language", "content-type", "sec-fetch-dest"];
+const NAMES: [&str; 4] = [
+    "accept",
+    "accept-language",
+    "content-type",
+    "sec-fetch-dest",
+];
 
 fuzz_target!(|input: &[u8]| {
     let mut headers = HeaderMap::new();
@@ -17,9 +22,17 @@ fuzz_target!(|input: &[u8]| {
             headers.append(NAMES[at % NAMES.len()], value);
         }
     }
-    let method = if input.len() % 2 == 0 { Method::GET } else { Method::HEAD };
+    let method = if input.len() % 2 == 0 {
+        Method::GET
+    } else {
+        Method::HEAD
+    };
     let asked = Asked::of(&method, &headers);
-    let answer = answer(&asked, &Fault::told(Verdict::conflict(told.clone()), &told), &PageSet::built_in());
+    let answer = answer(
+        &asked,
+        &Fault::told(Verdict::conflict(told.clone()), &told),
+        &PageSet::built_in(),
+    );
     assert!(answer.trouble.is_none());
     let response = answer.response;
     let kind = response.headers()["content-type"].to_str().expect("ours");

@@ -17,7 +17,11 @@ fuzz_target!(|text: &str| {
         return;
     }
     ini.replace_here("/etc");
-    for entry in ini.sections().iter().flat_map(|section| ini.entries(section)) {
+    for entry in ini
+        .sections()
+        .iter()
+        .flat_map(|section| ini.entries(section))
+    {
         let _ = expand(&entry.value, &names, &entry.key);
         let value = entry.value.as_str();
         let _ = values::boolean(value);

@@ -19,7 +19,12 @@ fuzz_target!(|output: &[u8]| {
         assert!(joined.lines <= limits.lines);
         assert!(joined.bytes.len() <= limits.bytes || joined.lines == 1);
         cut |= joined.more;
-        went.extend(joined.bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec));
+        went.extend(
+            joined
+                .bytes
+                .split(|byte| *byte == b'\n')
+                .map(<[u8]>::to_vec),
+        );
     };
     for (at, line) in output.split(|byte| *byte == b'\n').enumerate() {
         let known = recognise(line);

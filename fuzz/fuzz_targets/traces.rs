@@ -29,5 +29,8 @@ fn look(text: &str) {
     let fault = found.clone().into_fault();
     assert!(fault.status().is_server_error());
     assert!(exception.len() <= 256 && fault.to_string().len() < 64 * 1024);
-    assert_eq!(Recogniser::new().own("/srv/").find(text).as_ref(), Some(&found));
+    assert_eq!(
+        Recogniser::new().own("/srv/").find(text).as_ref(),
+        Some(&found)
+    );
 }

@@ -13,7 +13,10 @@ fuzz_target!(|bytes: &[u8]| {
     let mut open: HashSet<PathBuf> = HashSet::new();
     let inside = |path: &Path| {
         let mut parts = path.components();
-        assert!(parts.all(|part| matches!(part, Component::Normal(_))), "{path:?}");
+        assert!(
+            parts.all(|part| matches!(part, Component::Normal(_))),
+            "{path:?}"
+        );
     };
     let mut given = 0;
     loop {
@@ -42,10 +45,16 @@ fuzz_target!(|bytes: &[u8]| {
             Ok(Some(Event::Moved(from, to))) => {
                 inside(&from);
                 inside(&to);
-                assert!(open.iter().all(|file| !file.starts_with(&from) && !file.starts_with(&to)));
+                assert!(
+                    open.iter()
+                        .all(|file| !file.starts_with(&from) && !file.starts_with(&to))
+                );
             }
         }
     }
-    assert!(open.is_empty(), "a whole stream has no file without its end");
+    assert!(
+        open.is_empty(),
+        "a whole stream has no file without its end"
+    );
     assert!(given <= bytes.len());
 });

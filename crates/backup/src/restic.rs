@@ -84,6 +84,13 @@ use told::{findings, ours, summarise};
 
 pub(crate) use place::Advised;
 
+/// What servers of buckets and of SFTP answer, read: for fuzz targets.
+#[cfg(fuzzing)]
+pub mod answers {
+    pub use super::place::s3::names;
+    pub use super::place::sftp::packets;
+}
+
 /// The tag that every snapshot of ours carries.
 const TAG: &str = "mainstay";
 /// The tag of a snapshot in which something is missing.

@@ -694,6 +694,14 @@ fn listed(text: &str, prefix: &str) -> Result<Part, &'static str> {
     Ok(Part { names, next })
 }
 
+/// The names in a part of a list, and the token that leads to the next one.
+#[cfg(fuzzing)]
+pub fn names(text: &str, prefix: &str) -> Option<(Vec<String>, Option<String>)> {
+    let part = listed(text, prefix).ok()?;
+    let names = part.names.into_iter().map(|(name, ..)| name).collect();
+    Some((names, part.next))
+}
+
 /// Where a part begins: `bytes 5-14/10205`.
 fn part_start(range: &str) -> Option<usize> {
     let (first, _) = range.strip_prefix("bytes ")?.split_once('-')?;
@@ -752,6 +760,9 @@ fn element(text: &str, name: &str) -> Option<String> {
     elements(text, name).next().map(plain)
 }
 
+/// `&#x10FFFF;`, and zeros before it.
+const LONGEST_ENTITY: usize = 16;
+
 /// What a text of XML stands for.
 fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -759,8 +770,11 @@ fn plain(text: &str) -> String {
     while let Some(at) = rest.find('&') {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
+        // None that is known is longer; a text may be nothing but the beginnings of such.
         let known = rest
-            .find(';')
+            .bytes()
+            .take(LONGEST_ENTITY)
+            .position(|byte| byte == b';')
             .and_then(|end| Some((letter(&rest[1..end])?, end + 1)));
         let (letter, length) = known.unwrap_or(('&', 1));
         out.push(letter);

@@ -471,17 +471,7 @@ impl Connection {
         let mut found = Vec::new();
         let ended = loop {
             match self.call(READDIR, Words::default().text(&handle))? {
-                (NAME, body) => {
-                    let mut parts = Parts(&body);
-                    for _ in 0..parts.number()? {
-                        let name = String::from_utf8_lossy(parts.text()?).into_owned();
-                        parts.text()?;
-                        let attributes = parts.attributes()?;
-                        if name != "." && name != ".." {
-                            found.push((name, attributes));
-                        }
-                    }
-                }
+                (NAME, body) => names(&body, &mut found)?,
                 (STATUS, body) => break status(&body),
                 _ => return Err(nonsense()),
             }
@@ -617,6 +607,39 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.shut();
     }
+}
+
+/// The entries of a directory, without itself and the one above.
+fn names(body: &[u8], found: &mut Vec<(String, Attributes)>) -> io::Result<()> {
+    let mut parts = Parts(body);
+    for _ in 0..parts.number()? {
+        let name = String::from_utf8_lossy(parts.text()?).into_owned();
+        parts.text()?;
+        let attributes = parts.attributes()?;
+        if name != "." && name != ".." {
+            found.push((name, attributes));
+        }
+    }
+    Ok(())
+}
+
+/// Reads what a server sends until something is none of the protocol: how many packets were understood.
+#[cfg(fuzzing)]
+pub fn packets(mut sent: &[u8]) -> usize {
+    let mut understood = 0;
+    while let Ok((kind, body)) = read_packet(&mut sent) {
+        let mut found = Vec::new();
+        let read = match kind {
+            STATUS => status(&body),
+            HANDLE | DATA => Parts(&body).text().map(drop),
+            NAME => names(&body, &mut found),
+            _ => Parts(&body).attributes().map(drop),
+        };
+        // Each takes twelve bytes at least.
+        assert!(found.len() <= body.len() / 12);
+        understood += usize::from(read.is_ok());
+    }
+    understood
 }
 
 /// The answer to what gives nothing but a status.
