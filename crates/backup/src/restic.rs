@@ -44,6 +44,7 @@ mod pack;
 mod place;
 mod store;
 mod told;
+mod trouble;
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
@@ -81,6 +82,7 @@ use place::sftp::Sftp;
 use place::{Pace, Place};
 use store::Store;
 use told::{findings, ours, summarise};
+use trouble::{Trouble, message, translate};
 
 pub(crate) use place::Advised;
 
@@ -268,55 +270,6 @@ fn raw(
     )
 }
 
-/// An error of the library in our words. What happened to the files comes first: it is the cause.
-fn translate(attempt: &str, store: &Store, error: &RusticError) -> Error {
-    if store.cancelled() {
-        return Error::new(ErrorKind::Cancelled, attempt, "the caller asked to stop");
-    }
-    if let Some(failure) = store.failure() {
-        return failure;
-    }
-    if error.is_incorrect_password() {
-        return Error::new(
-            ErrorKind::WrongPassword,
-            attempt,
-            "none of its keys opens with this password",
-        )
-        .with_help("check the secret that `password` refers to; a repository keeps the password it was initialised with (stock restic: `restic key`)");
-    }
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(cause) = cause.downcast_ref::<io::Error>() {
-            let kind = match cause.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => ErrorKind::Damaged,
-                _ => crate::error::kind_of_io(cause),
-            };
-            let made = Error::new(kind, attempt, message(error));
-            let advised = cause
-                .get_ref()
-                .and_then(|inner| inner.downcast_ref::<Advised>());
-            return match advised.filter(|advised| !advised.help.is_empty()) {
-                Some(advised) => made.with_help(&advised.help),
-                None => made,
-            };
-        }
-        source = cause.source();
-    }
-    Error::new(ErrorKind::Damaged, attempt, message(error))
-        .with_help("`mainstay backup verify` says what is damaged; stock `restic check` works on the same repository")
-}
-
-/// The first line of what the library says, without its preamble.
-fn message(error: &RusticError) -> String {
-    let text = error.display_log();
-    let text = text.strip_prefix("Error: ").unwrap_or(&text);
-    let mut line = text.lines().next().unwrap_or_default().to_owned();
-    if let Some(at) = line.find(" (kind: related to") {
-        line.truncate(at);
-    }
-    line
-}
-
 impl Repository for Restic {
     fn name(&self) -> &str {
         &self.name
@@ -441,41 +394,6 @@ impl Repository for Restic {
     }
 }
 
-/// What goes wrong below, and is told in our words at the top.
-enum Trouble {
-    /// An error of the library, or of what it writes to.
-    Library(Box<RusticError>),
-    /// Stored bytes are not what they should be.
-    Spoiled(String),
-    /// What is to be stored did not come to its end.
-    Source(Error),
-    /// Another thread has failed, and has said why.
-    Gone,
-}
-
-impl std::fmt::Display for Trouble {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Library(error) => f.write_str(&message(error)),
-            Self::Spoiled(why) => f.write_str(why),
-            Self::Source(error) => write!(f, "{error}"),
-            Self::Gone => f.write_str("another part of it failed"),
-        }
-    }
-}
-
-impl From<Box<RusticError>> for Trouble {
-    fn from(error: Box<RusticError>) -> Self {
-        Self::Library(error)
-    }
-}
-
-impl From<Spoiled> for Trouble {
-    fn from(why: Spoiled) -> Self {
-        Self::Spoiled(why.to_string())
-    }
-}
-
 /// An open repository. The library's own handle is made anew for each operation, from the master key:
 /// it is consumed by most of them, and the slow part of opening is the password.
 struct Opened {
@@ -568,6 +486,13 @@ impl Opened {
         let index = Arc::new(index);
         *known = Some(Arc::clone(&index));
         Ok(index)
+    }
+
+    /// Whether another program or host is at work in it. If that is not known, nothing may be removed.
+    fn locked(&self, verb: &str) -> Result<bool, Error> {
+        self.store
+            .foreign_lock()
+            .map_err(|error| translate(&self.attempt(verb), &self.store, &error))
     }
 
     /// The packs that are there, and their sizes.
@@ -916,10 +841,14 @@ impl OpenRepository for Opened {
             }
             Ok((lost, stale))
         })?;
-        if lost + stale == 0 || lost == 0 && self.store.foreign_lock() {
+        if lost + stale == 0 {
             return Ok(0);
         }
-        if self.store.foreign_lock() {
+        let locked = self.locked("write to")?;
+        if lost == 0 && locked {
+            return Ok(0);
+        }
+        if locked {
             return Err(Error::new(
                 ErrorKind::Locked,
                 self.attempt("write to"),
@@ -975,7 +904,7 @@ impl OpenRepository for Opened {
     }
 
     fn prune(&self) -> Result<Pruned, Error> {
-        if self.store.foreign_lock() {
+        if self.locked("prune")? {
             return Ok(Pruned {
                 skipped: true,
                 ..Pruned::default()

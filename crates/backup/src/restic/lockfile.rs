@@ -38,7 +38,7 @@ impl ReadBackend for Locks {
     }
     fn list_with_size(&self, kind: FileType) -> RusticResult<Vec<(Id, u32)>> {
         match kind {
-            FileType::Snapshot => Ok(self.0.locks().into_iter().map(|(id, _)| (id, 0)).collect()),
+            FileType::Snapshot => Ok(self.0.locks()?.into_iter().map(|(id, _)| (id, 0)).collect()),
             kind => self.0.list_with_size(kind),
         }
     }
@@ -139,7 +139,7 @@ impl Writer {
     /// Removes what a killed run of this host left, and says who has it locked for himself alone.
     fn look(&self) -> RusticResult<Option<String>> {
         let repository = self.open()?;
-        for (id, fresh) in self.store.locks() {
+        for (id, fresh) in self.store.locks()? {
             let hex = id.to_hex();
             let Ok(text) = repository.cat_file(FileType::Snapshot, hex.as_str()) else {
                 continue;

@@ -105,12 +105,18 @@ impl Store {
     }
 
     /// The locks in the repository, and whether each is fresh.
-    pub(super) fn locks(&self) -> Vec<(Id, bool)> {
-        let listed = self.place.list("locks").unwrap_or_default();
-        listed
+    pub(super) fn locks(&self) -> RusticResult<Vec<(Id, bool)>> {
+        let listed = match self.place.list("locks") {
+            // Nobody has locked it yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            listed => {
+                listed.map_err(|error| self.backend_error("list its locks", "locks", error))?
+            }
+        };
+        Ok(listed
             .into_iter()
             .filter_map(|file| Some((id_of(&file.name)?, is_fresh(&file))))
-            .collect()
+            .collect())
     }
 
     pub(super) fn read_lock(&self, id: &Id) -> RusticResult<Bytes> {
@@ -144,11 +150,12 @@ impl Store {
     }
 
     /// Whether another program or host holds a lock on the repository.
-    pub(super) fn foreign_lock(&self) -> bool {
+    pub(super) fn foreign_lock(&self) -> RusticResult<bool> {
         let held = self.held();
-        self.locks()
+        Ok(self
+            .locks()?
             .iter()
-            .any(|(id, fresh)| *fresh && !held.contains(id))
+            .any(|(id, fresh)| *fresh && !held.contains(id)))
     }
 
     /// Notes the first failure and turns it into an error the library passes through.
@@ -315,5 +322,57 @@ impl WriteBackend for Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(self.fail("remove from the repository", &path, error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::progress::Quiet;
+
+    /// A place of which nothing can be listed, for this reason.
+    struct Deaf(io::ErrorKind);
+
+    impl Place for Deaf {
+        fn path(&self, path: &str) -> PathBuf {
+            path.into()
+        }
+        fn top(&self) -> io::Result<Option<Vec<String>>> {
+            Err(self.0.into())
+        }
+        fn create(&self) -> io::Result<()> {
+            Err(self.0.into())
+        }
+        fn list(&self, _: &str) -> io::Result<Vec<Listed>> {
+            Err(self.0.into())
+        }
+        fn size(&self, _: &str) -> io::Result<u64> {
+            Err(self.0.into())
+        }
+        fn read(&self, _: &str) -> io::Result<Bytes> {
+            Err(self.0.into())
+        }
+        fn read_range(&self, _: &str, _: u32, _: u32) -> io::Result<Bytes> {
+            Err(self.0.into())
+        }
+        fn write(&self, _: &str, _: &[Bytes]) -> io::Result<()> {
+            Err(self.0.into())
+        }
+        fn remove(&self, _: &str) -> io::Result<()> {
+            Err(self.0.into())
+        }
+    }
+
+    #[test]
+    fn locks_that_cannot_be_listed_are_not_none() {
+        let locked = |kind| {
+            let store = Store::new(Arc::new(Deaf(kind)), Arc::new(Quiet));
+            store.foreign_lock().ok()
+        };
+        assert_eq!(locked(io::ErrorKind::NotFound), Some(false));
+        assert_eq!(locked(io::ErrorKind::ConnectionReset), None);
+        assert_eq!(locked(io::ErrorKind::PermissionDenied), None);
     }
 }
