@@ -188,7 +188,8 @@ fn what_is_exported_from_a_mysql_is_loaded_by_the_stock_client() {
     let mut root = from.root();
     all(&mut root, COMMON);
     all(&mut root, HARD);
-    round_trip(&from, &to, Format::Sql, &[]);
+    // The client of MariaDB leaves comments out of routines, as the export warns of.
+    round_trip(&from, &to, Format::Sql, &["--comments"]);
 }
 
 #[test]
