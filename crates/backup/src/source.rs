@@ -286,6 +286,9 @@ pub struct Facts {
 pub struct ServerFacts {
     /// Its version in its own words.
     pub version: String,
+    /// Whether names of databases and tables are the same in any case (`lower_case_table_names`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub folds: bool,
     /// The moment that all data is of, RFC 3339.
     pub taken: String,
     /// How many databases.
@@ -352,6 +355,7 @@ mod tests {
     fn a_server_in_a_line() {
         let mut facts = ServerFacts {
             version: "9.7.4".to_owned(),
+            folds: false,
             taken: "2026-11-26T14:21:59Z".to_owned(),
             databases: 2,
             tables: 1,

@@ -28,6 +28,14 @@ pub(super) const SINGLY: usize = 1000;
 pub(super) struct Program {
     pub(super) path: PathBuf,
     pub(super) flavour: Flavour,
+    /// Whether its names are the same in any case, as those of the server in the snapshot were.
+    folds: bool,
+}
+
+impl Program {
+    fn folding(&self) -> Option<OsString> {
+        self.folds.then(|| "--lower-case-table-names=1".into())
+    }
 }
 
 /// A server.
@@ -36,7 +44,10 @@ pub(super) fn server(drill: &mut Drill<'_>, snapshot: &Snapshot) -> Result<(), E
     let then = Version::parse(said.map_or("", |facts| &facts.version));
     invite(drill, &["mysql", "nobody"]);
     // First of all: without it there is nothing to fetch for.
-    let program = program(drill, &then)?;
+    let program = Program {
+        folds: said.is_some_and(|facts| facts.folds),
+        ..program(drill, &then)?
+    };
     let data = drill.checking("make a server with nothing in it", |drill| {
         drill.progress.begin("Making a scratch server", None);
         let made = install(drill, &program);
@@ -107,6 +118,7 @@ pub(super) fn program(drill: &mut Drill<'_>, then: &Version) -> Result<Program, 
     Ok(Program {
         path,
         flavour: now.flavour,
+        folds: false,
     })
 }
 
@@ -142,6 +154,7 @@ fn install(drill: &Drill<'_>, program: &Program) -> Result<PathBuf, Error> {
             installer(drill, program, &mut args)?
         }
     };
+    args.extend(program.folding());
     args.extend(as_root(guest));
     Running::start(drill, guest, &installer, args, scratch.path(), "install")?.finish(drill)?;
     Ok(data)
@@ -232,7 +245,8 @@ fn start(
     options: &Options,
 ) -> Result<Running, Error> {
     let guest = drill.guest.as_ref();
-    let args = arguments(program.flavour, drill.scratch.path(), data, guest);
+    let mut args = arguments(program.flavour, drill.scratch.path(), data, guest);
+    args.extend(program.folding());
     let running = Running::start(drill, guest, &program.path, args, data, "server")?;
     running.wait_until(drill, || Ok(Connection::open(options).ok()))?;
     Ok(running)

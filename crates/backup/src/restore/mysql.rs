@@ -368,6 +368,7 @@ impl Backups {
             now: self.clock.now(),
             set_aside: request.set_aside,
             databases: existing.databases.clone(),
+            folds: existing.folds,
         });
         let layout = arrange(&manifest, &request.pick, state, &begun)
             .map_err(|refusal| refused(&server, refusal))?;
@@ -720,6 +721,7 @@ fn refused(server: &Server, refusal: Refusal) -> Error {
     let (kind, why, help) = match refusal {
         Refusal::Unknown(why, help) => (ErrorKind::UnknownSnapshot, why, help),
         Refusal::InTheWay(why, help) => (ErrorKind::TargetNotEmpty, why, help),
+        Refusal::Folds(why, help) => (ErrorKind::Server, why, help),
     };
     Error::new(kind, &server.attempt, why).with_help(help)
 }

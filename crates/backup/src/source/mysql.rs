@@ -285,12 +285,22 @@ impl Mysql {
             // Text as it is stored, not as a client would like to have it.
             connection.run("SET SESSION character_set_results = NULL")?;
         }
+        let mut folds = false;
+        if let Some(connection) = moment.connections.first_mut() {
+            let rows = connection.fetch("SELECT @@lower_case_table_names")?;
+            folds = rows
+                .into_iter()
+                .flatten()
+                .flatten()
+                .any(|cell| cell != b"0");
+        }
         progress.finish();
         let shot = Shot {
             taken: moment.taken.parse().unwrap_or(Timestamp::UNIX_EPOCH),
             manifest: Manifest {
                 format: manifest::FORMAT,
                 mariadb: version.is_mariadb(0, 0),
+                folds,
                 server: version.text,
                 taken: moment.taken,
                 consistency: moment.consistency,
@@ -498,6 +508,7 @@ impl Reading for Server {
             kind: "mysql".to_owned(),
             server: Some(ServerFacts {
                 version: shot.manifest.server.clone(),
+                folds: shot.manifest.folds,
                 taken: shot.manifest.taken.clone(),
                 databases: shot.manifest.databases.len() as u64,
                 tables: shot.plans.len() as u64,

@@ -15,7 +15,7 @@ use crate::mysql::{COMMON, OF_MARIADB};
 use crate::redis_server::{Server, is_here};
 use crate::servers::{self, all, mariadb, mysql};
 
-fn request(backup: &str) -> DrillRequest {
+pub(crate) fn request(backup: &str) -> DrillRequest {
     DrillRequest {
         backup: backup.to_owned(),
         snapshot: Selector::Latest,

@@ -4,6 +4,7 @@ use mainstay_backup::{Backups, Error, ErrorKind, Pick, ServerReport, ServerReque
 use mainstay_mysql::Connection;
 
 use crate::bench::{Bench, quiet, run_ok};
+use crate::drills;
 use crate::mysql::{COMMON, OF_MARIADB, config, facts, same, texts};
 use crate::servers::{Server, all, mariadb, mysql};
 
@@ -190,6 +191,67 @@ fn a_mariadb_comes_back_in_another() {
     round_trip(&from, &to);
     let closed = number(&mut to.root(), "SELECT @@global.local_infile");
     assert_eq!(closed, 0, "as it was before");
+}
+
+#[test]
+fn names_in_any_case_are_those_of_the_server() {
+    let options = ["--lower-case-table-names=1"];
+    let (Some(folding), Some(exact)) = (mariadb(&options), mariadb(&[])) else {
+        return;
+    };
+    for server in [&folding, &exact] {
+        all(
+            &mut server.root(),
+            &[
+                "CREATE DATABASE Shop",
+                "USE Shop",
+                "CREATE TABLE Orders (Id INT PRIMARY KEY, Note TEXT)",
+                "INSERT INTO Orders VALUES (1, 'a')",
+                "CREATE VIEW Named AS SELECT Id FROM Shop.Orders",
+                "CREATE TRIGGER Stamp BEFORE INSERT ON Shop.Orders FOR EACH ROW SET NEW.Note = 'x'",
+                "CREATE PROCEDURE Counted() SELECT COUNT(*) FROM Shop.Orders",
+            ],
+        );
+    }
+    let bench = Bench::new();
+    let backups = bench.ready(&config(&folding.options(), ""));
+    run_ok(&backups, "server");
+    let before = facts(&folding);
+    // Over itself, and as something else, in the case that a person writes.
+    let mut request = into(&folding);
+    request.set_aside = true;
+    let report = restore_server(&backups, &request).unwrap();
+    assert_eq!(report.issues, [], "{report:?}");
+    let aside = report.set_aside[0].1.clone();
+    all(&mut folding.root(), &[&format!("DROP DATABASE `{aside}`")]);
+    assert_eq!(facts(&folding), before);
+    request = into(&folding);
+    request.pick = Pick::DatabaseAs {
+        name: "Shop".to_owned(),
+        to: "Shop2".to_owned(),
+    };
+    let report = restore_server(&backups, &request).unwrap();
+    assert_eq!(report.tables, 1, "{report:?}");
+    let mut root = folding.root();
+    assert_eq!(number(&mut root, "SELECT COUNT(*) FROM Shop2.Orders"), 1);
+    assert_eq!(databases(&mut root), ["shop", "shop2"]);
+    let drilled = backups.drill(&drills::request("server"), &quiet()).unwrap();
+    assert_eq!(
+        drilled.verdict,
+        mainstay_backup::drill::Verdict::Proven,
+        "{drilled:#?}"
+    );
+    // Names of a server that tells cases apart do not all fit: nothing is begun.
+    let bench = Bench::new();
+    let backups = bench.ready(&config(&exact.options(), ""));
+    run_ok(&backups, "server");
+    let error = restore_server(&backups, &into(&folding)).unwrap_err();
+    assert!(
+        error.to_string().contains("lower_case_table_names"),
+        "{error}"
+    );
+    assert!(error.help().unwrap().contains("backup export"), "{error:?}");
+    assert_eq!(databases(&mut root), ["shop", "shop2"]);
 }
 
 #[test]

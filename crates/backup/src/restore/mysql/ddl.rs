@@ -321,8 +321,8 @@ fn classify(text: &str, tokens: &[Token]) -> Part {
     }
 }
 
-/// Whether a `CREATE TRIGGER` is for this table.
-pub(super) fn is_on(create: &str, table: &str) -> bool {
+/// Whether a `CREATE TRIGGER` is for this table. Where names fold, it may be written in another case.
+pub(super) fn is_on(create: &str, table: &str, folds: bool) -> bool {
     let tokens = tokens(create);
     let Some(on) = tokens.iter().position(|token| {
         token.kind == Kind::Word && create[token.at.clone()].eq_ignore_ascii_case("ON")
@@ -333,7 +333,9 @@ pub(super) fn is_on(create: &str, table: &str) -> bool {
     let dot = tokens
         .get(on + 2)
         .is_some_and(|token| &create[token.at.clone()] == ".");
-    text(if dot { on + 3 } else { on + 1 }).as_deref() == Some(table)
+    text(if dot { on + 3 } else { on + 1 }).is_some_and(|named| {
+        named == table || folds && named.to_lowercase() == table.to_lowercase()
+    })
 }
 
 /// What is made by a `CREATE DATABASE`, by another verb and under another name.
@@ -348,8 +350,14 @@ pub(super) fn database(create: &str, verb: &str, to: &str) -> String {
 /// A statement in which a database has another name, wherever one of its objects is named with it.
 ///
 /// `d`.`x` may also be a column x of something that is called d; so only what is known to be in the
-/// database is taken for something of it.
-pub(super) fn moved(statement: &str, from: &str, to: &str, objects: &BTreeSet<String>) -> String {
+/// database is taken for something of it. Where names fold, those of the server are in lower case, and
+/// the statement has them as somebody wrote them.
+pub(super) fn moved(
+    statement: &str,
+    (from, to): (&str, &str),
+    objects: &BTreeSet<String>,
+    folds: bool,
+) -> String {
     let tokens = tokens(statement);
     let dot = |at: Option<usize>| {
         at.and_then(|at| tokens.get(at))
@@ -358,14 +366,17 @@ pub(super) fn moved(statement: &str, from: &str, to: &str, objects: &BTreeSet<St
     let mut out = String::with_capacity(statement.len());
     let mut copied = 0;
     for (at, token) in tokens.iter().enumerate() {
-        let named = unquoted(statement, token).is_some_and(|name| name == from)
+        let named = unquoted(statement, token)
+            .is_some_and(|name| name == from || folds && name.to_lowercase() == from)
             && !dot(at.checked_sub(1))
             && dot(Some(at + 1));
         let of_it = || {
             tokens
                 .get(at + 2)
                 .and_then(|token| unquoted(statement, token))
-                .is_some_and(|name| objects.contains(&name))
+                .is_some_and(|name| {
+                    objects.contains(&name) || folds && objects.contains(&name.to_lowercase())
+                })
         };
         if named && of_it() {
             out.push_str(&statement[copied..token.at.start]);
@@ -481,8 +492,10 @@ mod tests {
             ),
             ("CREATE TRIGGER t", false),
         ] {
-            assert_eq!(is_on(create, "t"), on, "{create}");
+            assert_eq!(is_on(create, "t", false), on, "{create}");
         }
+        let create = "CREATE TRIGGER x BEFORE INSERT ON Orders FOR EACH ROW SET @a=1";
+        assert!(is_on(create, "orders", true) && !is_on(create, "orders", false));
     }
 
     #[test]
@@ -526,15 +539,17 @@ mod tests {
             ("update dd.t, D.t", "update dd.t, D.t"),
             ("'unfinished `d`.`t`", "'unfinished `d`.`t`"),
         ] {
-            assert_eq!(moved(statement, "d", "n`n", &objects), expected);
+            assert_eq!(moved(statement, ("d", "n`n"), &objects, false), expected);
         }
+        let folded = moved("SELECT * FROM D.T, D.X", ("d", "e"), &objects, true);
+        assert_eq!(folded, "SELECT * FROM `e`.T, D.X");
     }
 
     proptest! {
         #[test]
         fn nothing_panics_or_is_lost(text in "[a-c`'\"\\\\/*!#. (),;\n-]{0,60}") {
             let objects = ["a", "b"].map(str::to_owned).into();
-            prop_assert_eq!(moved(&text, "a", "a", &objects).replace('`', ""), text.replace('`', ""));
+            prop_assert_eq!(moved(&text, ("a", "a"), &objects, false).replace('`', ""), text.replace('`', ""));
             if let Some(table) = Table::parse(&text) {
                 let whole = table.create(false).replace([' ', '\n'], "");
                 prop_assert!(whole.len() <= text.len() + 2 * table.parts.len());

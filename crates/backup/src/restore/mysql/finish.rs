@@ -178,7 +178,7 @@ impl Finish<'_> {
                     database
                         .old
                         .iter()
-                        .any(|table| ddl::is_on(&trigger.create, table))
+                        .any(|table| ddl::is_on(&trigger.create, table, self.existing.folds))
                 });
                 read.routines.clear();
                 read.events.clear();
@@ -299,7 +299,7 @@ impl Finish<'_> {
         for (database, trigger) in wanted {
             let key = (database.to.clone(), trigger.name.clone());
             let made = there.get(&key);
-            if made.is_some_and(|table| ddl::is_on(&trigger.create, table)) {
+            if made.is_some_and(|table| ddl::is_on(&trigger.create, table, self.existing.folds)) {
                 continue;
             }
             let doing = format!("make trigger `{}`.`{}`", database.to, trigger.name);
@@ -531,7 +531,12 @@ impl Finish<'_> {
                 );
                 let doing = format!("make {} `{aside}`.`{}`", object.kind, object.name);
                 self.server.run(main, &doing, &drop)?;
-                let create = ddl::moved(&object.create, database, &aside, &names);
+                let create = ddl::moved(
+                    &object.create,
+                    (database, &aside),
+                    &names,
+                    self.existing.folds,
+                );
                 let mut made = make(main, &aside, object, &create);
                 if made.is_ok() && object.kind == "event" {
                     let event = format!("{}.{}", name(&aside), name(&object.name));

@@ -51,6 +51,8 @@ pub(super) enum Refusal {
     Unknown(String, String),
     /// Something is there.
     InTheWay(String, String),
+    /// The server takes names in any case, and the snapshot's did not.
+    Folds(String, String),
 }
 
 /// A database as it will be.
@@ -79,6 +81,8 @@ pub(super) struct Database {
     pub(super) events: Vec<Object>,
     /// What it has in the snapshot, by name.
     pub(super) objects: BTreeSet<String>,
+    /// Whether names in the snapshot are the same in any case.
+    folds: bool,
 }
 
 impl Database {
@@ -87,7 +91,7 @@ impl Database {
         if self.from == self.to {
             statement.to_owned()
         } else {
-            ddl::moved(statement, &self.from, &self.to, &self.objects)
+            ddl::moved(statement, (&self.from, &self.to), &self.objects, self.folds)
         }
     }
 }
@@ -241,6 +245,47 @@ fn wanted(pick: &Pick, manifest: &Manifest) -> Vec<Wanted> {
     }
 }
 
+impl Wanted {
+    /// With the names as a server has them that folds them: that of the snapshot, that of the restore.
+    fn folded(self, source: bool, target: bool) -> Self {
+        let lower = |name: String, folds: bool| if folds { name.to_lowercase() } else { name };
+        let tables = |tables: BTreeMap<String, String>| {
+            (tables.into_iter())
+                .map(|(from, to)| (lower(from, source), lower(to, target)))
+                .collect()
+        };
+        Self {
+            from: lower(self.from, source),
+            to: lower(self.to, target),
+            tables: self.tables.map(tables),
+        }
+    }
+}
+
+/// A server that folds names would have `orders` for `Orders`: what refers to it, and what is compared
+/// after, would have to be rewritten.
+fn refuse_capitals(wanted: &Wanted, database: &mysql::Database) -> Result<(), Refusal> {
+    let of_tables = database.tables.iter().map(|table| &table.name);
+    let mut names: Vec<&String> = match &wanted.tables {
+        None => of_tables
+            .chain(database.views.iter().map(|view| &view.name))
+            .collect(),
+        Some(tables) => of_tables
+            .filter(|name| tables.contains_key(*name))
+            .collect(),
+    };
+    names.push(&wanted.from);
+    match names.into_iter().find(|name| name.to_lowercase() != **name) {
+        None => Ok(()),
+        Some(name) => Err(Refusal::Folds(
+            format!(
+                "the server has all names in lower case (lower_case_table_names), and the snapshot, of a server that has not, has `{name}`"
+            ),
+            "restore into a server with lower_case_table_names = 0, or give it the dump: `mainstay backup export`, then `mainstay backup import --server`; nothing was changed".to_owned(),
+        )),
+    }
+}
+
 /// Names for a person who used one that is not there.
 fn there<'a>(names: impl Iterator<Item = &'a String>) -> String {
     const SHOWN: usize = 12;
@@ -268,6 +313,9 @@ pub(super) struct Begun {
     pub(super) set_aside: bool,
     /// The databases that were there.
     pub(super) databases: BTreeMap<String, Content>,
+    /// Whether its names are the same in any case, and all in lower case.
+    #[serde(default)]
+    pub(super) folds: bool,
 }
 
 impl Begun {
@@ -299,9 +347,19 @@ pub(super) fn arrange(
     };
     let (mut in_the_way, mut views) = (Vec::new(), Vec::new());
     for wanted in wanted(pick, manifest) {
+        let wanted = wanted.folded(manifest.folds, begun.folds);
         let database = find(manifest, &wanted)?;
+        if begun.folds && !manifest.folds {
+            refuse_capitals(&wanted, database)?;
+        }
         let number = layout.databases.len();
-        let mut placed = place(&mut layout, &wanted, database, begun, number);
+        let mut placed = place(
+            &mut layout,
+            &wanted,
+            database,
+            begun,
+            (number, manifest.folds),
+        );
         if let Some(old) = begun.databases.get(&wanted.to) {
             placed.old = in_way(&placed, &layout.tables, number, old, &mut views);
             if placed.whole && !old.is_empty() {
@@ -385,7 +443,7 @@ fn place(
     wanted: &Wanted,
     database: &mysql::Database,
     begun: &Begun,
-    number: usize,
+    (number, folds): (usize, bool),
 ) -> Database {
     let whole = wanted.tables.is_none();
     let objects = database.names();
@@ -404,6 +462,7 @@ fn place(
         triggers: Vec::new(),
         events: Vec::new(),
         objects,
+        folds,
     };
     if whole {
         placed.sequences.clone_from(&database.sequences);
@@ -458,7 +517,7 @@ fn place(
         let of_table = database
             .triggers
             .iter()
-            .filter(|trigger| ddl::is_on(&trigger.create, &table.name));
+            .filter(|trigger| ddl::is_on(&trigger.create, &table.name, folds));
         for trigger in of_table {
             if renamed || wanted.from != wanted.to {
                 layout.left_out.push(format!(
@@ -589,6 +648,7 @@ mod tests {
             format: 1,
             server: "10.11.19-MariaDB".to_owned(),
             mariadb: true,
+            folds: false,
             taken: String::new(),
             consistency: mysql::Consistency {
                 way: String::new(),
@@ -648,6 +708,7 @@ mod tests {
             now: "2026-11-26T10:40:00Z".parse().unwrap(),
             set_aside,
             databases: there,
+            folds: false,
         };
         arrange(&manifest(), pick, "s".to_owned(), &begun)
     }

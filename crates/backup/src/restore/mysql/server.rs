@@ -220,6 +220,8 @@ pub(super) struct Existing {
     pub(super) version: Version,
     pub(super) databases: BTreeMap<String, Content>,
     pub(super) users: BTreeSet<(String, String)>,
+    /// Whether names of databases and tables are the same in any case.
+    pub(super) folds: bool,
     /// Whether rows are taken from clients.
     pub(super) local: bool,
     pub(super) max_packet: u64,
@@ -284,7 +286,7 @@ impl Existing {
         let facts = server.texts(
             connection,
             doing,
-            "SELECT @@global.local_infile, @@global.max_allowed_packet, @@global.log_bin, @@session.sql_log_bin, @@global.read_only",
+            "SELECT @@global.local_infile, @@global.max_allowed_packet, @@global.log_bin, @@session.sql_log_bin, @@global.read_only, @@global.lower_case_table_names",
         )?;
         let fact = |at: usize| -> u64 {
             facts
@@ -312,6 +314,7 @@ impl Existing {
             logs: fact(2) == 1,
             silent: fact(3) == 0,
             read_only: fact(4) == 1,
+            folds: fact(5) != 0,
             replicas: replicas
                 .first()
                 .and_then(|row| row.first()?.parse().ok())

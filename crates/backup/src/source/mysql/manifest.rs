@@ -16,6 +16,9 @@ pub struct Manifest {
     pub server: String,
     /// Whether it is a `MariaDB`; a `MySQL` otherwise.
     pub mariadb: bool,
+    /// Whether names of databases and tables are the same in any case (`lower_case_table_names`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub folds: bool,
     /// When the moment was that all data is of, RFC 3339.
     pub taken: String,
     /// How it was made one moment.

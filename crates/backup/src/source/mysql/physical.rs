@@ -194,6 +194,8 @@ impl Reading for Copy {
         Facts {
             kind: "mysql".to_owned(),
             server: Some(ServerFacts {
+                // The files of a restore are those of its own server.
+                folds: false,
                 version: self.version.clone(),
                 taken: told.taken.unwrap_or(Timestamp::UNIX_EPOCH).to_string(),
                 databases,

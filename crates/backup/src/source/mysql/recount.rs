@@ -123,6 +123,7 @@ mod tests {
             format: FORMAT,
             server: String::new(),
             mariadb: true,
+            folds: false,
             taken: String::new(),
             consistency: Consistency {
                 way: String::new(),
