@@ -326,8 +326,7 @@ fn listen(words: PipeReader, password: &Secret, progress: &dyn Progress) -> Word
             continue;
         }
         said.completed |= line.contains(COMPLETED);
-        let small = line.to_ascii_lowercase();
-        if small.contains("warning") || small.contains("error") {
+        if is_alarm(&line) {
             progress.message(&format!("mariadb-backup: {line}"));
         } else {
             log::debug!("mariadb-backup: {line}");
@@ -337,6 +336,16 @@ fn listen(words: PipeReader, password: &Secret, progress: &dyn Progress) -> Word
         }
         said.last.push_back(line);
     }
+}
+
+/// Whether a line warns of something: tables may be called so too, and most lines name one.
+fn is_alarm(line: &str) -> bool {
+    let small = line.to_ascii_lowercase();
+    ["warning", "error"].iter().any(|word| {
+        small
+            .match_indices(word)
+            .any(|(at, _)| small[at + word.len()..].starts_with([':', ']']))
+    })
 }
 
 /// A line without the number of its thread, its time, and what a terminal would take for more than text.
@@ -476,6 +485,25 @@ impl Read for Watched {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_of_errors_is_no_error() {
+        for (line, alarm) in [
+            ("[Warning] InnoDB: an undo log is long", true),
+            (
+                "mariadb-backup: Error: xtrabackup_copy_logfile() failed.",
+                true,
+            ),
+            ("[ERROR] InnoDB: Missing MLOG_CHECKPOINT", true),
+            (
+                "Streaming ./sys/statements_with_errors_or_warnings.frm to <STDOUT>",
+                false,
+            ),
+            ("completed OK!", false),
+        ] {
+            assert_eq!(is_alarm(line), alarm, "{line}");
+        }
+    }
 
     #[test]
     fn values_survive_an_option_file() {
