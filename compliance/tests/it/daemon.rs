@@ -186,18 +186,19 @@ fn the_state_is_private() {
             .mode()
             & 0o777
     };
-    assert_eq!(mode(".mainstay") & 0o007, 0);
+    // Others may pass to what they know the name of, as the server of a drill does, and see nothing.
+    assert_eq!(mode(".mainstay") & 0o006, 0);
     assert_eq!(mode(".mainstay/control.sock") & 0o007, 0);
     for entry in std::fs::read_dir(sandbox.path().join(".mainstay")).unwrap() {
         let entry = entry.unwrap();
         let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
-        // Where programs report faults: it answers nobody else, and the directory is closed.
+        // Where programs report faults: it answers nobody else.
         if entry.file_name() == "report.sock" {
             continue;
         }
         assert!(
-            mode & 0o002 == 0,
-            "{:?} can be written by others: {mode:o}",
+            mode & 0o006 == 0,
+            "{:?} can be read or written by others: {mode:o}",
             entry.path()
         );
     }

@@ -27,7 +27,9 @@ pub struct LockFile {
 const LONGEST: u64 = 32;
 
 impl LockFile {
-    /// Takes the lock and writes our pid, mode 0644, or says who has it. Never waits.
+    /// Takes the lock and writes our pid, mode 0640, or says who has it. Never waits.
+    ///
+    /// Who can read a file can lock it, and so keep a daemon from its start: not everybody can.
     ///
     /// A daemon calls it after it went to the background, since a fork changes the pid. What is no
     /// pid file (a symbolic link, a directory, a file with other content) is left alone.
@@ -50,7 +52,7 @@ impl LockFile {
                 .write(true)
                 .create(true)
                 .truncate(false)
-                .mode(0o644)
+                .mode(0o640)
                 .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
                 .open(path);
             let mut file = match opened {
