@@ -15,7 +15,9 @@ use std::sync::Arc;
 use crate::catalog::VerifyRecord;
 use crate::error::{Error, ErrorKind};
 use crate::progress::Progress;
-use crate::repository::{Depth, Finding, ItemKind, OpenRepository, Repository, Snapshot, Visit};
+use crate::repository::{
+    Depth, FileContent, Finding, Item, ItemKind, OpenRepository, Repository, Snapshot, Visit,
+};
 use crate::restore::redis::damaged;
 use crate::run::{Backups, backup_lock, repository_lock};
 use crate::source::mysql::Recount;
@@ -200,50 +202,67 @@ impl Backups {
     }
 }
 
-/// Whether all files of a snapshot can be read, with the sizes they were stored with.
-fn read_all(
+/// Reads each file of a snapshot, one after the other.
+fn each_file(
     opened: &dyn OpenRepository,
     snapshot: &Snapshot,
+    (doing, attempt): (&str, &str),
     progress: &Arc<dyn Progress>,
+    read: &mut dyn FnMut(&Item, &dyn FileContent) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let attempt = format!("accept snapshot {} as a server", snapshot.short_id());
     progress.begin(
-        &format!("Reading {}", snapshot.path.display()),
+        &format!("{doing} {}", snapshot.path.display()),
         Some(snapshot.bytes),
     );
     let walked = opened.walk(snapshot, &snapshot.path, &mut |visit| {
         if progress.cancelled() {
             return Err(Error::new(
                 ErrorKind::Cancelled,
-                &attempt,
+                attempt,
                 "the caller asked to stop",
             ));
         }
-        let Visit::Item(item, content) = visit else {
-            return Ok(());
-        };
-        if item.kind != ItemKind::File {
-            return Ok(());
-        }
-        let mut counter = Counter(0);
-        content.write_to(&mut counter)?;
-        progress.advance(counter.0);
-        if counter.0 != item.meta.size {
-            return Err(Error::new(
-                ErrorKind::Damaged,
-                &attempt,
-                format!(
-                    "{} has {} bytes, and {} when it was stored",
-                    item.path.display(),
-                    counter.0,
-                    item.meta.size
-                ),
-            ));
+        if let Visit::Item(item, content) = visit
+            && item.kind == ItemKind::File
+        {
+            read(item, content)?;
+            progress.advance(item.meta.size);
         }
         Ok(())
     });
     progress.finish();
     walked
+}
+
+/// Whether all files of a snapshot can be read, with the sizes they were stored with.
+fn read_all(
+    opened: &dyn OpenRepository,
+    snapshot: &Snapshot,
+    progress: &Arc<dyn Progress>,
+) -> Result<(), Error> {
+    let attempt = accepting(snapshot);
+    let what = ("Reading", attempt.as_str());
+    each_file(opened, snapshot, what, progress, &mut |item, content| {
+        let mut counter = Counter(0);
+        content.write_to(&mut counter)?;
+        if counter.0 == item.meta.size {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Damaged,
+            &attempt,
+            format!(
+                "{} has {} bytes, and {} when it was stored",
+                item.path.display(),
+                counter.0,
+                item.meta.size
+            ),
+        ))
+    })
+}
+
+fn accepting(snapshot: &Snapshot) -> String {
+    format!("accept snapshot {} as a server", snapshot.short_id())
 }
 
 /// Counts what is written to it.
@@ -266,31 +285,12 @@ fn prove_server(
     snapshot: &Snapshot,
     progress: &Arc<dyn Progress>,
 ) -> Result<(), Error> {
-    let attempt = format!("accept snapshot {} as a server", snapshot.short_id());
-    progress.begin(
-        &format!("Counting the rows of {}", snapshot.path.display()),
-        Some(snapshot.bytes),
-    );
+    let attempt = accepting(snapshot);
+    let what = ("Counting the rows of", attempt.as_str());
     let mut recount = Recount::default();
-    let walked = opened.walk(snapshot, &snapshot.path, &mut |visit| {
-        if progress.cancelled() {
-            return Err(Error::new(
-                ErrorKind::Cancelled,
-                &attempt,
-                "the caller asked to stop",
-            ));
-        }
-        let Visit::Item(item, content) = visit else {
-            return Ok(());
-        };
-        if item.kind != ItemKind::File {
-            return Ok(());
-        }
-        progress.advance(item.meta.size);
+    each_file(opened, snapshot, what, progress, &mut |item, content| {
         recount.file(&item.path, |target| content.write_to(target))
-    });
-    progress.finish();
-    walked?;
+    })?;
     recount.compare().map_err(|why| {
         Error::new(ErrorKind::Damaged, &attempt, why).with_help(
             "restore an older snapshot (`mainstay backup list`), and check the disk of the repository with `mainstay backup verify --read-data`",

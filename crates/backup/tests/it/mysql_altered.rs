@@ -52,7 +52,7 @@ fn open(bench: &Bench, backups: &Backups) -> Box<dyn Reading> {
 /// cannot be told apart, and then all is read again to be sure.
 fn settled(root: &mut Connection) {
     let fresh = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'd' AND CREATE_TIME >= NOW() - INTERVAL 1 SECOND";
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while texts(root, fresh) != [["0"]] {
         assert!(Instant::now() < deadline);
         std::thread::sleep(Duration::from_millis(50));
