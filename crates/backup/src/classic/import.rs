@@ -20,7 +20,7 @@ use crate::config::SourceConfig;
 use crate::error::{Error, ErrorKind};
 use crate::progress::Progress;
 use crate::run::{Backups, backup_lock};
-use crate::source::mysql::{Mysql, RIGHTS, literal};
+use crate::source::mysql::{Mysql, RIGHTS, is_one_name, literal};
 
 /// What is read at once.
 const PIECE: usize = 256 << 10;
@@ -421,11 +421,10 @@ fn there<'a>(
     over: &[String],
     folds: bool,
 ) -> Vec<&'a String> {
-    let is_one = |a: &str, b: &str| a == b || (folds && a.to_lowercase() == b.to_lowercase());
     databases
         .iter()
-        .filter(|name| known.iter().any(|known| is_one(known, name)))
-        .filter(|name| !over.iter().any(|over| is_one(over, name)))
+        .filter(|name| known.iter().any(|known| is_one_name(known, name, folds)))
+        .filter(|name| !over.iter().any(|over| is_one_name(over, name, folds)))
         .collect()
 }
 

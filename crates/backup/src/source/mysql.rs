@@ -270,6 +270,7 @@ impl Mysql {
                 }
             }
         }
+        let folds = texts(&mut catalog, "SELECT @@lower_case_table_names")? != [["0"]];
         drop(catalog);
         for (path, what) in found.missing {
             issues.add(Weight::Missing, &self.root.join(path), what);
@@ -284,15 +285,6 @@ impl Mysql {
             connection.run(chunks::HOLD)?;
             // Text as it is stored, not as a client would like to have it.
             connection.run("SET SESSION character_set_results = NULL")?;
-        }
-        let mut folds = false;
-        if let Some(connection) = moment.connections.first_mut() {
-            let rows = connection.fetch("SELECT @@lower_case_table_names")?;
-            folds = rows
-                .into_iter()
-                .flatten()
-                .flatten()
-                .any(|cell| cell != b"0");
         }
         progress.finish();
         let shot = Shot {
@@ -346,6 +338,12 @@ impl Mysql {
             tries.next(&self.root, &path, &why, progress);
         }
     }
+}
+
+/// Whether two names of databases, or of tables, are one to a server that folds them or does not
+/// (`lower_case_table_names`).
+pub(crate) fn is_one_name(a: &str, b: &str, folds: bool) -> bool {
+    a == b || (folds && a.to_lowercase() == b.to_lowercase())
 }
 
 /// Something that was altered while it was read, and what happened to it.

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use crate::source::mysql::name;
+use crate::source::mysql::{is_one_name, name};
 
 /// What stands somewhere in a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -333,9 +333,7 @@ pub(super) fn is_on(create: &str, table: &str, folds: bool) -> bool {
     let dot = tokens
         .get(on + 2)
         .is_some_and(|token| &create[token.at.clone()] == ".");
-    text(if dot { on + 3 } else { on + 1 }).is_some_and(|named| {
-        named == table || folds && named.to_lowercase() == table.to_lowercase()
-    })
+    text(if dot { on + 3 } else { on + 1 }).is_some_and(|named| is_one_name(&named, table, folds))
 }
 
 /// What is made by a `CREATE DATABASE`, by another verb and under another name.
@@ -354,7 +352,8 @@ pub(super) fn database(create: &str, verb: &str, to: &str) -> String {
 /// the statement has them as somebody wrote them.
 pub(super) fn moved(
     statement: &str,
-    (from, to): (&str, &str),
+    from: &str,
+    to: &str,
     objects: &BTreeSet<String>,
     folds: bool,
 ) -> String {
@@ -366,8 +365,7 @@ pub(super) fn moved(
     let mut out = String::with_capacity(statement.len());
     let mut copied = 0;
     for (at, token) in tokens.iter().enumerate() {
-        let named = unquoted(statement, token)
-            .is_some_and(|name| name == from || folds && name.to_lowercase() == from)
+        let named = unquoted(statement, token).is_some_and(|name| is_one_name(&name, from, folds))
             && !dot(at.checked_sub(1))
             && dot(Some(at + 1));
         let of_it = || {
@@ -539,9 +537,9 @@ mod tests {
             ("update dd.t, D.t", "update dd.t, D.t"),
             ("'unfinished `d`.`t`", "'unfinished `d`.`t`"),
         ] {
-            assert_eq!(moved(statement, ("d", "n`n"), &objects, false), expected);
+            assert_eq!(moved(statement, "d", "n`n", &objects, false), expected);
         }
-        let folded = moved("SELECT * FROM D.T, D.X", ("d", "e"), &objects, true);
+        let folded = moved("SELECT * FROM D.T, D.X", "d", "e", &objects, true);
         assert_eq!(folded, "SELECT * FROM `e`.T, D.X");
     }
 
@@ -549,7 +547,7 @@ mod tests {
         #[test]
         fn nothing_panics_or_is_lost(text in "[a-c`'\"\\\\/*!#. (),;\n-]{0,60}") {
             let objects = ["a", "b"].map(str::to_owned).into();
-            prop_assert_eq!(moved(&text, ("a", "a"), &objects, false).replace('`', ""), text.replace('`', ""));
+            prop_assert_eq!(moved(&text, "a", "a", &objects, false).replace('`', ""), text.replace('`', ""));
             if let Some(table) = Table::parse(&text) {
                 let whole = table.create(false).replace([' ', '\n'], "");
                 prop_assert!(whole.len() <= text.len() + 2 * table.parts.len());

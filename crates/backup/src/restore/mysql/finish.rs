@@ -533,7 +533,8 @@ impl Finish<'_> {
                 self.server.run(main, &doing, &drop)?;
                 let create = ddl::moved(
                     &object.create,
-                    (database, &aside),
+                    database,
+                    &aside,
                     &names,
                     self.existing.folds,
                 );

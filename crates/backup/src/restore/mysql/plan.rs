@@ -91,7 +91,7 @@ impl Database {
         if self.from == self.to {
             statement.to_owned()
         } else {
-            ddl::moved(statement, (&self.from, &self.to), &self.objects, self.folds)
+            ddl::moved(statement, &self.from, &self.to, &self.objects, self.folds)
         }
     }
 }
@@ -358,7 +358,8 @@ pub(super) fn arrange(
             &wanted,
             database,
             begun,
-            (number, manifest.folds),
+            number,
+            manifest.folds,
         );
         if let Some(old) = begun.databases.get(&wanted.to) {
             placed.old = in_way(&placed, &layout.tables, number, old, &mut views);
@@ -443,7 +444,8 @@ fn place(
     wanted: &Wanted,
     database: &mysql::Database,
     begun: &Begun,
-    (number, folds): (usize, bool),
+    number: usize,
+    folds: bool,
 ) -> Database {
     let whole = wanted.tables.is_none();
     let objects = database.names();
